@@ -1,0 +1,29 @@
+import { z } from 'zod';
+import { cel, duration } from './common.ts';
+
+/** One entry of `spec.schema`: SQL that is run once on every shard, in order. */
+export const migration = z
+  .object({
+    name: z
+      .string()
+      .min(1)
+      .max(63)
+      .regex(/^[a-z0-9]([-a-z0-9_.]*[a-z0-9])?$/)
+      .describe('Unique name; the ledger herdsman.migrations is keyed by it.'),
+    sql: z.string().min(1).max(65536).optional().describe('The SQL, inline.'),
+    configMapKeyRef: z
+      .object({ name: z.string().min(1).max(253), key: z.string().min(1).max(253) })
+      .optional()
+      .describe('The SQL, in a key of a ConfigMap of the same namespace.'),
+    lockTimeout: duration.optional().describe('lock_timeout of one attempt; it is tried again. Default 3s.'),
+    statementTimeout: duration.optional().describe('statement_timeout of one attempt. Default 10m.'),
+  })
+  .meta(
+    cel({
+      rule: 'has(self.sql) != has(self.configMapKeyRef)',
+      message: 'give either "sql" or "configMapKeyRef", not both',
+    }),
+  );
+
+/** One entry of `spec.schema`. */
+export type Migration = z.output<typeof migration>;

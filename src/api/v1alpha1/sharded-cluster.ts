@@ -1,0 +1,248 @@
+import { z } from 'zod';
+import { apiVersion, cel, conditions, duration, identifier, quantity, resources } from './common.ts';
+import { migration } from './migration.ts';
+import { table } from './table.ts';
+
+const postgres = z
+  .object({
+    version: z
+      .int()
+      .default(17)
+      .describe('PostgreSQL major version. Only 17 is supported.')
+      .meta(
+        cel({
+          rule: 'self == 17',
+          message: 'only PostgreSQL 17 is supported: write "version: 17"',
+        }),
+      ),
+    image: z
+      .string()
+      .max(512)
+      .optional()
+      .describe("Image of the members. Default: the operator's own setting."),
+    database: identifier()
+      .default('app')
+      .describe('Name of the application database on every shard. Immutable.')
+      .meta(cel({ rule: 'self == oldSelf', message: 'the database cannot be renamed' })),
+    tuning: z
+      .enum(['auto', 'none'])
+      .default('auto')
+      .describe("auto sizes the server from the member's memory and CPU; parameters win over it."),
+    parameters: z
+      .record(z.string().max(63), z.string().max(1024))
+      .default({})
+      .describe('PostgreSQL configuration parameters. Those that need no restart get none.')
+      .meta({ maxProperties: 200 }),
+  })
+  .describe('The PostgreSQL servers.');
+
+const shards = z
+  .object({
+    count: z.int().min(1).max(128).default(1).describe('Number of shards; the path of /scale.'),
+    zones: z
+      .array(z.string().min(1).max(63))
+      .max(16)
+      .default([])
+      .describe(
+        'Home zones, given to the shards in turn: the primary of shard i is kept in zones[i mod n] while it is well.',
+      ),
+  })
+  .describe('The shards: each is an HA group of members.');
+
+const storage = z
+  .object({
+    size: quantity.describe('Size of the volume of each member. It may grow, not shrink.').meta(
+      cel({
+        rule: 'quantity(self).compareTo(quantity(oldSelf)) >= 0',
+        message: 'storage cannot shrink: give at least the present size',
+      }),
+    ),
+    storageClassName: z
+      .string()
+      .max(253)
+      .optional()
+      .describe("StorageClass of the volumes. Default: the cluster's default class."),
+  })
+  .describe('The volume of each member.');
+
+const placement = z
+  .object({
+    antiAffinity: z
+      .enum(['preferred', 'required'])
+      .default('preferred')
+      .describe('Whether two members of a shard may share a node when there is no other room.'),
+    nodeSelector: z.record(z.string().max(317), z.string().max(63)).default({}).meta({ maxProperties: 32 }),
+    tolerations: z
+      .array(
+        z.object({
+          key: z.string().max(317).optional(),
+          operator: z.enum(['Exists', 'Equal']).optional(),
+          value: z.string().max(63).optional(),
+          effect: z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']).optional(),
+          tolerationSeconds: z.int().min(0).optional(),
+        }),
+      )
+      .max(32)
+      .default([]),
+  })
+  .describe('Where members run.');
+
+const credentials = z
+  .object({
+    application: z
+      .string()
+      .max(253)
+      .optional()
+      .describe(
+        'Name of a Secret with "username" and "password" for the application role. Default: one is made.',
+      ),
+    monitoring: z
+      .string()
+      .max(253)
+      .optional()
+      .describe(
+        'Name of a Secret with "username" and "password" for the monitoring role. Default: one is made.',
+      ),
+  })
+  .describe('Secrets that you bring. What you leave out is generated.');
+
+const tls = z
+  .object({
+    required: z
+      .boolean()
+      .default(true)
+      .describe('Whether clients must use TLS. Connections between members always do.'),
+    certificateLifetime: duration
+      .default('90d')
+      .describe('Lifetime of a certificate. It is renewed after two thirds of it, without a restart.'),
+  })
+  .describe('Transport security. Every cluster has a CA of its own, made by the operator.');
+
+/** `ShardedCluster.spec`. */
+export const shardedClusterSpec = z
+  .object({
+    postgres: postgres.prefault({}),
+    members: z
+      .int()
+      .min(1)
+      .max(9)
+      .default(3)
+      .describe('Members (one primary and its standbys) of each shard.'),
+    shards: shards.prefault({}),
+    resources: resources.prefault({}),
+    storage,
+    durability: z
+      .enum(['quorum', 'synchronous', 'asynchronous'])
+      .default('quorum')
+      .describe(
+        'What a commit waits for: a quorum of standbys, one named standby, or the primary alone. ' +
+          'quorum and synchronous need at least 3 members to keep accepting writes when one is away; with fewer, ' +
+          'the operator uses asynchronous and says so.',
+      ),
+    placement: placement.prefault({}),
+    credentials: credentials.prefault({}),
+    tls: tls.prefault({}),
+    schema: z
+      .array(migration)
+      .max(200)
+      .default([])
+      .describe('Migrations, run in order, each once on every shard, in a transaction of its own.')
+      .meta({
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['name'],
+      }),
+    tables: z
+      .array(table)
+      .max(200)
+      .default([])
+      .describe('Tables that are distributed over the shards, and reference tables that are on all of them.')
+      .meta({
+        'x-kubernetes-list-type': 'map',
+        'x-kubernetes-list-map-keys': ['name'],
+      }),
+    suspend: z.boolean().default(false).describe('Whether the operator leaves the cluster as it is.'),
+    holdPeriod: duration
+      .default('7d')
+      .describe(
+        'How long volumes of removed members, shards and clusters are kept before deletionPolicy applies.',
+      ),
+    deletionPolicy: z
+      .enum(['keep', 'delete'])
+      .default('keep')
+      .describe('keep never deletes a volume; delete deletes it after the hold period.'),
+  })
+  .describe('What the cluster shall be.');
+
+const member = z.object({
+  name: z.string().describe('Pod name.'),
+  role: z.enum(['primary', 'standby', 'unknown']),
+  state: z
+    .string()
+    .describe("Patroni's word for the member's state: running, streaming, starting, stopped, …"),
+  ready: z.boolean(),
+  zone: z.string().optional(),
+  node: z.string().optional(),
+  timeline: z.int().optional(),
+  lagBytes: z.int().optional().describe('Bytes of WAL not yet replayed; 0 below 1 MiB.'),
+  sync: z.boolean().optional().describe('Whether commits may be waiting for this member.'),
+  pendingRestart: z.boolean().optional(),
+});
+
+const shardStatus = z.object({
+  name: z.string(),
+  primary: z.string().optional().describe('Pod name of the primary.'),
+  timeline: z.int().optional(),
+  ready: z.boolean(),
+  readyMembers: z.int(),
+  members: z.array(member),
+  sizeBytes: z.int().optional().describe('Size of the application database, to two significant digits.'),
+  buckets: z.record(z.string(), z.int()).optional().describe('Number of buckets owned, by colocation group.'),
+  schemaVersion: z.string().optional().describe('Name of the last migration applied.'),
+  message: z.string().optional().describe('What the shard is waiting for.'),
+});
+
+/** `ShardedCluster.status`. */
+export const shardedClusterStatus = z
+  .object({
+    observedGeneration: z.int().optional(),
+    conditions: conditions.optional(),
+    phase: z.string().optional().describe('One word for people: Creating, Ready, Updating, Degraded, …'),
+    selector: z.string().optional().describe('Label selector of the members, for /scale.'),
+    shards: z
+      .object({
+        desired: z.int(),
+        current: z.int(),
+        ready: z.int(),
+        summary: z.string().describe('Ready of desired, for people.'),
+        items: z.array(shardStatus),
+      })
+      .optional(),
+    members: z.object({ desired: z.int(), ready: z.int(), summary: z.string() }).optional(),
+    map: z.object({ epoch: z.int(), buckets: z.int() }).optional(),
+    primaries: z.string().optional().describe('Pod names of the primaries, for people.'),
+    lastGoodParameters: z
+      .record(z.string(), z.string())
+      .optional()
+      .describe(
+        'Parameters that every server accepted last; used while spec.postgres.parameters are refused.',
+      ),
+    parametersHash: z.string().optional(),
+  })
+  .describe('What was observed.');
+
+/** The whole object, as read from the API server. */
+export const shardedCluster = z.object({
+  apiVersion: z.literal(apiVersion),
+  kind: z.literal('ShardedCluster'),
+  spec: shardedClusterSpec,
+  status: shardedClusterStatus.optional(),
+});
+
+/** `spec` with its defaults filled in. */
+export type ShardedClusterSpec = z.output<typeof shardedClusterSpec>;
+/** `status`. */
+export type ShardedClusterStatus = z.output<typeof shardedClusterStatus>;
+/** State of one shard in the status. */
+export type ShardStatus = z.output<typeof shardStatus>;
+/** State of one member in the status. */
+export type MemberStatus = z.output<typeof member>;

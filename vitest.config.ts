@@ -1,0 +1,42 @@
+import { defineConfig } from 'vitest/config';
+
+const minute = 60_000;
+
+/** One project per kind of test: each needs more of the world than the one before. */
+export default defineConfig({
+  test: {
+    projects: [
+      { test: { name: 'unit', include: ['src/**/*.test.ts', 'test/support/**/*.test.ts'] } },
+      { test: { name: 'runtime', include: ['test/runtime/**/*.test.ts'], testTimeout: minute } },
+      {
+        test: {
+          name: 'postgres',
+          include: ['test/postgres/**/*.test.ts'],
+          globalSetup: ['test/support/postgres-global-setup.ts'],
+          testTimeout: minute,
+          hookTimeout: minute,
+        },
+      },
+      {
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          globalSetup: ['test/support/cluster-global-setup.ts'],
+          testTimeout: 10 * minute,
+          hookTimeout: 10 * minute,
+          maxWorkers: 3,
+        },
+      },
+      {
+        test: {
+          name: 'chaos',
+          include: ['test/chaos/**/*.test.ts'],
+          globalSetup: ['test/support/cluster-global-setup.ts'],
+          testTimeout: 60 * minute,
+          hookTimeout: 10 * minute,
+          fileParallelism: false,
+        },
+      },
+    ],
+  },
+});
