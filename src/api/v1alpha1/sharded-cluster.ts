@@ -226,7 +226,10 @@ export const shardedClusterStatus = z
       .describe(
         'Parameters that every server accepted last; used while spec.postgres.parameters are refused.',
       ),
-    parametersHash: z.string().optional(),
+    refusedParameters: z
+      .object({ hash: z.string(), message: z.string() })
+      .optional()
+      .describe('The parameters that a server refused, by hash, and what it said.'),
   })
   .describe('What was observed.');
 
