@@ -1,0 +1,59 @@
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { dump } from 'js-yaml';
+import { customResourceDefinition } from './crd.ts';
+import { type Kind, kinds } from './kinds.ts';
+import { group } from './v1alpha1/common.ts';
+
+const root = join(import.meta.dirname, '../..');
+const header = '# Made by `npm run generate` from src/api; change it there.\n';
+
+function yaml(value: unknown): string {
+  return dump(value, { lineWidth: 120, noRefs: true });
+}
+
+/** The CRD as a Helm template: Helm never upgrades what is in a chart's crds folder, so it is a template. */
+function chartTemplate(kind: Kind): string {
+  const definition = customResourceDefinition(kind);
+  const kept = {
+    ...definition,
+    metadata: { ...definition.metadata, annotations: { 'helm.sh/resource-policy': 'keep' } },
+  };
+  const text = yaml(kept);
+  if (text.includes('{{')) throw new Error(`${kind.kind}: Helm would read "{{" as a template`);
+  return `{{- if .Values.crds.install }}\n${header}${text}{{- end }}\n`;
+}
+
+/** Every generated file, by its path from the top of the repository. */
+function generatedFiles(): ReadonlyMap<string, string> {
+  const files = new Map<string, string>();
+  for (const kind of kinds) {
+    const file = `${group}_${kind.plural}.yaml`;
+    files.set(`crds/${file}`, header + yaml(customResourceDefinition(kind)));
+    files.set(`helm/herdsman/templates/crds/${file}`, chartTemplate(kind));
+  }
+  return files;
+}
+
+function isCurrent(path: string, text: string): boolean {
+  return existsSync(path) && readFileSync(path, 'utf8') === text;
+}
+
+function main(check: boolean): void {
+  let stale = 0;
+  for (const [name, text] of generatedFiles()) {
+    const path = join(root, name);
+    if (isCurrent(path, text)) continue;
+    stale += 1;
+    if (check) {
+      console.error(`${relative(root, path)} is not what src/api says: run "npm run generate"`);
+      continue;
+    }
+    mkdirSync(dirname(path), { recursive: true });
+    writeFileSync(path, text);
+    console.log(`wrote ${name}`);
+  }
+  if (check && stale > 0) process.exitCode = 1;
+}
+
+main(process.argv.includes('--check'));

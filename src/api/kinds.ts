@@ -1,0 +1,101 @@
+import type { z } from 'zod';
+import { shardMap } from './v1alpha1/shard-map.ts';
+import { shardedCluster } from './v1alpha1/sharded-cluster.ts';
+
+/** One column of `kubectl get`; `wide` ones are shown with `-o wide` only. */
+export interface PrinterColumn {
+  readonly name: string;
+  readonly jsonPath: string;
+  readonly description: string;
+  readonly type?: 'string' | 'integer' | 'date';
+  readonly wide?: boolean;
+}
+
+/** What a CustomResourceDefinition says of one kind. */
+export interface Kind {
+  readonly kind: string;
+  readonly plural: string;
+  readonly shortNames: readonly string[];
+  /** The zod schema of the whole object. */
+  readonly schema: z.ZodType;
+  readonly columns: readonly PrinterColumn[];
+  readonly scale?: {
+    readonly specReplicasPath: string;
+    readonly statusReplicasPath: string;
+    readonly labelSelectorPath: string;
+  };
+}
+
+const age: PrinterColumn = {
+  name: 'Age',
+  type: 'date',
+  jsonPath: '.metadata.creationTimestamp',
+  description: 'Time since the object was created.',
+};
+
+const shardedClusterKind: Kind = {
+  kind: 'ShardedCluster',
+  plural: 'shardedclusters',
+  shortNames: ['shc'],
+  schema: shardedCluster,
+  columns: [
+    { name: 'Shards', jsonPath: '.status.shards.summary', description: 'Ready shards of those wanted.' },
+    { name: 'Members', jsonPath: '.status.members.summary', description: 'Ready members of those wanted.' },
+    {
+      name: 'Ready',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].status',
+      description: 'Whether every shard takes reads and writes.',
+    },
+    { name: 'Status', jsonPath: '.status.phase', description: 'What the cluster is doing.' },
+    {
+      name: 'Primaries',
+      jsonPath: '.status.primaries',
+      description: 'Pods that take writes.',
+      wide: true,
+    },
+    {
+      name: 'Epoch',
+      type: 'integer',
+      jsonPath: '.status.map.epoch',
+      description: 'Epoch of the ShardMap; each change of an owner raises it.',
+      wide: true,
+    },
+    {
+      name: 'Message',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].message',
+      description: 'Why the cluster is ready or not.',
+      wide: true,
+    },
+    age,
+  ],
+  scale: {
+    specReplicasPath: '.spec.shards.count',
+    statusReplicasPath: '.status.shards.current',
+    labelSelectorPath: '.status.selector',
+  },
+};
+
+const shardMapKind: Kind = {
+  kind: 'ShardMap',
+  plural: 'shardmaps',
+  shortNames: ['smap'],
+  schema: shardMap,
+  columns: [
+    {
+      name: 'Cluster',
+      jsonPath: '.spec.cluster',
+      description: 'The ShardedCluster that the map belongs to.',
+    },
+    {
+      name: 'Epoch',
+      type: 'integer',
+      jsonPath: '.spec.epoch',
+      description: 'Each change of an owner raises it.',
+    },
+    { name: 'Buckets', jsonPath: '.status.summary', description: 'Buckets per shard.' },
+    age,
+  ],
+};
+
+/** Every kind that has a CustomResourceDefinition. */
+export const kinds: readonly Kind[] = [shardedClusterKind, shardMapKind];
