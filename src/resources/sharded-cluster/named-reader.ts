@@ -1,0 +1,46 @@
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import {
+  type KubernetesObject,
+  keyString,
+  type ObjectKey,
+  type ResourceType,
+} from '../../runtime/kubernetes-object.ts';
+import type { Reading } from '../../runtime/reading.ts';
+
+/** Reads single objects by name and remembers them for a while, so that an idle cluster costs hardly a request. */
+export interface NamedReader<T extends KubernetesObject> {
+  /** The object as it was at most `maxAgeMs` ago. What is unknown is asked again at the next call. */
+  read(key: ObjectKey, maxAgeMs: number, signal: AbortSignal): Promise<Reading<T>>;
+  /** Notes what a write of ours left. */
+  note(object: T): void;
+  /** Forgets everything of a name, so that the next call asks. */
+  forget(key: ObjectKey): void;
+}
+
+/** A reader of one type. */
+export function createNamedReader<T extends KubernetesObject>(
+  client: KubeClient,
+  type: ResourceType,
+  monotonicMs: () => number,
+): NamedReader<T> {
+  const remembered = new Map<string, { readonly reading: Reading<T>; readonly atMs: number }>();
+  const remember = (key: ObjectKey, reading: Reading<T>): Reading<T> => {
+    if (reading.state === 'present') remembered.set(keyString(key), { reading, atMs: monotonicMs() });
+    else remembered.delete(keyString(key));
+    return reading;
+  };
+  return {
+    async read(key, maxAgeMs, signal) {
+      const known = remembered.get(keyString(key));
+      if (known !== undefined && monotonicMs() - known.atMs <= maxAgeMs) return known.reading;
+      return remember(key, await client.read<T>(type, key, { signal, timeoutMs: 5_000 }));
+    },
+    note(object) {
+      const { name, namespace = '' } = object.metadata;
+      remember({ namespace, name }, { state: 'present', value: object });
+    },
+    forget(key) {
+      remembered.delete(keyString(key));
+    },
+  };
+}
