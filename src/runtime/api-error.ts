@@ -60,6 +60,11 @@ export function isNotFound(error: unknown): error is ApiError {
   return error instanceof ApiError && error.status === 404 && error.reason === 'NotFound';
 }
 
+/** Absent is only what the server itself says of this very name: not "no such path", nor another object that is missing. */
+export function isAbsence(error: unknown, name: string): error is ApiError {
+  return isNotFound(error) && error.details?.name === name;
+}
+
 /** The write lost a race: another writer changed the object, or it is no longer the one that the precondition named. */
 export function isConflict(error: unknown): error is ApiError {
   return error instanceof ApiError && error.status === 409 && error.reason !== 'AlreadyExists';

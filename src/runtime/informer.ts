@@ -1,5 +1,10 @@
-import type { Cache, IndexFunction } from './cache.ts';
-import type { KubernetesObject, ResourceType } from './kubernetes-object.ts';
+import { type Cache, createCache, type IndexFunction } from './cache.ts';
+import { type Clock, systemClock } from './clock.ts';
+import type { KubeClient, WatchEvent } from './kube-client.ts';
+import { type KubernetesObject, keyOf, keyString, type ResourceType, typeName } from './kubernetes-object.ts';
+import { type ListWatchOptions, runListWatch } from './list-watch.ts';
+import { type Logger, silentLogger } from './logger.ts';
+import { messageOf } from './transport.ts';
 
 /** One change of a cached object: `old` is absent when it was added, `current` when it was deleted. */
 export type Change<T> =
@@ -33,4 +38,155 @@ export interface Informer<T extends KubernetesObject> {
   lastSyncAgeMs(): number;
   /** Calls the handler for each change, and at once with `added` for what is already there; returns how to stop that. */
   onChange(handler: (change: Change<T>) => void): () => void;
+}
+
+/** What an informer works with. */
+export interface InformerDependencies {
+  readonly client: Pick<KubeClient, 'listAll' | 'watch'>;
+  readonly clock?: Clock | undefined;
+  readonly random?: (() => number) | undefined;
+  readonly log?: Logger | undefined;
+  readonly onRestart?: ((type: string, reason: 'expired' | 'error') => void) | undefined;
+  readonly watchSeconds?: number | undefined;
+}
+
+interface Scope {
+  /** `''`: the whole cluster. */
+  readonly namespace: string;
+  synced: boolean;
+  aliveMs: number;
+}
+
+/** Makes an informer; it does nothing before `start`. */
+export function createInformer<T extends KubernetesObject>(
+  options: InformerOptions<T>,
+  dependencies: InformerDependencies,
+): Informer<T> {
+  const { type } = options;
+  const { client, clock = systemClock, random = Math.random, log = silentLogger } = dependencies;
+  const cache = createCache<T>(options.indexes);
+  const handlers = new Set<(change: Change<T>) => void>();
+  const waiting = new Set<() => void>();
+  const scopes: Scope[] = (options.namespaces ?? ['']).map((namespace) => ({
+    namespace,
+    synced: false,
+    aliveMs: Number.NEGATIVE_INFINITY,
+  }));
+  let started = false;
+
+  const hasSynced = (): boolean => scopes.every((scope) => scope.synced);
+
+  function notify(handler: (change: Change<T>) => void, change: Change<T>): void {
+    try {
+      handler(change);
+    } catch (error) {
+      // The cache must go on following the server, whatever one reader does.
+      log.error({ type: typeName(type), error: messageOf(error) }, 'a handler of changes failed');
+    }
+  }
+
+  function tell(change: Change<T>): void {
+    for (const handler of handlers) notify(handler, change);
+  }
+
+  function keep(raw: T): void {
+    const { managedFields: _, ...metadata } = raw.metadata;
+    const slim = { ...raw, metadata };
+    const current = options.transform?.(slim) ?? slim;
+    const known = cache.get(keyOf(current));
+    if (known !== undefined && known.metadata.resourceVersion === current.metadata.resourceVersion) return;
+    cache.set(current);
+    if (known !== undefined && known.metadata.uid === current.metadata.uid) {
+      tell({ kind: 'updated', old: known, current });
+      return;
+    }
+    // Deleted and made anew while we did not look: two objects, not one that changed.
+    if (known !== undefined) tell({ kind: 'deleted', old: known, current: undefined });
+    tell({ kind: 'added', old: undefined, current });
+  }
+
+  function drop(object: KubernetesObject): void {
+    const old = cache.remove(keyOf(object));
+    if (old !== undefined) tell({ kind: 'deleted', old, current: undefined });
+  }
+
+  function replace(scope: Scope, objects: readonly T[], resourceVersion: string): void {
+    const listed = new Set(objects.map((object) => keyString(keyOf(object))));
+    const known = scope.namespace === '' ? cache.list() : cache.list(scope.namespace);
+    cache.advance(scope.namespace, resourceVersion);
+    for (const object of known) if (!listed.has(keyString(keyOf(object)))) drop(object);
+    for (const object of objects) keep(object);
+    scope.synced = true;
+    if (!hasSynced()) return;
+    for (const resolve of waiting) resolve();
+    waiting.clear();
+  }
+
+  function change(scope: Scope, event: WatchEvent<T>): void {
+    const resourceVersion =
+      event.type === 'bookmark' ? event.resourceVersion : event.object.metadata.resourceVersion;
+    if (resourceVersion !== undefined) cache.advance(scope.namespace, resourceVersion);
+    if (event.type === 'bookmark') return;
+    if (event.type === 'deleted') drop(event.object);
+    else keep(event.object);
+  }
+
+  function follow(scope: Scope, signal: AbortSignal): void {
+    const listWatch: ListWatchOptions = {
+      client,
+      type,
+      clock,
+      random,
+      log,
+      namespace: scope.namespace === '' ? undefined : scope.namespace,
+      labelSelector: options.labelSelector,
+      fieldSelector: options.fieldSelector,
+      watchSeconds: dependencies.watchSeconds,
+      onRestart: (reason) => dependencies.onRestart?.(typeName(type), reason),
+    };
+    void runListWatch<T>(
+      listWatch,
+      {
+        replace: (objects, resourceVersion) => replace(scope, objects, resourceVersion),
+        change: (event) => change(scope, event),
+        alive: () => {
+          scope.aliveMs = clock.monotonicMs();
+        },
+      },
+      signal,
+    );
+  }
+
+  return {
+    type,
+    cache,
+    hasSynced,
+    start(signal) {
+      if (started) return;
+      started = true;
+      for (const scope of scopes) follow(scope, signal);
+    },
+    async waitForSync(signal) {
+      if (hasSynced()) return;
+      signal.throwIfAborted();
+      await new Promise<void>((resolve, reject) => {
+        const settle = (): void => {
+          signal.removeEventListener('abort', abort);
+          resolve();
+        };
+        const abort = (): void => {
+          waiting.delete(settle);
+          reject(signal.reason);
+        };
+        waiting.add(settle);
+        signal.addEventListener('abort', abort, { once: true });
+      });
+    },
+    lastSyncAgeMs: () => clock.monotonicMs() - Math.min(...scopes.map((scope) => scope.aliveMs)),
+    onChange(handler) {
+      handlers.add(handler);
+      for (const current of cache.list()) notify(handler, { kind: 'added', old: undefined, current });
+      return () => void handlers.delete(handler);
+    },
+  };
 }

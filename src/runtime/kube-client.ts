@@ -1,5 +1,15 @@
+import { createApiCalls } from './api-calls.ts';
+import {
+  type Credentials,
+  inClusterServer,
+  kubeconfigCredentials,
+  serviceAccountCredentials,
+} from './credentials.ts';
 import type { KubernetesObject, ObjectKey, ResourceType } from './kubernetes-object.ts';
+import { readCalls } from './read-calls.ts';
 import type { Reading } from './reading.ts';
+import { createTransport } from './transport.ts';
+import { writeCalls } from './write-calls.ts';
 
 /** What every call takes: when to give up. */
 export interface CallOptions {
@@ -37,6 +47,8 @@ export interface WatchOptions extends Selection {
   readonly timeoutSeconds: number;
   /** Ends the watch with a TransportError when nothing at all came for so long; the connection is then taken for dead. */
   readonly silenceMs?: number | undefined;
+  /** The same once a bookmark has shown that this server sends them. */
+  readonly silenceMsAfterBookmark?: number | undefined;
   readonly signal?: AbortSignal | undefined;
 }
 
@@ -158,8 +170,41 @@ export interface KubeClientOptions {
   /** Default: `$KUBECONFIG`, else the pod's service account, else `~/.kube/config`. */
   readonly kubeconfigPath?: string | undefined;
   readonly context?: string | undefined;
+  /** A service account's token, CA and namespace in files, and the server that takes them. */
+  readonly serviceAccount?: { readonly server: string; readonly directory: string } | undefined;
   /** `herdsman/<version>`. */
   readonly userAgent: string;
   readonly fieldManager: string;
   readonly onRequest?: ((record: RequestRecord) => void) | undefined;
+}
+
+/** Makes a client; it connects with the first call. */
+export async function createKubeClient(options: KubeClientOptions): Promise<KubeClient> {
+  const credentials = await credentialsOf(options);
+  const transport = createTransport(credentials);
+  const { userAgent, onRequest, fieldManager } = options;
+  const calls = createApiCalls({ transport, credentials, userAgent, onRequest });
+  return {
+    fieldManager,
+    defaultNamespace: credentials.defaultNamespace,
+    sinceLastAnswerMs: calls.sinceLastAnswerMs,
+    close: transport.close,
+    ...readCalls(calls),
+    ...writeCalls(calls, fieldManager),
+    request({ method, path, ...rest }) {
+      return calls.call({ verb: method.toLowerCase(), resource: 'raw', method, path, ...rest });
+    },
+  };
+}
+
+async function credentialsOf(options: KubeClientOptions): Promise<Credentials> {
+  const { serviceAccount, kubeconfigPath, context } = options;
+  if (serviceAccount !== undefined)
+    return serviceAccountCredentials(serviceAccount.server, serviceAccount.directory);
+  const inCluster = inClusterServer(process.env);
+  const named = kubeconfigPath ?? process.env.KUBECONFIG;
+  if (inCluster !== undefined && named === undefined) {
+    return serviceAccountCredentials(inCluster.server, inCluster.directory);
+  }
+  return await kubeconfigCredentials(kubeconfigPath, context);
 }

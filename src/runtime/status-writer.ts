@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { KubeClient } from './kube-client.ts';
 import type { KubernetesObject, ResourceType } from './kubernetes-object.ts';
 
@@ -9,11 +10,40 @@ export interface StatusWrite {
   readonly fieldManager?: string | undefined;
 }
 
-/** Writes `status` if it differs from what `object` has; returns the object as it is then. */
-export type WriteStatus = <T extends KubernetesObject>(
-  client: KubeClient,
+/** What became of a status: `object` is as the server has it now. */
+export interface StatusWritten<T> {
+  readonly changed: boolean;
+  readonly object: T;
+}
+
+/** Writes `status` if it differs from the one that `object` has; a status that says nothing new costs no request. */
+export async function writeStatus<T extends KubernetesObject>(
+  client: Pick<KubeClient, 'applyStatus' | 'updateStatus'>,
   type: ResourceType,
   object: T,
   status: NonNullable<T['status']>,
-  options?: StatusWrite,
-) => Promise<{ changed: boolean; object: T }>;
+  options: StatusWrite = {},
+): Promise<StatusWritten<T>> {
+  const wanted: unknown = JSON.parse(JSON.stringify(status));
+  if (isDeepStrictEqual(object.status, wanted)) return { changed: false, object };
+  const { signal, fieldManager } = options;
+  if (options.mode === 'update') {
+    const replaced = { ...object, status: wanted };
+    return { changed: true, object: await client.updateStatus(type, replaced, { signal, fieldManager }) };
+  }
+  const { apiVersion, kind, metadata } = object;
+  const { name, namespace, uid } = metadata;
+  // With the uid the status of an object that is gone cannot end up on a namesake made since.
+  const applied: KubernetesObject = {
+    apiVersion,
+    kind,
+    metadata: {
+      name,
+      ...(namespace === undefined ? {} : { namespace }),
+      ...(uid === undefined ? {} : { uid }),
+    },
+    status: wanted,
+  };
+  const answer = await client.applyStatus(type, applied, { signal, fieldManager, force: true });
+  return { changed: true, object: answer as T };
+}
