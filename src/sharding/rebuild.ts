@@ -1,0 +1,120 @@
+import type { Bucket, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import { markerName } from './names.ts';
+import type { Problem } from './problem.ts';
+import type { MirrorRow, ShardCatalog } from './shard-catalog.ts';
+
+/** What a shard answered when asked for its markers; `unknown` if it did not. */
+export type ShardAnswer = Pick<ShardCatalog, 'markers' | 'mirror' | 'preparedTransactions'> | 'unknown';
+
+/** The map made again, or why not. `empty`: no shard has ever had a map, so that a first one may be made. */
+export type Rebuilt =
+  | { readonly kind: 'rebuilt'; readonly map: ShardMapSpec }
+  | { readonly kind: 'empty' }
+  | { readonly kind: 'refused'; readonly problems: readonly Problem[] };
+
+/**
+ * Makes a map that went missing again: owners from the markers, bounds from the mirrors. Only when every shard has answered,
+ * no prepared transaction is open (its marker is about to appear or to go) and no two shards claim a bucket.
+ */
+export function rebuildFromMarkers(
+  cluster: string,
+  shards: readonly string[],
+  answers: ReadonlyMap<string, ShardAnswer>,
+): Rebuilt {
+  const problems: Problem[] = [];
+  const known: { shard: string; answer: Exclude<ShardAnswer, 'unknown'> }[] = [];
+  for (const shard of shards) {
+    const answer = answers.get(shard) ?? 'unknown';
+    if (answer === 'unknown') {
+      problems.push({
+        code: 'shard-silent',
+        message: `shard "${shard}" has not answered: bring its primary back`,
+      });
+    } else if (answer.preparedTransactions > 0) {
+      problems.push({
+        code: 'prepared-transactions',
+        message: `shard "${shard}" has ${answer.preparedTransactions} prepared transactions: end them first`,
+      });
+    } else known.push({ shard, answer });
+  }
+  if (problems.length > 0) return { kind: 'refused', problems };
+  if (known.every(({ answer }) => answer.markers.length === 0 && answer.mirror.length === 0))
+    return { kind: 'empty' };
+
+  const rows = newestRows(known.flatMap(({ answer }) => answer.mirror));
+  const owners = new Map<string, { shard: string; epoch: number }>();
+  for (const { shard, answer } of known) {
+    for (const marker of answer.markers) {
+      const other = owners.get(marker.name);
+      if (other !== undefined) {
+        problems.push({
+          code: 'two-owners',
+          message: `shards "${other.shard}" and "${shard}" both have the marker "${marker.name}": only one may own the bucket`,
+        });
+      } else if (marker.epoch === null) {
+        problems.push({
+          code: 'marker-empty',
+          message: `shard "${shard}": the marker "${marker.name}" has no row`,
+        });
+      } else owners.set(marker.name, { shard, epoch: marker.epoch });
+    }
+  }
+  const groups = new Map<string, { name: string; strategy: MirrorRow['strategy']; buckets: Bucket[] }>();
+  for (const row of rows) {
+    const name = markerName(row.group_name, row.bucket);
+    const owner = owners.get(name);
+    owners.delete(name);
+    if (owner === undefined) {
+      problems.push({
+        code: 'no-owner',
+        message: `no shard has the marker "${name}"; the mirrors name shard "${row.shard}"`,
+      });
+      continue;
+    }
+    const group = groups.get(row.group_name) ?? { name: row.group_name, strategy: row.strategy, buckets: [] };
+    group.buckets.push(bucketOf(row, owner));
+    groups.set(row.group_name, group);
+  }
+  for (const [name, owner] of owners) {
+    problems.push({
+      code: 'unknown-bucket',
+      message: `shard "${owner.shard}" has the marker "${name}" of a bucket that no mirror describes`,
+    });
+  }
+  if (problems.length > 0) return { kind: 'refused', problems };
+  const epochs = [...groups.values()].flatMap((group) => group.buckets.map((bucket) => bucket.epoch));
+  const epoch = Math.max(0, ...epochs, ...rows.map((row) => row.epoch)) + 1;
+  return { kind: 'rebuilt', map: { cluster, epoch, groups: [...groups.values()] } };
+}
+
+function newestRows(rows: readonly MirrorRow[]): MirrorRow[] {
+  const newest = new Map<string, MirrorRow>();
+  for (const row of rows) {
+    const name = markerName(row.group_name, row.bucket);
+    if ((newest.get(name)?.epoch ?? 0) < row.epoch) newest.set(name, row);
+  }
+  return [...newest.values()].sort((a, b) => a.bucket - b.bucket);
+}
+
+/** A bucket as the mirror describes it. */
+function bucketOf(row: MirrorRow, owner: { shard: string; epoch: number }): Bucket {
+  return {
+    id: row.bucket,
+    shard: owner.shard,
+    epoch: owner.epoch,
+    ...(row.modulus === null || row.remainder === null
+      ? {}
+      : { hash: { modulus: row.modulus, remainder: row.remainder } }),
+    ...(row.strategy === 'range' && !row.is_default
+      ? {
+          range: {
+            ...(row.range_from === null ? {} : { from: row.range_from }),
+            ...(row.range_to === null ? {} : { to: row.range_to }),
+          },
+        }
+      : {}),
+    ...(row.region === null ? {} : { region: row.region }),
+    ...(row.list_values === null ? {} : { values: [...row.list_values] }),
+    ...(row.is_default ? { isDefault: true } : {}),
+  };
+}
