@@ -1,0 +1,222 @@
+import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import { qualified, quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts';
+import { type Statement, statement } from '../postgres/statement.ts';
+import { addKey, planForeignKeys } from './foreign-keys.ts';
+import type { Group, GroupTable, Layout } from './layout.ts';
+import { leafProblems } from './leaf-problems.ts';
+import { type Endpoint, planMirror } from './mirror.ts';
+import { applicationSchema, defaultName, leafName, leafParent, markerName, regionName } from './names.ts';
+import type { Problem } from './problem.ts';
+import type { CatalogTable, ForeignKey, ShardCatalog } from './shard-catalog.ts';
+import { verifyGroup } from './verify-tables.ts';
+
+/** Leaves made in one transaction: each takes a few locks, and the server has room for some thousands. */
+const leavesPerBatch = 96;
+
+/** Statements of one transaction. */
+export interface Batch {
+  readonly title: string;
+  readonly statements: readonly Statement[];
+}
+
+/** What planning needs to know. */
+export interface LeavesInput {
+  /** Name of the shard whose database it is. */
+  readonly shard: string;
+  readonly map: ShardMapSpec;
+  readonly layout: Layout;
+  readonly catalog: ShardCatalog;
+  /** Where clients find each shard. */
+  readonly endpoints: Readonly<Record<string, Endpoint>>;
+}
+
+/** What has to be done on the shard, in order, and what somebody has to look at. */
+export interface LeavesPlan {
+  readonly batches: readonly Batch[];
+  readonly problems: readonly Problem[];
+}
+
+/**
+ * Plans what a shard's database lacks: partitions between, leaves and markers of the buckets that it owns, place holders for
+ * tenants of other shards, the parents' foreign keys on the leaves, and the mirror of the map. It drops nothing, and leaves a
+ * bucket alone that is on the move.
+ */
+export function planLeaves(input: LeavesInput): LeavesPlan {
+  const { map, layout, catalog, shard } = input;
+  const problems = leafProblems(shard, map, layout, catalog);
+  if (problems.some((problem) => problem.code === 'map-behind')) return { batches: [], problems };
+  const batches: Batch[] = [];
+  const relocation = planForeignKeys(layout, catalog);
+  problems.push(...relocation.problems);
+  if (relocation.statements.length > 0) {
+    const owner = ownerOf(layout, catalog);
+    batches.push({
+      title: 'foreign keys to leaves',
+      statements: owner === undefined ? relocation.statements : asOwner(owner, relocation.statements),
+    });
+  }
+  for (const group of layout.groups) {
+    const owned = map.groups.find((candidate) => candidate.name === group.name);
+    if (owned === undefined || verifyGroup(group, catalog).length > 0) continue;
+    batches.push(...groupBatches(input, group, owned, relocation.keys));
+  }
+  const mirror = planMirror(map, layout, catalog, input.endpoints);
+  if (mirror.length > 0) batches.push({ title: 'mirror of the map', statements: mirror });
+  return { batches, problems };
+}
+
+function ownerOf(layout: Layout, catalog: ShardCatalog): string | undefined {
+  const names = new Set(layout.groups.flatMap((group) => group.tables.map((table) => table.name)));
+  return catalog.tables.find((table) => names.has(table.name))?.owner;
+}
+
+/** Runs statements as the owner of the tables, so that what they make is the owner's. */
+function asOwner(owner: string, statements: readonly Statement[]): Statement[] {
+  return [statement(`SET LOCAL ROLE ${quoteIdentifier(owner)}`), ...statements, statement('RESET ROLE')];
+}
+
+interface Work {
+  /** Statements as the owner of the tables. */
+  readonly tables: readonly Statement[];
+  /** Statements as the operator. */
+  readonly marker: readonly Statement[];
+}
+
+function groupBatches(
+  input: LeavesInput,
+  group: Group,
+  owned: BucketGroup,
+  keys: readonly ForeignKey[],
+): Batch[] {
+  const { catalog, shard } = input;
+  const present = new Map(catalog.tables.map((table) => [table.name, table]));
+  const settled = owned.buckets.filter((bucket) => bucket.pending === undefined);
+  const lifted = settled.filter((bucket) => bucket.values !== undefined && bucket.region === undefined);
+  const others = settled.filter((bucket) => !lifted.includes(bucket));
+  // A partition beside a DEFAULT is checked against its rows: the tenants come first, while there is no DEFAULT.
+  const work: Work[] = [
+    ...lifted.map((bucket) =>
+      bucket.shard === shard
+        ? bucketWork(catalog, group, bucket, keys, present)
+        : { tables: placeHolders(group, bucket, present), marker: [] },
+    ),
+    { tables: between(group, owned, present), marker: [] },
+    ...others
+      .filter((bucket) => bucket.shard === shard)
+      .map((bucket) => bucketWork(catalog, group, bucket, keys, present)),
+  ].filter(({ tables, marker }) => tables.length + marker.length > 0);
+  const owner = present.get(group.tables[0]?.name ?? '')?.owner ?? '';
+  return inBatches(work, Math.max(1, Math.floor(leavesPerBatch / group.tables.length))).map((part) => {
+    const tables = part.flatMap((item) => item.tables);
+    const markers = part.flatMap((item) => item.marker);
+    return {
+      title: `partitions of group ${group.name}`,
+      statements: [...(tables.length === 0 ? [] : asOwner(owner, tables)), ...markers],
+    };
+  });
+}
+
+function inBatches<T>(items: readonly T[], size: number): T[][] {
+  return Array.from({ length: Math.ceil(items.length / size) }, (_, index) =>
+    items.slice(index * size, (index + 1) * size),
+  );
+}
+
+/** The leaves of an owned bucket with their foreign keys, and its marker: all or nothing. */
+function bucketWork(
+  catalog: ShardCatalog,
+  group: Group,
+  bucket: Bucket,
+  keys: readonly ForeignKey[],
+  present: ReadonlyMap<string, CatalogTable>,
+): Work {
+  const missing = group.tables.filter((table) => !present.has(leafName(table.name, bucket.id)));
+  const made = new Set(missing.map((table) => table.name));
+  const tables = [
+    ...missing.map((table) => createLeaf(table, bucket)),
+    ...keys.filter((key) => made.has(key.table)).map((key) => addKey(key, group, bucket.id)),
+  ];
+  const name = markerName(group.name, bucket.id);
+  const marker = catalog.markers.find((candidate) => candidate.name === name);
+  const refused = group.tables.some(
+    (table) => present.get(leafName(table.name, bucket.id))?.refuses === true,
+  );
+  if (refused) return { tables, marker: [] };
+  const insert = statement(`INSERT INTO ${qualified('own', name)} VALUES (${bucket.id}, ${bucket.epoch})`);
+  if (marker !== undefined) return { tables, marker: marker.epoch === null ? [insert] : [] };
+  const create = statement(
+    `CREATE TABLE ${qualified('own', name)} (bucket int NOT NULL, epoch bigint NOT NULL)`,
+  );
+  return { tables, marker: [create, insert] };
+}
+
+function createLeaf(table: GroupTable, bucket: Bucket): Statement {
+  return statement(
+    `CREATE TABLE ${qualified(applicationSchema, leafName(table.name, bucket.id))} PARTITION OF ` +
+      `${qualified(applicationSchema, leafParent(table.name, bucket))} ${boundClause(bucket)}`,
+  );
+}
+
+/** The bound of a bucket as the clause of its leaf. */
+export function boundClause(bucket: Bucket): string {
+  if (bucket.hash !== undefined) {
+    return `FOR VALUES WITH (MODULUS ${bucket.hash.modulus}, REMAINDER ${bucket.hash.remainder})`;
+  }
+  if (bucket.range !== undefined) {
+    const from = bucket.range.from === undefined ? 'MINVALUE' : quoteLiteral(bucket.range.from);
+    const to = bucket.range.to === undefined ? 'MAXVALUE' : quoteLiteral(bucket.range.to);
+    return `FOR VALUES FROM (${from}) TO (${to})`;
+  }
+  return bucket.values === undefined ? 'DEFAULT' : listClause(bucket.values);
+}
+
+function listClause(values: readonly string[]): string {
+  return `FOR VALUES IN (${values.map(quoteLiteral).join(', ')})`;
+}
+
+/**
+ * Leaves that refuse every row, for a tenant that another shard owns: without them its rows would fall into this shard's
+ * DEFAULT.
+ */
+function placeHolders(group: Group, bucket: Bucket, present: ReadonlyMap<string, CatalogTable>): Statement[] {
+  return group.tables
+    .filter((table) => !present.has(leafName(table.name, bucket.id)))
+    .flatMap((table) => [
+      createLeaf(table, bucket),
+      statement(
+        'CREATE TRIGGER herdsman_refuse BEFORE INSERT OR UPDATE OR DELETE ON ' +
+          `${qualified(applicationSchema, leafName(table.name, bucket.id))} FOR EACH ROW EXECUTE FUNCTION ` +
+          `herdsman.refuse_row(${quoteLiteral(group.name)}, ${quoteLiteral(String(bucket.id))})`,
+      ),
+    ]);
+}
+
+/** The partitioned tables between parent and leaves; on every shard, so that all of them can compute a key's bucket. */
+function between(group: Group, owned: BucketGroup, present: ReadonlyMap<string, CatalogTable>): Statement[] {
+  const statements: Statement[] = [];
+  const add = (table: GroupTable, name: string, bound: string, column: string) => {
+    if (present.has(name)) return;
+    statements.push(
+      statement(
+        `CREATE TABLE ${qualified(applicationSchema, name)} PARTITION OF ` +
+          `${qualified(applicationSchema, table.name)} ${bound} PARTITION BY HASH (${quoteIdentifier(column)})`,
+      ),
+    );
+  };
+  const first = new Map<string, Bucket>();
+  for (const bucket of owned.buckets) {
+    if (bucket.hash === undefined) continue;
+    const level = bucket.region ?? (bucket.isDefault === true ? '' : undefined);
+    if (level !== undefined && !first.has(level)) first.set(level, bucket);
+  }
+  for (const table of group.tables) {
+    for (const bucket of first.values()) {
+      if (bucket.region === undefined) add(table, defaultName(table.name), 'DEFAULT', table.key);
+      else {
+        const name = regionName(table.name, bucket.region);
+        add(table, name, listClause(bucket.values ?? []), table.hashKey ?? table.key);
+      }
+    }
+  }
+  return statements;
+}
