@@ -1,21 +1,36 @@
+import type { KeyPair } from '../../../pki/key-pair.ts';
+import type { AuthorityState } from '../../../pki/rotation.ts';
 import type { ShardedCluster } from '../model.ts';
 import { authoritySecret, operatorTlsSecret, shardTlsSecret } from '../names.ts';
 import { keptMetadata } from './owned-object.ts';
 import { encoded, type Secret } from './secrets.ts';
 
-/** A certificate with its key, both PEM. */
-export interface KeyPair {
-  readonly certificate: string;
-  readonly key: string;
+/** Secret of the cluster's authority: what signs now, what will sign next, and all that is still trusted. */
+export function authoritySecretObject(cluster: ShardedCluster, authority: AuthorityState): Secret {
+  return secret(cluster, authoritySecret(cluster.metadata.name), {
+    'ca.crt': authority.current.certificate,
+    'ca.key': authority.current.key,
+    'ca-bundle.crt': authority.bundle,
+    ...(authority.next === undefined
+      ? {}
+      : { 'next.crt': authority.next.certificate, 'next.key': authority.next.key }),
+  });
 }
 
-/** Secret of the cluster's authority: the key that signs now, and all certificates that are still trusted. */
-export function authoritySecretObject(cluster: ShardedCluster, authority: KeyPair, bundle: string): Secret {
-  return secret(cluster, authoritySecret(cluster.metadata.name), {
-    'ca.crt': authority.certificate,
-    'ca.key': authority.key,
-    'ca-bundle.crt': bundle,
-  });
+/** The authority that a Secret's (decoded) content holds; `undefined` when something is missing. */
+export function authorityOf(content: Readonly<Record<string, string>>): AuthorityState | undefined {
+  const current = pairOf(content, 'ca');
+  const bundle = content['ca-bundle.crt'];
+  if (current === undefined || bundle === undefined) return undefined;
+  const next = pairOf(content, 'next');
+  return next === undefined ? { current, bundle } : { current, next, bundle };
+}
+
+/** The pair `NAME.crt`, `NAME.key` of a Secret's (decoded) content; `undefined` when one is missing. */
+export function pairOf(content: Readonly<Record<string, string>>, name: string): KeyPair | undefined {
+  const certificate = content[`${name}.crt`];
+  const key = content[`${name}.key`];
+  return certificate === undefined || key === undefined ? undefined : { certificate, key };
 }
 
 /** Secret of a shard's members: what they serve with, and what they connect to one another with. */
