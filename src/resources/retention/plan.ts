@@ -1,0 +1,42 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
+import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
+
+/** Annotation with the time since which no member uses the volume. */
+export const releasedAtAnnotation = 'herdsman.dev/released-at';
+/** Annotation with `spec.deletionPolicy` of the ShardedCluster, kept on the claim since it outlives the cluster. */
+export const deletionPolicyAnnotation = 'herdsman.dev/deletion-policy';
+/** Annotation with `spec.holdPeriod` of the ShardedCluster. */
+export const holdPeriodAnnotation = 'herdsman.dev/hold-period';
+
+/** Whether a member uses a claim; `unknown` leads to nothing. */
+export type Usage = 'used' | 'unused' | 'unknown';
+
+/** What to do with one claim. */
+export type RetentionDecision =
+  | { readonly kind: 'none'; readonly dueAt?: Date }
+  | { readonly kind: 'release'; readonly releasedAt: string }
+  | { readonly kind: 'reuse' }
+  | { readonly kind: 'delete'; readonly uid: string; readonly evidence: string };
+
+/**
+ * Two phases: a claim that no member uses is marked with the time; only with deletionPolicy delete, and only when the hold
+ * period has passed since, it is deleted. Using it again clears the mark.
+ */
+export function decideRetention(claim: PersistentVolumeClaim, usage: Usage, now: Date): RetentionDecision {
+  const { annotations = {}, uid, deletionTimestamp } = claim.metadata;
+  if (deletionTimestamp !== undefined || usage === 'unknown' || uid === undefined) return { kind: 'none' };
+  const releasedAt = annotations[releasedAtAnnotation];
+  if (usage === 'used') return releasedAt === undefined ? { kind: 'none' } : { kind: 'reuse' };
+  if (releasedAt === undefined) return { kind: 'release', releasedAt: now.toISOString() };
+  if (annotations[deletionPolicyAnnotation] !== 'delete') return { kind: 'none' };
+  const released = Date.parse(releasedAt);
+  const holdMs = durationMs(annotations[holdPeriodAnnotation] ?? '');
+  // An annotation that cannot be read is no evidence: the claim stays.
+  if (Number.isNaN(released) || holdMs === undefined) return { kind: 'none' };
+  if (now.getTime() < released + holdMs) return { kind: 'none', dueAt: new Date(released + holdMs) };
+  return {
+    kind: 'delete',
+    uid,
+    evidence: `no member has used it since ${releasedAt}, deletionPolicy is delete, and the hold period of ${annotations[holdPeriodAnnotation]} is over`,
+  };
+}

@@ -1,0 +1,96 @@
+import { isPodReady, type PersistentVolumeClaim, type Pod, type StatefulSet } from './kubernetes.ts';
+import type { ObservedMember, ShardedCluster } from './model.ts';
+import { podName, podOrdinal, scope, shardIndex, shardLabel, shardName } from './names.ts';
+import type { Sources } from './sources.ts';
+import { byCluster, clusterIndexValue } from './sources.ts';
+
+/** What the caches show of one shard, before anybody is asked over the network. */
+export interface CachedShard {
+  readonly name: string;
+  readonly index: number;
+  readonly statefulSet: StatefulSet | undefined;
+  readonly settled: boolean;
+  readonly members: readonly ObservedMember[];
+  readonly claims: readonly PersistentVolumeClaim[];
+}
+
+/** The shards that are wanted and those that are there, in order of their index. */
+export function cachedShards(
+  cluster: ShardedCluster,
+  sources: Sources,
+  zoneOf: (node: string) => string | undefined,
+): CachedShard[] {
+  const { name, namespace } = cluster.metadata;
+  const value = clusterIndexValue(namespace, name);
+  const statefulSets = sources.statefulSets.cache.byIndex(byCluster, value);
+  const pods = sources.pods.cache.byIndex(byCluster, value);
+  const claims = sources.claims.cache.byIndex(byCluster, value);
+  const indexes = new Set(Array.from({ length: cluster.spec.shards.count }, (_, index) => index));
+  for (const statefulSet of statefulSets) {
+    const index = shardIndex(statefulSet.metadata.labels?.[shardLabel] ?? '');
+    if (index !== undefined && statefulSet.metadata.name === scope(name, shardName(index)))
+      indexes.add(index);
+  }
+  return [...indexes]
+    .sort((a, b) => a - b)
+    .map((index) => {
+      const shard = shardName(index);
+      const ofShard = <T extends { metadata: { labels?: Record<string, string> } }>(object: T): boolean =>
+        object.metadata.labels?.[shardLabel] === shard;
+      const statefulSet = statefulSets.find((object) => object.metadata.name === scope(name, shard));
+      return {
+        name: shard,
+        index,
+        statefulSet,
+        settled: isSettled(statefulSet),
+        members: membersOf(cluster, shard, statefulSet, pods.filter(ofShard), zoneOf),
+        claims: claims.filter(ofShard),
+      };
+    });
+}
+
+/** Whether the StatefulSet controller has acted on the object as it is now. */
+function isSettled(statefulSet: StatefulSet | undefined): boolean {
+  if (statefulSet === undefined || statefulSet.metadata.deletionTimestamp !== undefined) return false;
+  return (
+    statefulSet.status?.observedGeneration === statefulSet.metadata.generation &&
+    statefulSet.status?.updateRevision !== undefined
+  );
+}
+
+function membersOf(
+  cluster: ShardedCluster,
+  shard: string,
+  statefulSet: StatefulSet | undefined,
+  pods: readonly Pod[],
+  zoneOf: (node: string) => string | undefined,
+): ObservedMember[] {
+  const byOrdinal = new Map<number, Pod>();
+  for (const pod of pods) {
+    const ordinal = podOrdinal(cluster.metadata.name, shard, pod.metadata.name);
+    if (ordinal !== undefined) byOrdinal.set(ordinal, pod);
+  }
+  const ordinals = new Set(byOrdinal.keys());
+  for (let ordinal = 0; ordinal < (statefulSet?.spec?.replicas ?? 0); ordinal += 1) ordinals.add(ordinal);
+  return [...ordinals]
+    .sort((a, b) => a - b)
+    .map((ordinal) => {
+      const pod = byOrdinal.get(ordinal);
+      const node = pod?.spec?.nodeName;
+      return {
+        name: podName(cluster.metadata.name, shard, ordinal),
+        ordinal,
+        pod,
+        ready: pod !== undefined && isPodReady(pod),
+        outdated: isOutdated(pod, statefulSet),
+        zone: node === undefined ? undefined : zoneOf(node),
+      };
+    });
+}
+
+/** Judged on the StatefulSet's revisions, never on the live pod, which webhooks may have changed. */
+function isOutdated(pod: Pod | undefined, statefulSet: StatefulSet | undefined): boolean {
+  const revision = pod?.metadata.labels?.['controller-revision-hash'];
+  const wanted = statefulSet?.status?.updateRevision;
+  return revision !== undefined && wanted !== undefined && isSettled(statefulSet) && revision !== wanted;
+}

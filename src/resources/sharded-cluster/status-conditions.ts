@@ -1,0 +1,107 @@
+import type { ConditionInput } from '../../runtime/conditions.ts';
+import type { Outcome } from './plan-result.ts';
+
+/** What the conditions are derived from. */
+export interface ConditionFacts {
+  readonly outcomes: readonly Outcome[];
+  readonly readyShards: number;
+  readonly desiredShards: number;
+  /** One sentence for each shard that is not ready. */
+  readonly unreadyReasons: readonly string[];
+  /** Members that are wanted and not ready. */
+  readonly missingMembers: readonly string[];
+  readonly refusedParameters: string | undefined;
+  readonly generation: number | undefined;
+}
+
+/** The conditions of a ShardedCluster, from zero, in a fixed order. */
+export function conditionsOf(facts: ConditionFacts): ConditionInput[] {
+  const conditions = [ready(facts), progressing(facts), degraded(facts), schema(facts), parameters(facts)];
+  const { generation } = facts;
+  return generation === undefined
+    ? conditions
+    : conditions.map((condition) => ({ ...condition, observedGeneration: generation }));
+}
+
+/** One word for people, from the conditions. */
+export function phaseOf(facts: ConditionFacts): string {
+  if (facts.outcomes.some((outcome) => outcome.result.kind === 'fail')) return 'Degraded';
+  if (facts.readyShards < facts.desiredShards) return 'Creating';
+  if (facts.outcomes.some((outcome) => outcome.result.kind === 'wait')) return 'Updating';
+  if (facts.refusedParameters !== undefined || facts.missingMembers.length > 0) return 'Degraded';
+  return 'Ready';
+}
+
+/** Ready: every shard that is wanted takes writes, and has its schema and tables. */
+function ready(facts: ConditionFacts): ConditionInput {
+  const content = facts.outcomes.find((outcome) => outcome.track === 'content');
+  if (facts.readyShards < facts.desiredShards) {
+    const message = facts.unreadyReasons.join('; ') || 'shards are being made';
+    return { type: 'Ready', status: 'False', reason: 'ShardsNotReady', message };
+  }
+  if (content !== undefined && content.result.kind !== 'continue') {
+    return { type: 'Ready', status: 'False', reason: content.result.reason, message: content.result.message };
+  }
+  return {
+    type: 'Ready',
+    status: 'True',
+    reason: 'AllShardsReady',
+    message: `${facts.readyShards} of ${facts.desiredShards} shards take writes`,
+  };
+}
+
+function progressing({ outcomes }: ConditionFacts): ConditionInput {
+  const waiting = outcomes.find((outcome) => outcome.result.kind === 'wait');
+  if (waiting === undefined || waiting.result.kind !== 'wait') {
+    return { type: 'Progressing', status: 'False', reason: 'AsWanted', message: 'nothing is left to do' };
+  }
+  return {
+    type: 'Progressing',
+    status: 'True',
+    reason: waiting.result.reason,
+    message: waiting.result.message,
+  };
+}
+
+function degraded(facts: ConditionFacts): ConditionInput {
+  const failures = facts.outcomes.flatMap(({ result }) => (result.kind === 'fail' ? [result] : []));
+  const first = failures[0];
+  if (first !== undefined) {
+    const message = failures.map((failure) => failure.message).join('; ');
+    return { type: 'Degraded', status: 'True', reason: first.reason, message };
+  }
+  if (facts.refusedParameters !== undefined) {
+    return {
+      type: 'Degraded',
+      status: 'True',
+      reason: 'ParametersRefused',
+      message: facts.refusedParameters,
+    };
+  }
+  if (facts.missingMembers.length > 0 && facts.readyShards === facts.desiredShards) {
+    const message = `not ready: ${facts.missingMembers.join(', ')}`;
+    return { type: 'Degraded', status: 'True', reason: 'MembersNotReady', message };
+  }
+  return { type: 'Degraded', status: 'False', reason: 'AsWanted', message: 'no member or setting is amiss' };
+}
+
+function schema({ outcomes }: ConditionFacts): ConditionInput {
+  const type = 'SchemaApplied';
+  const content = outcomes.find((outcome) => outcome.track === 'content');
+  if (content === undefined) {
+    return { type, status: 'Unknown', reason: 'NotReached', message: 'the servers are not there yet' };
+  }
+  if (content.result.kind === 'continue') {
+    return { type, status: 'True', reason: 'Applied', message: 'every shard has all migrations and tables' };
+  }
+  return { type, status: 'False', reason: content.result.reason, message: content.result.message };
+}
+
+function parameters({ refusedParameters }: ConditionFacts): ConditionInput {
+  const type = 'ParametersAccepted';
+  if (refusedParameters === undefined) {
+    return { type, status: 'True', reason: 'Accepted', message: 'no server refuses a parameter' };
+  }
+  const message = `${refusedParameters}. The servers go on with the last good parameters.`;
+  return { type, status: 'False', reason: 'ParametersRefused', message };
+}

@@ -1,0 +1,170 @@
+import { podProblem } from '../kubernetes.ts';
+import type { GroupFacts, MemberFacts, ObservedMember, ObservedShard } from '../model.ts';
+
+/** The one next thing to do for a shard whose members are not all as the template and configuration want them. */
+export type RolloutDecision =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'wait'; readonly reason: string; readonly message: string }
+  | { readonly kind: 'stuck'; readonly reason: string; readonly message: string }
+  | { readonly kind: 'replace'; readonly member: ObservedMember; readonly why: string }
+  | { readonly kind: 'restart'; readonly member: string; readonly why: string }
+  | {
+      readonly kind: 'switchover';
+      readonly leader: string;
+      readonly candidate: string;
+      readonly why: string;
+    };
+
+/** A standby this far behind (bytes) is not a candidate for a planned switchover. */
+const candidateLagBytes = 16 * 1024 * 1024;
+
+/**
+ * PostgreSQL refuses to run a standby with less of these than its primary has; so when they shrink, the primary goes first.
+ * https://www.postgresql.org/docs/17/hot-standby.html#HOT-STANDBY-ADMIN
+ */
+const standbyNeedsAtLeast: ReadonlySet<string> = new Set([
+  'max_connections',
+  'max_prepared_transactions',
+  'max_locks_per_transaction',
+  'max_wal_senders',
+  'max_worker_processes',
+]);
+
+/**
+ * Standbys first, the last ordinal first; then a planned switchover to a member that is done; then the old primary. One
+ * member at a time, and only while all others are well; a member that is broken and outdated is replaced at once.
+ */
+export function decideRollout(shard: ObservedShard): RolloutDecision {
+  if (!shard.settled) return wait('StatefulSetUnsettled', 'the StatefulSet controller has not caught up yet');
+  const group = shard.group.state === 'present' ? shard.group.value : undefined;
+  const brokenAndOutdated = shard.members.find(
+    (member) => member.outdated && !member.ready && isReplaceable(member) && group?.leader !== member.name,
+  );
+  if (brokenAndOutdated !== undefined) {
+    return {
+      kind: 'replace',
+      member: brokenAndOutdated,
+      why: 'it is not ready and its template is outdated',
+    };
+  }
+  const needing = shard.members.filter((member) => needsWork(member, group));
+  if (needing.length === 0) return { kind: 'none' };
+  const unwell = firstUnwell(shard, group);
+  if (unwell !== undefined) return unwell;
+  if (group === undefined) return wait('PatroniUnknown', 'no member has said yet how the others are');
+  if (group.paused) return { kind: 'stuck', reason: 'PatroniPaused', message: pausedMessage(shard.name) };
+  return nextMember(shard, group);
+}
+
+/** The standby that a planned switchover should promote; `acceptable` narrows the choice. */
+export function switchoverCandidate(
+  shard: ObservedShard,
+  group: GroupFacts,
+  acceptable: (member: ObservedMember) => boolean,
+): ObservedMember | undefined {
+  const anySync = [...group.members.values()].some((facts) => facts.sync);
+  const candidates = shard.members.filter((member) => {
+    const facts = group.members.get(member.name);
+    if (facts === undefined || member.name === group.leader) return false;
+    return (
+      acceptable(member) &&
+      member.ready &&
+      isStreaming(facts) &&
+      (facts.lagBytes ?? Number.POSITIVE_INFINITY) <= candidateLagBytes &&
+      (!anySync || facts.sync)
+    );
+  });
+  return candidates.sort((a, b) => lagOf(group, a) - lagOf(group, b) || a.ordinal - b.ordinal)[0];
+}
+
+function nextMember(shard: ObservedShard, group: GroupFacts): RolloutDecision {
+  const primary = shard.members.find((member) => member.name === group.leader);
+  if (primary === undefined) return wait('NoPrimary', 'the shard has no primary at the moment');
+  const primaryFacts = group.members.get(primary.name);
+  if (primaryFacts !== undefined && shrinks(primaryFacts)) {
+    return {
+      kind: 'restart',
+      member: primary.name,
+      why: 'a standby cannot have less of a parameter than its primary, so the primary takes the lower value first',
+    };
+  }
+  const standbys = shard.members.filter((member) => member !== primary).sort((a, b) => b.ordinal - a.ordinal);
+  for (const standby of standbys) {
+    if (standby.outdated) return { kind: 'replace', member: standby, why: 'its template is outdated' };
+    const facts = group.members.get(standby.name);
+    if (facts?.pendingRestart === true)
+      return { kind: 'restart', member: standby.name, why: pendingWhy(facts) };
+  }
+  if (standbys.length === 0) {
+    if (primary.outdated) return { kind: 'replace', member: primary, why: 'its template is outdated' };
+    return { kind: 'restart', member: primary.name, why: pendingWhy(primaryFacts) };
+  }
+  const candidate = switchoverCandidate(shard, group, (member) => !member.outdated);
+  if (candidate === undefined)
+    return wait('NoCandidate', 'no standby is close enough to the primary to take over');
+  return {
+    kind: 'switchover',
+    leader: primary.name,
+    candidate: candidate.name,
+    why: 'the primary is the last member to be renewed',
+  };
+}
+
+/** What keeps the next step from being safe: a member that is not well and whose replacement is not what helps it. */
+function firstUnwell(shard: ObservedShard, group: GroupFacts | undefined): RolloutDecision | undefined {
+  for (const member of shard.members) {
+    if (member.pod === undefined || member.pod.metadata.deletionTimestamp !== undefined) {
+      return wait('MemberRestarting', `member ${member.name} is being made anew`);
+    }
+    if (!member.ready) {
+      const problem = podProblem(member.pod);
+      if (problem === undefined) return wait('MemberNotReady', `member ${member.name} is not ready yet`);
+      return { kind: 'stuck', reason: problem.reason, message: `member ${member.name}: ${problem.message}` };
+    }
+    const facts = group?.members.get(member.name);
+    if (group === undefined || member.name === group.leader) continue;
+    if (facts === undefined || !isStreaming(facts)) {
+      return wait('MemberNotStreaming', `member ${member.name} does not stream from the primary yet`);
+    }
+  }
+  return undefined;
+}
+
+function needsWork(member: ObservedMember, group: GroupFacts | undefined): boolean {
+  return member.outdated || group?.members.get(member.name)?.pendingRestart === true;
+}
+
+/** Whether deleting the pod can help: it exists, and is not being deleted already. */
+function isReplaceable(member: ObservedMember): boolean {
+  return member.pod !== undefined && member.pod.metadata.deletionTimestamp === undefined;
+}
+
+/** Whether a standby follows its primary. */
+export function isStreaming(facts: MemberFacts): boolean {
+  return facts.state === 'streaming' || facts.state === 'running' || facts.state === 'in archive recovery';
+}
+
+function shrinks(facts: MemberFacts): boolean {
+  return facts.pendingParameters.some(
+    ({ name, from, to }) => standbyNeedsAtLeast.has(name) && Number(to) < Number(from),
+  );
+}
+
+function pendingWhy(facts: MemberFacts | undefined): string {
+  const names = facts?.pendingParameters.map((parameter) => parameter.name) ?? [];
+  return names.length === 0
+    ? 'a parameter needs a restart'
+    : `parameters need a restart: ${names.join(', ')}`;
+}
+
+function lagOf(group: GroupFacts, member: ObservedMember): number {
+  return group.members.get(member.name)?.lagBytes ?? Number.POSITIVE_INFINITY;
+}
+
+function pausedMessage(shard: string): string {
+  return `Patroni is paused on shard ${shard}, so nothing is restarted: resume it with "patronictl resume"`;
+}
+
+function wait(reason: string, message: string): RolloutDecision {
+  return { kind: 'wait', reason, message };
+}
