@@ -24,6 +24,8 @@ export interface Load {
   readonly ledger: Ledger;
   /** Errors by message, for a report: what an application would have seen. */
   readonly errors: ReadonlyMap<string, number>;
+  /** The column `server` that the last acknowledged statement returned, if it returns one. */
+  server(): string | undefined;
   /** Lets each writer finish its commit, and ends. */
   stop(): Promise<void>;
 }
@@ -39,6 +41,7 @@ export function startLoad({ config, insert, writers = 4, everyMs = 10 }: WriterO
   const ledger = new Ledger();
   const errors = new Map<string, number>();
   let stopping = false;
+  let server: string | undefined;
 
   async function write(writer: number): Promise<void> {
     let client: pg.Client | undefined;
@@ -55,7 +58,8 @@ export function startLoad({ config, insert, writers = 4, everyMs = 10 }: WriterO
       // The row counts as unknown from the moment it may be on its way.
       ledger.leaveUnknown(writer, n);
       try {
-        await client.query(text, [...values]);
+        const { rows } = await client.query<{ server?: string }>(text, [...values]);
+        server = rows[0]?.server;
         ledger.acknowledge(writer, n, performance.now());
       } catch (error) {
         count(error);
@@ -76,6 +80,7 @@ export function startLoad({ config, insert, writers = 4, everyMs = 10 }: WriterO
   return {
     ledger,
     errors,
+    server: () => server,
     async stop() {
       stopping = true;
       await Promise.all(running);

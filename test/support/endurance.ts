@@ -1,0 +1,89 @@
+import type { Fault } from './faults.ts';
+import type { StoredRow, Verdict } from './ledger.ts';
+import { applicationConfig, query } from './pg.ts';
+import { type ClusterKey, waitUntilReady } from './sharded-cluster.ts';
+import { waitUntil } from './wait.ts';
+import { type Load, startLoad } from './writer.ts';
+
+/** A migration that makes the table in which writers keep their rows; it has no key, so that a row written twice shows. */
+export const ledgerMigration = {
+  name: 'ledger',
+  sql: 'CREATE TABLE ledger (run integer NOT NULL, writer integer NOT NULL, n integer NOT NULL)',
+};
+
+/** Writers on one shard. */
+export interface ShardLoad {
+  readonly load: Load;
+  /** Stops the writers and compares the table with what they were told. */
+  finish(): Promise<Verdict>;
+}
+
+let runs = 0;
+
+/** Starts writers on a shard that has the ledger table, and waits until they write. */
+export async function loadShard(key: ClusterKey, shard = 's0'): Promise<ShardLoad> {
+  const target = { namespace: key.namespace, cluster: key.name, shard };
+  const run = process.pid * 1000 + runs++;
+  const config = await applicationConfig(target);
+  const load = startLoad({
+    config: async () => config,
+    insert: (writer, n) => ({
+      text: 'INSERT INTO ledger VALUES ($1, $2, $3) RETURNING pg_postmaster_start_time()::text AS server',
+      values: [run, writer, n],
+    }),
+  });
+  await waitUntil(
+    'the writers write',
+    () => load.ledger.acknowledged >= 50,
+    () => [...load.errors],
+    { everyMs: 50 },
+  );
+  return {
+    load,
+    async finish() {
+      await load.stop();
+      const rows = await query<StoredRow & { [column: string]: unknown }>(
+        target,
+        'SELECT writer, n FROM ledger WHERE run = $1',
+        [run],
+      );
+      return load.ledger.judge(rows);
+    },
+  };
+}
+
+/** What a fault cost. */
+export interface FaultOutcome {
+  /** Longest time without an acknowledged commit, from the fault until all members were well again. */
+  readonly writeGapMs: number;
+  readonly verdict: Verdict;
+  /** What the writers saw, by message. */
+  readonly errors: ReadonlyMap<string, number>;
+}
+
+/** How long writers are watched during a fault that does not take the primary. */
+const watchedMs = 30_000;
+
+/** Injects a fault under load, waits until writes go on, mends, waits until the cluster is Ready, and judges the ledger. */
+export async function endure(key: ClusterKey, fault: Fault, shard = 's0'): Promise<FaultOutcome> {
+  const { load, finish } = await loadShard(key, shard);
+  const before = load.server();
+  const faultMs = performance.now();
+  const mend = await fault.inject(key, shard);
+  try {
+    await waitUntil(
+      `writes go on after: ${fault.name}`,
+      () =>
+        fault.takesPrimary
+          ? load.server() !== before && load.ledger.lastMs > performance.now() - 200
+          : performance.now() - faultMs > watchedMs && load.ledger.lastMs > performance.now() - 1000,
+      () => ({ server: load.server(), before, errors: [...load.errors] }),
+      { timeoutMs: 120_000, everyMs: 50 },
+    );
+  } finally {
+    await mend();
+  }
+  await waitUntilReady(key, { timeoutMs: 240_000 });
+  const verdict = await finish();
+  return { writeGapMs: load.ledger.longestGapMs(faultMs), verdict, errors: load.errors };
+}

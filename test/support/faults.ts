@@ -1,0 +1,122 @@
+import { execFile } from 'node:child_process';
+import { readFileSync } from 'node:fs';
+import { promisify } from 'node:util';
+import { podType } from '../../src/runtime/kubernetes-types.ts';
+import { kube, root } from './cluster.ts';
+import { postmasterOf, processesOf, signalAll } from './processes.ts';
+import { type ClusterKey, type MemberPod, memberPods, primaryPod } from './sharded-cluster.ts';
+
+const run = promisify(execFile);
+
+/** Something that breaks, and how it is mended. */
+export interface Fault {
+  readonly name: string;
+  /** Whether writers end on another server, or the same one started anew; if not, they may hardly notice. */
+  readonly takesPrimary: boolean;
+  /** Breaks a shard; the returned function mends what does not mend by itself. */
+  inject(key: ClusterKey, shard: string): Promise<() => Promise<void>>;
+}
+
+const nothing = async (): Promise<void> => undefined;
+
+async function aStandby(key: ClusterKey, shard: string): Promise<MemberPod> {
+  const primary = await primaryPod(key, shard);
+  const standby = (await memberPods(key, shard)).find((pod) => pod.metadata.uid !== primary.metadata.uid);
+  if (standby === undefined) throw new Error(`${key.name}-${shard} has no standby`);
+  return standby;
+}
+
+async function deleteByForce(pod: MemberPod): Promise<void> {
+  const { namespace = '', name } = pod.metadata;
+  await (await kube()).delete(podType, { namespace, name }, { gracePeriodSeconds: 0 });
+}
+
+/** Stops every process of a pod where it stands: the node thinks it runs, and it answers nothing. */
+function freeze(pod: MemberPod): () => Promise<void> {
+  const processes = processesOf(pod.metadata.uid ?? '');
+  if (processes.length === 0) throw new Error(`${pod.metadata.name} runs no process on this machine`);
+  signalAll(processes, 'SIGSTOP');
+  return async () => signalAll(processes, 'SIGCONT');
+}
+
+async function breakNode(pod: MemberPod, how: 'partition' | 'stop'): Promise<() => Promise<void>> {
+  const node = pod.spec?.nodeName ?? '';
+  await run(`${root}deploy/local/node`, [how, node]);
+  return async () => {
+    await run(`${root}deploy/local/node`, ['heal', node]);
+  };
+}
+
+/** The process id of a part of the control plane of the local cluster. */
+function controlPlanePid(name: string): number {
+  return Number.parseInt(readFileSync(`/run/herdsman-local/pids/${name}`, 'utf8'), 10);
+}
+
+/** Every fault that the local cluster can make, by name. */
+export const faults = {
+  'primary pod deleted by force': {
+    takesPrimary: true,
+    async inject(key, shard) {
+      await deleteByForce(await primaryPod(key, shard));
+      return nothing;
+    },
+  },
+  'primary postgres killed': {
+    takesPrimary: true,
+    async inject(key, shard) {
+      signalAll([postmasterOf((await primaryPod(key, shard)).metadata.uid ?? '')], 'SIGKILL');
+      return nothing;
+    },
+  },
+  'primary container killed': {
+    takesPrimary: true,
+    async inject(key, shard) {
+      signalAll(processesOf((await primaryPod(key, shard)).metadata.uid ?? ''), 'SIGKILL');
+      return nothing;
+    },
+  },
+  'primary container frozen': {
+    takesPrimary: true,
+    inject: async (key, shard) => freeze(await primaryPod(key, shard)),
+  },
+  'primary node partitioned': {
+    takesPrimary: true,
+    inject: async (key, shard) => breakNode(await primaryPod(key, shard), 'partition'),
+  },
+  'primary node lost': {
+    takesPrimary: true,
+    inject: async (key, shard) => breakNode(await primaryPod(key, shard), 'stop'),
+  },
+  'standby pod deleted by force': {
+    takesPrimary: false,
+    async inject(key, shard) {
+      await deleteByForce(await aStandby(key, shard));
+      return nothing;
+    },
+  },
+  'standby container frozen': {
+    takesPrimary: false,
+    inject: async (key, shard) => freeze(await aStandby(key, shard)),
+  },
+  'API server frozen': {
+    takesPrimary: false,
+    async inject() {
+      const pid = controlPlanePid('kube-apiserver');
+      process.kill(pid, 'SIGSTOP');
+      return async () => {
+        process.kill(pid, 'SIGCONT');
+      };
+    },
+  },
+} satisfies Record<string, Omit<Fault, 'name'>>;
+
+/** Name of a fault. */
+export type FaultName = keyof typeof faults;
+
+/** All names, in the order of the matrix. */
+export const faultNames = Object.keys(faults) as FaultName[];
+
+/** The fault of a name. */
+export function faultOf(name: FaultName): Fault {
+  return { name, ...faults[name] };
+}
