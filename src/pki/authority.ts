@@ -1,12 +1,15 @@
+import type { KeyPair } from './key-pair.ts';
 import {
   BasicConstraintsExtension,
+  clockSkew,
+  createKeys,
+  exportKey,
   KeyUsageFlags,
   KeyUsagesExtension,
   SubjectKeyIdentifierExtension,
+  signingAlgorithm,
   X509CertificateGenerator,
-} from '@peculiar/x509';
-import type { KeyPair } from './key-pair.ts';
-import { clockSkew, createKeys, exportKey, signingAlgorithm } from './x509.ts';
+} from './x509.ts';
 
 /** What an authority is made from. */
 export interface AuthorityOptions {

@@ -1,17 +1,21 @@
+import type { KeyPair } from './key-pair.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
+  clockSkew,
+  createKeys,
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,
+  exportKey,
+  importKey,
   KeyUsageFlags,
   KeyUsagesExtension,
   SubjectAlternativeNameExtension,
   SubjectKeyIdentifierExtension,
+  signingAlgorithm,
   X509Certificate,
   X509CertificateGenerator,
-} from '@peculiar/x509';
-import type { KeyPair } from './key-pair.ts';
-import { clockSkew, createKeys, exportKey, importKey, signingAlgorithm } from './x509.ts';
+} from './x509.ts';
 
 /** What a certificate is made from. */
 export interface CertificateOptions {

@@ -2,6 +2,20 @@ import 'reflect-metadata';
 import { webcrypto } from 'node:crypto';
 import { cryptoProvider, PemConverter } from '@peculiar/x509';
 
+// The library has to be loaded after the polyfill that it needs, so other files take it from here.
+export {
+  AuthorityKeyIdentifierExtension,
+  BasicConstraintsExtension,
+  ExtendedKeyUsage,
+  ExtendedKeyUsageExtension,
+  KeyUsageFlags,
+  KeyUsagesExtension,
+  SubjectAlternativeNameExtension,
+  SubjectKeyIdentifierExtension,
+  X509Certificate,
+  X509CertificateGenerator,
+} from '@peculiar/x509';
+
 cryptoProvider.set(webcrypto);
 
 const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };

@@ -1,0 +1,42 @@
+import { expect, test } from 'vitest';
+import { createAuthority } from './authority.ts';
+import {
+  certificates,
+  initialAuthority,
+  promoteAuthority,
+  rotationStep,
+  stageAuthority,
+  withoutExpired,
+} from './rotation.ts';
+
+const day = 24 * 3_600_000;
+const start = new Date('2026-01-01T00:00:00Z');
+const after = (days: number) => new Date(start.getTime() + days * day);
+const lifetime = 300 * day;
+
+test('an authority is staged after two thirds of its life, promoted a day later, and forgotten when it expires', async () => {
+  const first = initialAuthority(await createAuthority({ commonName: 'shop', now: start, lifetime }));
+  expect(rotationStep(first, after(199))).toBe('keep');
+  expect(rotationStep(first, after(201))).toBe('stage');
+
+  const next = await createAuthority({ commonName: 'shop', now: after(201), lifetime });
+  const staged = stageAuthority(first, next, after(201));
+  expect(staged.current).toEqual(first.current);
+  expect(rotationStep(staged, after(201))).toBe('keep');
+  expect(rotationStep(staged, after(202))).toBe('promote');
+
+  const promoted = promoteAuthority(staged, after(202));
+  expect(promoted).toEqual({ current: next, bundle: next.certificate + first.current.certificate });
+  expect(rotationStep(promoted, after(202))).toBe('keep');
+  expect(withoutExpired(promoted.bundle, after(299))).toBe(promoted.bundle);
+  expect(withoutExpired(promoted.bundle, after(301))).toBe(next.certificate);
+});
+
+test('staging and promoting twice changes nothing more', async () => {
+  const first = initialAuthority(await createAuthority({ commonName: 'shop', now: start, lifetime }));
+  const next = await createAuthority({ commonName: 'shop', now: start, lifetime });
+  const staged = stageAuthority(first, next, start);
+  expect(certificates(stageAuthority(staged, next, start).bundle)).toHaveLength(2);
+  const promoted = promoteAuthority(staged, start);
+  expect(promoteAuthority(promoted, start)).toEqual(promoted);
+});
