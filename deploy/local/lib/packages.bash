@@ -1,0 +1,23 @@
+# Debian packages: the container runtime, etcd, and what builds images.
+
+PACKAGES=(containerd runc containernetworking-plugins iptables conntrack ethtool socat etcd-server etcd-client
+	buildah debootstrap iproute2 jq openssl procps util-linux)
+
+install_packages() {
+	local missing=() package
+	local installed
+	installed=$(dpkg-query -W -f '${db:Status-Abbrev} ${Package}\n' "${PACKAGES[@]}" 2>/dev/null | awk '$1 == "ii" { print $2 }' || true)
+	for package in "${PACKAGES[@]}"; do
+		grep -qx "$package" <<<"$installed" || missing+=("$package")
+	done
+	if ((${#missing[@]} > 0)); then
+		say "installing ${missing[*]}"
+		# The packages' own services are not wanted: the cluster starts its own processes.
+		local policy=/usr/sbin/policy-rc.d made=
+		[[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made=1; }
+		apt-get -o DPkg::Lock::Timeout=600 update -q >&2
+		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -yq --no-install-recommends "${missing[@]}" >&2
+		[[ -z $made ]] || rm -f "$policy"
+	fi
+	command -v go >/dev/null || fail 'Go is missing: install it (https://go.dev/dl), version 1.24 or newer'
+}
