@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { type Cache, createCache, type IndexFunction } from './cache.ts';
 import { type Clock, systemClock } from './clock.ts';
 import type { KubeClient, WatchEvent } from './kube-client.ts';
@@ -20,7 +21,10 @@ export interface InformerOptions<T extends KubernetesObject> {
   readonly labelSelector?: string | undefined;
   readonly fieldSelector?: string | undefined;
   readonly indexes?: Readonly<Record<string, IndexFunction<T>>> | undefined;
-  /** Makes the object smaller before it is kept; `metadata.managedFields` is always dropped. */
+  /**
+   * Makes the object smaller before it is kept; `metadata.managedFields` is always dropped. No handler is told of a change that
+   * leaves the smaller object the same.
+   */
   readonly transform?: ((object: T) => T) | undefined;
 }
 
@@ -96,6 +100,7 @@ export function createInformer<T extends KubernetesObject>(
     const known = cache.get(keyOf(current));
     if (known !== undefined && known.metadata.resourceVersion === current.metadata.resourceVersion) return;
     cache.set(current);
+    if (known !== undefined && options.transform !== undefined && sameButForVersion(known, current)) return;
     if (known !== undefined && known.metadata.uid === current.metadata.uid) {
       tell({ kind: 'updated', old: known, current });
       return;
@@ -189,4 +194,9 @@ export function createInformer<T extends KubernetesObject>(
       return () => void handlers.delete(handler);
     },
   };
+}
+
+function sameButForVersion(a: KubernetesObject, b: KubernetesObject): boolean {
+  const metadata = { ...a.metadata, resourceVersion: b.metadata.resourceVersion };
+  return isDeepStrictEqual({ ...a, metadata }, b);
 }
