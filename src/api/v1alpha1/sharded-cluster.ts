@@ -1,6 +1,19 @@
 import { z } from 'zod';
-import { apiVersion, cel, conditions, duration, identifier, quantity, resources } from './common.ts';
+import { clusterRules, specRules } from './cluster-rules.ts';
+import {
+  apiVersion,
+  cel,
+  conditions,
+  duration,
+  identifier,
+  keyedBy,
+  objectName,
+  quantity,
+  resources,
+} from './common.ts';
+import { groupRules } from './group-rules.ts';
 import { migration } from './migration.ts';
+import { parameters } from './parameters.ts';
 import { table } from './table.ts';
 
 const postgres = z
@@ -23,16 +36,23 @@ const postgres = z
     database: identifier()
       .default('app')
       .describe('Name of the application database on every shard. Immutable.')
-      .meta(cel({ rule: 'self == oldSelf', message: 'the database cannot be renamed' })),
+      .meta(
+        cel(
+          {
+            rule: 'self == oldSelf',
+            message: 'the database cannot be renamed: write the old name again, or make another cluster',
+          },
+          {
+            rule: "!(self in ['postgres', 'template0', 'template1'])",
+            message: 'this database is PostgreSQL\'s own: choose another name, such as "app"',
+          },
+        ),
+      ),
     tuning: z
       .enum(['auto', 'none'])
       .default('auto')
       .describe("auto sizes the server from the member's memory and CPU; parameters win over it."),
-    parameters: z
-      .record(z.string().max(63), z.string().max(1024))
-      .default({})
-      .describe('PostgreSQL configuration parameters. Those that need no restart get none.')
-      .meta({ maxProperties: 200 }),
+    parameters,
   })
   .describe('The PostgreSQL servers.');
 
@@ -53,17 +73,27 @@ const storage = z
   .object({
     size: quantity.describe('Size of the volume of each member. It may grow, not shrink.').meta(
       cel({
-        rule: 'quantity(self).compareTo(quantity(oldSelf)) >= 0',
-        message: 'storage cannot shrink: give at least the present size',
+        rule: 'quantity(string(self)).compareTo(quantity(string(oldSelf))) >= 0',
+        message: 'a volume cannot shrink: write at least the present size',
       }),
     ),
     storageClassName: z
       .string()
       .max(253)
       .optional()
-      .describe("StorageClass of the volumes. Default: the cluster's default class."),
+      .describe("StorageClass of the volumes. Default: the Kubernetes cluster's default class. Immutable."),
   })
-  .describe('The volume of each member.');
+  .describe('The volume of each member.')
+  .meta(
+    cel({
+      rule:
+        'has(self.storageClassName) == has(oldSelf.storageClassName) && ' +
+        '(!has(self.storageClassName) || self.storageClassName == oldSelf.storageClassName)',
+      fieldPath: '.storageClassName',
+      message:
+        'volumes cannot change their class: write the old storageClassName again (none, if there was none)',
+    }),
+  );
 
 const placement = z
   .object({
@@ -71,34 +101,42 @@ const placement = z
       .enum(['preferred', 'required'])
       .default('preferred')
       .describe('Whether two members of a shard may share a node when there is no other room.'),
-    nodeSelector: z.record(z.string().max(317), z.string().max(63)).default({}).meta({ maxProperties: 32 }),
+    nodeSelector: z
+      .record(z.string().max(317), z.string().max(63))
+      .default({})
+      .describe('Labels that a node must have.')
+      .meta({ maxProperties: 32 }),
     tolerations: z
       .array(
         z.object({
-          key: z.string().max(317).optional(),
-          operator: z.enum(['Exists', 'Equal']).optional(),
-          value: z.string().max(63).optional(),
-          effect: z.enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute']).optional(),
-          tolerationSeconds: z.int().min(0).optional(),
+          key: z.string().max(317).optional().describe('Key of the taint; none with Exists: all.'),
+          operator: z.enum(['Exists', 'Equal']).optional().describe('How value is compared. Default Equal.'),
+          value: z.string().max(63).optional().describe('Value of the taint.'),
+          effect: z
+            .enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute'])
+            .optional()
+            .describe('Effect of the taint; none: all.'),
+          tolerationSeconds: z
+            .int()
+            .min(0)
+            .optional()
+            .describe('How long a NoExecute taint is tolerated, in seconds; none: for ever.'),
         }),
       )
       .max(32)
-      .default([]),
+      .default([])
+      .describe('Taints of nodes that members tolerate, as in a pod.'),
   })
   .describe('Where members run.');
 
 const credentials = z
   .object({
-    application: z
-      .string()
-      .max(253)
+    application: objectName
       .optional()
       .describe(
         'Name of a Secret with "username" and "password" for the application role. Default: one is made.',
       ),
-    monitoring: z
-      .string()
-      .max(253)
+    monitoring: objectName
       .optional()
       .describe(
         'Name of a Secret with "username" and "password" for the monitoring role. Default: one is made.',
@@ -147,19 +185,13 @@ export const shardedClusterSpec = z
       .max(200)
       .default([])
       .describe('Migrations, run in order, each once on every shard, in a transaction of its own.')
-      .meta({
-        'x-kubernetes-list-type': 'map',
-        'x-kubernetes-list-map-keys': ['name'],
-      }),
+      .meta(keyedBy('name')),
     tables: z
       .array(table)
       .max(200)
       .default([])
       .describe('Tables that are distributed over the shards, and reference tables that are on all of them.')
-      .meta({
-        'x-kubernetes-list-type': 'map',
-        'x-kubernetes-list-map-keys': ['name'],
-      }),
+      .meta({ ...keyedBy('name'), ...cel(...groupRules) }),
     suspend: z.boolean().default(false).describe('Whether the operator leaves the cluster as it is.'),
     holdPeriod: duration
       .default('7d')
@@ -171,30 +203,34 @@ export const shardedClusterSpec = z
       .default('keep')
       .describe('keep never deletes a volume; delete deletes it after the hold period.'),
   })
-  .describe('What the cluster shall be.');
+  .describe('What the cluster shall be.')
+  .meta(cel(...specRules));
 
 const member = z.object({
   name: z.string().describe('Pod name.'),
-  role: z.enum(['primary', 'standby', 'unknown']),
+  role: z.enum(['primary', 'standby', 'unknown']).describe('primary takes writes; standby follows it.'),
   state: z
     .string()
     .describe("Patroni's word for the member's state: running, streaming, starting, stopped, …"),
-  ready: z.boolean(),
-  zone: z.string().optional(),
-  node: z.string().optional(),
-  timeline: z.int().optional(),
+  ready: z.boolean().describe('Whether the pod is ready.'),
+  zone: z.string().optional().describe('Zone of its node.'),
+  node: z.string().optional().describe('Node it runs on.'),
+  timeline: z.int().optional().describe("PostgreSQL's timeline: each failover and switchover raises it."),
   lagBytes: z.int().optional().describe('Bytes of WAL not yet replayed; 0 below 1 MiB.'),
   sync: z.boolean().optional().describe('Whether commits may be waiting for this member.'),
-  pendingRestart: z.boolean().optional(),
+  pendingRestart: z
+    .boolean()
+    .optional()
+    .describe('Whether a parameter takes effect only when the server restarts.'),
 });
 
 const shardStatus = z.object({
-  name: z.string(),
+  name: z.string().describe('Name of the shard: s0, s1, …'),
   primary: z.string().optional().describe('Pod name of the primary.'),
-  timeline: z.int().optional(),
-  ready: z.boolean(),
-  readyMembers: z.int(),
-  members: z.array(member),
+  timeline: z.int().optional().describe('Timeline of the primary.'),
+  ready: z.boolean().describe('Whether the shard takes reads and writes.'),
+  readyMembers: z.int().describe('Number of ready members.'),
+  members: z.array(member).describe('The members of the shard.'),
   sizeBytes: z.int().optional().describe('Size of the application database, to two significant digits.'),
   buckets: z.record(z.string(), z.int()).optional().describe('Number of buckets owned, by colocation group.'),
   schemaVersion: z.string().optional().describe('Name of the last migration applied.'),
@@ -204,21 +240,43 @@ const shardStatus = z.object({
 /** `ShardedCluster.status`. */
 export const shardedClusterStatus = z
   .object({
-    observedGeneration: z.int().optional(),
+    observedGeneration: z
+      .int()
+      .optional()
+      .describe('metadata.generation of the spec that this status was made from.'),
     conditions: conditions.optional(),
     phase: z.string().optional().describe('One word for people: Creating, Ready, Updating, Degraded, …'),
     selector: z.string().optional().describe('Label selector of the members, for /scale.'),
     shards: z
       .object({
-        desired: z.int(),
-        current: z.int(),
-        ready: z.int(),
+        desired: z.int().describe('Number of shards wanted.'),
+        current: z.int().describe('Number of shards that exist.'),
+        ready: z.int().describe('Number of shards that take reads and writes.'),
         summary: z.string().describe('Ready of desired, for people.'),
-        items: z.array(shardStatus),
+        items: z.array(shardStatus).describe('Each shard with its members.'),
       })
-      .optional(),
-    members: z.object({ desired: z.int(), ready: z.int(), summary: z.string() }).optional(),
-    map: z.object({ epoch: z.int(), buckets: z.int() }).optional(),
+      .optional()
+      .describe('The shards.'),
+    members: z
+      .object({
+        desired: z.int().describe('Number of members wanted, over all shards.'),
+        ready: z.int().describe('Number of members that are ready.'),
+        summary: z.string().describe('Ready of desired, for people.'),
+      })
+      .optional()
+      .describe('The members of all shards together.'),
+    map: z
+      .object({
+        epoch: z.int().describe('Epoch of the ShardMap.'),
+        buckets: z.int().describe('Number of buckets in it.'),
+      })
+      .optional()
+      .describe('The ShardMap that says which shard owns which bucket.'),
+    laidOutTables: z
+      .array(z.string().max(50))
+      .max(200)
+      .optional()
+      .describe('Tables that lie on every shard, with their buckets; their layout can no longer change.'),
     primaries: z.string().optional().describe('Pod names of the primaries, for people.'),
     lastGoodParameters: z
       .record(z.string(), z.string())
@@ -227,19 +285,28 @@ export const shardedClusterStatus = z
         'Parameters that every server accepted last; used while spec.postgres.parameters are refused.',
       ),
     refusedParameters: z
-      .object({ hash: z.string(), message: z.string() })
+      .object({
+        hash: z.string().describe('Hash of the refused parameters.'),
+        message: z.string().describe('What the server said.'),
+      })
       .optional()
       .describe('The parameters that a server refused, by hash, and what it said.'),
   })
   .describe('What was observed.');
 
 /** The whole object, as read from the API server. */
-export const shardedCluster = z.object({
-  apiVersion: z.literal(apiVersion),
-  kind: z.literal('ShardedCluster'),
-  spec: shardedClusterSpec,
-  status: shardedClusterStatus.optional(),
-});
+export const shardedCluster = z
+  .object({
+    apiVersion: z.literal(apiVersion),
+    kind: z.literal('ShardedCluster'),
+    spec: shardedClusterSpec,
+    status: shardedClusterStatus.optional(),
+  })
+  .describe(
+    'PostgreSQL spread over shards. Each shard is a highly available group of one primary and its standbys; ' +
+      'one shard without tables is a plain highly available cluster.',
+  )
+  .meta(cel(...clusterRules));
 
 /** `spec` with its defaults filled in. */
 export type ShardedClusterSpec = z.output<typeof shardedClusterSpec>;

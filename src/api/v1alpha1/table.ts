@@ -1,32 +1,49 @@
 import { z } from 'zod';
-import { cel, identifier } from './common.ts';
+import { cel, identifier, keyedBy, set } from './common.ts';
+import { tableRules } from './table-rules.ts';
 
 const shardName = z
   .string()
-  .max(8)
-  .regex(/^s[0-9]+$/);
+  .max(4)
+  .regex(/^s(0|[1-9][0-9]{0,2})$/);
 
 const value = z.string().max(256);
 
+/** Shorter than other values, so that comparing all bounds stays within the API server's budget for rules. */
+const boundValue = z.string().max(36);
+
 const bound = z
   .object({
-    from: value.optional().describe('Lower bound, inclusive, as PostgreSQL text; none: MINVALUE.'),
-    to: value.optional().describe('Upper bound, exclusive, as PostgreSQL text; none: MAXVALUE.'),
+    from: boundValue.optional().describe('Lower bound, inclusive, as PostgreSQL text; none: MINVALUE.'),
+    to: boundValue.optional().describe('Upper bound, exclusive, as PostgreSQL text; none: MAXVALUE.'),
     shard: shardName.optional().describe('Shard on which this range starts; none: spread evenly.'),
   })
+  .describe('A range of the key; it is one bucket.')
   .meta(cel({ rule: 'has(self.from) || has(self.to)', message: 'a range needs "from", "to" or both' }));
 
 const region = z
   .object({
     name: identifier(40).describe('Name of the region; part of the names of its partitions.'),
-    values: z.array(value).min(1).max(64).describe('Key values that belong to the region (LIST partition).'),
-    shards: z.array(shardName).min(1).max(64).optional().describe('Shards that may hold the region.'),
+    values: z
+      .array(value)
+      .min(1)
+      .max(64)
+      .describe('Key values that belong to the region (LIST partition).')
+      .meta(set),
+    shards: z
+      .array(shardName)
+      .min(1)
+      .max(64)
+      .optional()
+      .describe('Shards that may hold the region, such as s0.')
+      .meta(set),
     zones: z
-      .array(z.string().max(63))
+      .array(z.string().min(1).max(63))
       .min(1)
       .max(16)
       .optional()
-      .describe('Zones whose shards (spec.shards.zones) may hold the region.'),
+      .describe('Zones whose shards (spec.shards.zones) may hold the region.')
+      .meta(set),
     buckets: z
       .int()
       .min(1)
@@ -34,6 +51,7 @@ const region = z
       .optional()
       .describe('Buckets inside the region, by HASH of hashKey. Needs hashKey when over 1. Default 1.'),
   })
+  .describe('Key values that live together, on the shards or in the zones named here.')
   .meta(
     cel({
       rule: '!(has(self.shards) && has(self.zones))',
@@ -41,10 +59,12 @@ const region = z
     }),
   );
 
-const tenant = z.object({
-  value: value.describe('Key value of the tenant that has a bucket of its own.'),
-  shard: shardName.optional().describe('Shard on which the tenant starts; none: spread evenly.'),
-});
+const tenant = z
+  .object({
+    value: value.describe('Key value of the tenant that has a bucket of its own.'),
+    shard: shardName.optional().describe('Shard on which the tenant starts; none: spread evenly.'),
+  })
+  .describe('A tenant with a bucket of its own.');
 
 /** One table of `spec.tables`: how it is distributed. */
 export const table = z
@@ -56,24 +76,47 @@ export const table = z
         'hash, range, geographic (LIST of regions) and directory (named tenants, HASH for the rest) spread the ' +
           'rows over shards; reference keeps the whole table on every shard.',
       ),
-    key: identifier().optional().describe('Partition key column; needed unless strategy is reference.'),
-    group: identifier(40)
+    key: identifier()
       .optional()
-      .describe('Colocation group: tables with one group share buckets. Default: the name of the table.'),
+      .describe('Partition key column, part of the primary key; needed unless strategy is reference.'),
+    group: identifier(50)
+      .optional()
+      .describe(
+        'Colocation group: tables with one group share buckets, so that equal keys lie on one shard. ' +
+          'Default: the name of the table.',
+      ),
     buckets: z
       .int()
       .min(1)
       .max(1024)
       .optional()
       .describe(
-        'Number of hash buckets (hash; directory: of the tenants without a bucket of their own). Default 64. Immutable.',
+        'Number of hash buckets (hash; directory: of the tenants without a bucket of their own). Default 64. ' +
+          'One table of a group is enough to say it. Immutable once the table is laid out.',
       ),
-    bounds: z.array(bound).min(1).max(256).optional().describe('Ranges in ascending order (range only).'),
+    bounds: z
+      .array(bound)
+      .min(1)
+      .max(200)
+      .optional()
+      .describe(
+        'Ranges in ascending order (range only); one table of a group is enough. The first may lack "from", ' +
+          'the last "to". Once the table is laid out, ranges can be added, but stay as they are.',
+      ),
     defaultBucket: z
       .boolean()
       .optional()
       .describe('Whether a DEFAULT partition takes what no range takes (range only). Default false.'),
-    regions: z.array(region).min(1).max(64).optional().describe('Regions (geographic only).'),
+    regions: z
+      .array(region)
+      .min(1)
+      .max(32)
+      .optional()
+      .describe(
+        'Regions (geographic only); one table of a group is enough. Once the table is laid out, regions can be ' +
+          'added, but their values and buckets stay.',
+      )
+      .meta(keyedBy('name')),
     hashKey: identifier()
       .optional()
       .describe('Column of the HASH level below a region (geographic only, for regions of several buckets).'),
@@ -81,40 +124,14 @@ export const table = z
       .array(tenant)
       .max(256)
       .optional()
-      .describe('Tenants with a bucket of their own (directory only).'),
+      .describe(
+        'Tenants with a bucket of their own (directory only); one table of a group is enough. ' +
+          'Immutable once the table is laid out.',
+      )
+      .meta(keyedBy('value')),
   })
-  .meta(
-    cel(
-      {
-        rule: "self.strategy == 'reference' ? !has(self.key) : has(self.key)",
-        message: 'every strategy but reference needs "key"; a reference table has none',
-      },
-      {
-        rule: "!has(self.buckets) || self.strategy in ['hash', 'directory']",
-        message: '"buckets" belongs to the strategies hash and directory',
-      },
-      {
-        rule: "!has(self.bounds) || self.strategy == 'range'",
-        message: '"bounds" belongs to the strategy range',
-      },
-      {
-        rule: "!has(self.defaultBucket) || self.strategy == 'range'",
-        message: '"defaultBucket" belongs to the strategy range',
-      },
-      {
-        rule: "!has(self.regions) || self.strategy == 'geographic'",
-        message: '"regions" belongs to the strategy geographic',
-      },
-      {
-        rule: "!has(self.hashKey) || self.strategy == 'geographic'",
-        message: '"hashKey" belongs to the strategy geographic',
-      },
-      {
-        rule: "!has(self.tenants) || self.strategy == 'directory'",
-        message: '"tenants" belongs to the strategy directory',
-      },
-    ),
-  );
+  .describe('How one table is distributed over the shards. A migration of spec.schema creates it.')
+  .meta(cel(...tableRules));
 
 /** One entry of `spec.tables`. */
 export type Table = z.output<typeof table>;
