@@ -1,12 +1,9 @@
-import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
-import { promisify } from 'node:util';
 import { podType } from '../../src/runtime/kubernetes-types.ts';
 import { kube, root } from './cluster.ts';
 import { postmasterOf, processesOf, signalAll } from './processes.ts';
+import { run } from './program.ts';
 import { type ClusterKey, type MemberPod, memberPods, primaryPod } from './sharded-cluster.ts';
-
-const run = promisify(execFile);
 
 /** Something that breaks, and how it is mended. */
 export interface Fault {

@@ -1,79 +1,85 @@
-import { execFile } from 'node:child_process';
-import { existsSync } from 'node:fs';
-import { delimiter, join } from 'node:path';
-import { promisify } from 'node:util';
 import { isLocalCluster, kubeconfigPath, root } from './cluster.ts';
-
-const run = promisify(execFile);
+import { type ProgramOptions, run } from './program.ts';
 
 /** Where the operator is installed. */
 export const operatorNamespace = 'herdsman-system';
 
-/** The images of this checkout, and the archives that hold them. */
+/** The images of this checkout, and the archives that hold them; no archives where they come from a registry. */
 export interface Images {
   readonly postgres: string;
   readonly operator: string;
   readonly archives: readonly string[];
 }
 
-/** Programs that the local cluster compiled (kubectl, helm) come before those of the machine. */
-export const toolPath = [
-  join(process.env.HERDSMAN_CACHE ?? '/var/cache/herdsman', 'bin'),
-  process.env.PATH ?? '',
-].join(delimiter);
+/** Gets each line that a long command prints. */
+type OnLine = ProgramOptions['onLine'];
 
-/** Runs a program with the cluster under test as its cluster, and returns what it prints. */
-export async function tool(command: string, ...arguments_: readonly string[]): Promise<string> {
-  const { stdout } = await run(command, [...arguments_], {
-    cwd: root,
-    env: { ...process.env, PATH: toolPath, KUBECONFIG: kubeconfigPath() },
-    maxBuffer: 64 * 1024 * 1024,
-  });
-  return stdout;
+/** Runs kubectl on the cluster in use, and returns what it prints. */
+export function kubectl(...arguments_: readonly string[]): Promise<string> {
+  return run('kubectl', arguments_, { environment: { KUBECONFIG: kubeconfigPath() } });
 }
 
-/** Starts the local cluster unless it runs. */
-export async function ensureCluster(): Promise<void> {
-  if (!isLocalCluster) return;
-  await run(join(root, 'deploy/local/cluster'), ['up'], { cwd: root, maxBuffer: 64 * 1024 * 1024 });
+/** Starts the local cluster unless it runs; another cluster is taken as it is. */
+export async function ensureCluster(onLine?: OnLine): Promise<void> {
+  if (isLocalCluster()) await run(`${root}deploy/local/cluster`, ['up'], { onLine });
 }
 
-/** Builds the images of this checkout unless they are built, and loads them into the local cluster's nodes. */
-export async function ensureImages(): Promise<Images> {
-  await run(join(root, 'deploy/images/build'), ['all'], { cwd: root, maxBuffer: 64 * 1024 * 1024 });
-  const { stdout } = await run(join(root, 'deploy/images/build'), ['refs'], { cwd: root });
+/**
+ * The images for the cluster in use: `$POSTGRES_IMAGE` and `$OPERATOR_IMAGE` where it can pull them, else those of this
+ * checkout, built unless they are, and loaded into the nodes by `load`.
+ */
+export async function ensureImages(
+  onLine?: OnLine,
+  load: (archives: readonly string[]) => Promise<unknown> = loadIntoLocalCluster,
+): Promise<Images> {
+  const { POSTGRES_IMAGE: postgres, OPERATOR_IMAGE: operator } = process.env;
+  if (postgres !== undefined && operator !== undefined) return { postgres, operator, archives: [] };
+  await run(`${root}deploy/images/build`, ['all'], { onLine });
+  const images = parseReferences(await run(`${root}deploy/images/build`, ['refs']));
+  await load(images.archives);
+  return images;
+}
+
+async function loadIntoLocalCluster(archives: readonly string[]): Promise<void> {
+  if (!isLocalCluster()) {
+    throw new Error(
+      'this cluster cannot be given images from here: push them to a registry and set POSTGRES_IMAGE and OPERATOR_IMAGE',
+    );
+  }
+  await run(`${root}deploy/local/load-image`, archives);
+}
+
+function parseReferences(text: string): Images {
   const value = (name: string): string => {
-    const found = new RegExp(`^(?:export )?${name}=['"]?([^'"\\n]+)`, 'm').exec(stdout)?.[1];
-    if (found === undefined) throw new Error(`deploy/images/build refs prints no ${name}: ${stdout}`);
+    const found = new RegExp(`^(?:export )?${name}=['"]?([^'"\\n]+)`, 'm').exec(text)?.[1];
+    if (found === undefined) throw new Error(`deploy/images/build refs prints no ${name}: ${text}`);
     return found;
   };
-  const images = {
+  return {
     postgres: value('POSTGRES_IMAGE'),
     operator: value('OPERATOR_IMAGE'),
     archives: [value('POSTGRES_ARCHIVE'), value('OPERATOR_ARCHIVE')],
   };
-  if (isLocalCluster) await run(join(root, 'deploy/local/load-image'), images.archives, { cwd: root });
-  return images;
 }
 
 /** Installs the operator with these images by its chart, or changes what is installed to them, and waits until it is ready. */
 export async function installOperator(images: Images, ...settings: readonly string[]): Promise<void> {
-  const chart = join(root, 'helm/herdsman');
-  if (!existsSync(chart)) throw new Error('there is no chart in helm/herdsman');
-  const [repository, tag] = splitImage(images.operator);
-  await tool(
+  const colon = images.operator.lastIndexOf(':');
+  const values = [
+    `image.repository=${images.operator.slice(0, colon)}`,
+    `image.tag=${images.operator.slice(colon + 1)}`,
+    `postgresImage=${images.postgres}`,
+    ...settings,
+  ];
+  await run(
     'helm',
-    ...['upgrade', 'herdsman', chart, '--install', '--namespace', operatorNamespace, '--create-namespace'],
-    ...['--wait', '--timeout', '120s'],
-    ...['--set', `image.repository=${repository}`, '--set-string', `image.tag=${tag}`],
-    ...['--set', `postgresImage=${images.postgres}`],
-    ...settings.flatMap((setting) => ['--set', setting]),
+    [
+      ...['upgrade', 'herdsman', `${root}helm/herdsman`, '--install'],
+      ...['--namespace', operatorNamespace, '--create-namespace', '--wait', '--timeout', '120s'],
+      ...values.flatMap((value) => ['--set-string', value]),
+    ],
+    { environment: { KUBECONFIG: kubeconfigPath() } },
   );
-}
-
-function splitImage(image: string): [repository: string, tag: string] {
-  const colon = image.lastIndexOf(':');
-  return [image.slice(0, colon), image.slice(colon + 1)];
 }
 
 /** Everything that a test on a cluster needs; quick when all is there. */
