@@ -65,6 +65,9 @@ function hostBasedAuthentication(tlsRequired: boolean): string[] {
   ];
 }
 
+/** A Patroni as published raises a smaller ttl to this, and reports it so however often it is asked for less. */
+const smallestTtl = 20;
+
 /**
  * The merge patch (RFC 7396) that turns the current configuration into the desired one, or `undefined` when nothing
  * differs. Parameters that are no longer desired are set to null; other keys that Patroni or a person set are left.
@@ -72,7 +75,7 @@ function hostBasedAuthentication(tlsRequired: boolean): string[] {
 export function configPatch(current: DynamicConfig, desired: DynamicConfig): DynamicConfig | undefined {
   const patch: Record<string, unknown> = {};
   for (const [key, value] of Object.entries(desired)) {
-    if (key === 'postgresql') continue;
+    if (key === 'postgresql' || (key === 'ttl' && current.ttl === smallestTtl)) continue;
     if (!isEqual(current[key], value)) patch[key] = value;
   }
   const postgresql = postgresqlPatch(asRecord(current.postgresql), asRecord(desired.postgresql));
