@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import { existsSync } from 'node:fs';
 import { chown, cp, mkdir, mkdtemp, readFile, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { homedir, tmpdir, userInfo } from 'node:os';
+import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { Client, type ClientConfig, escapeIdentifier } from 'pg';
@@ -95,7 +95,7 @@ const tlsHba = [
 export async function findRootfs(): Promise<string> {
   if (process.env.HERDSMAN_POSTGRES_ROOTFS) return process.env.HERDSMAN_POSTGRES_ROOTFS;
   if (existsSync(join(binaries, 'postgres'))) return '/';
-  if (userInfo().uid !== 0) {
+  if (process.getuid?.() !== 0) {
     throw new Error(`PostgreSQL 17 is not in ${binaries}: install it, or run the tests as root`);
   }
   const built = spawn(join(repository, 'deploy/images/build'), ['rootfs'], {
@@ -112,7 +112,8 @@ export async function findRootfs(): Promise<string> {
 
 async function findInstallation(): Promise<Installation> {
   const rootfs = await findRootfs();
-  const { uid, gid } = userInfo();
+  const uid = process.getuid?.() ?? -1;
+  const gid = process.getgid?.() ?? -1;
   if (uid !== 0) return { rootfs, isolated: false, uid, gid, templates: join(homedir(), '.cache/herdsman') };
 
   const users = await readFile(join(rootfs, 'etc/passwd'), 'utf8');

@@ -28,6 +28,7 @@ try {
 
   const added = addBlob(readFileSync(layer), 'application/vnd.oci.image.layer.v1.tar');
   manifest.layers.push(added);
+  delete manifest.annotations;
   config.rootfs.diff_ids.push(added.digest);
   config.history.push({ created: config.created, created_by: 'COPY package.json dist /app' });
   manifest.config = addBlob(Buffer.from(JSON.stringify(config)), manifest.config.mediaType);
