@@ -1,0 +1,92 @@
+import { pipeline } from 'node:stream/promises';
+import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
+import type { ForeignKey } from '../sharding/shard-catalog.ts';
+import { readKeyCatalog } from './catalog.ts';
+import type { Connection } from './connection.ts';
+import { qualified, quoteIdentifier } from './identifier.ts';
+import { statement } from './statement.ts';
+
+/** How copying one reference table ended. */
+export interface CopiedTable {
+  readonly table: string;
+  readonly rows: number;
+  /** Whether the target already had as many rows, so that nothing was copied. */
+  readonly already: boolean;
+}
+
+/**
+ * Copies reference tables to a shard that has none of their rows yet: one snapshot of the source, one transaction on the
+ * target, counts compared before the commit. A target with other rows is refused: it may have been written to. Both sessions
+ * have to be the application's: its triggers and defaults run in them.
+ */
+export async function copyReferenceTables(
+  source: Connection,
+  target: Connection,
+  tables: readonly string[],
+): Promise<CopiedTable[]> {
+  return source.transaction(
+    () =>
+      target.transaction(async () => {
+        const { foreignKeys } = await readKeyCatalog(target);
+        const copied: CopiedTable[] = [];
+        for (const table of inKeyOrder(tables, foreignKeys)) copied.push(await copyTable(source, target, table));
+        return copied;
+      }),
+    'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
+  );
+}
+
+async function copyTable(source: Connection, target: Connection, table: string): Promise<CopiedTable> {
+  const name = qualified('public', table);
+  await target.query({ text: `LOCK TABLE ${name} IN SHARE ROW EXCLUSIVE MODE` });
+  const expected = await countOf(source, name);
+  const present = await countOf(target, name);
+  if (present === expected) return { table, rows: expected, already: true };
+  if (present > 0) {
+    throw new Error(
+      `reference table "${table}" has ${present} rows on the new shard and ${expected} on the other: ` +
+        'TRUNCATE it there, so that it can be copied',
+    );
+  }
+  const columns = (await columnsOf(source, table)).map(quoteIdentifier).join(', ');
+  await pipeline(
+    source.client.query(copyTo(`COPY ${name} (${columns}) TO STDOUT (FORMAT binary)`)),
+    target.client.query(copyFrom(`COPY ${name} (${columns}) FROM STDIN (FORMAT binary)`)),
+  );
+  const rows = await countOf(target, name);
+  if (rows === expected) return { table, rows, already: false };
+  throw new Error(`reference table "${table}": ${rows} of ${expected} rows arrived`);
+}
+
+/** Tables that are referred to come first. */
+function inKeyOrder(tables: readonly string[], keys: readonly ForeignKey[]): string[] {
+  const ordered: string[] = [];
+  const visiting = new Set<string>();
+  const visit = (table: string) => {
+    if (ordered.includes(table) || visiting.has(table)) return;
+    visiting.add(table);
+    for (const key of keys) {
+      if (key.table === table && tables.includes(key.referencedTable)) visit(key.referencedTable);
+    }
+    ordered.push(table);
+  };
+  for (const table of tables) visit(table);
+  return ordered;
+}
+
+async function countOf(connection: Connection, name: string): Promise<number> {
+  const [row] = await connection.query<{ count: string }>({ text: `SELECT count(*) AS count FROM ${name}` });
+  return Number(row?.count ?? 0);
+}
+
+/** Columns that COPY may write: generated ones are computed anew. */
+async function columnsOf(connection: Connection, table: string): Promise<string[]> {
+  const rows = await connection.query<{ name: string }>(
+    statement(
+      `SELECT a.attname AS name FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0
+        AND NOT a.attisdropped AND a.attgenerated = '' ORDER BY a.attnum`,
+      qualified('public', table),
+    ),
+  );
+  return rows.map((row) => row.name);
+}
