@@ -185,8 +185,7 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
       waiting.signal,
     );
     while (!signal.aborted && !(await attempt(true, renewDeadlineMs / 2, signal))) {
-      const leastMs = jittered(retryPeriodMs, 0.2, random);
-      await pause(clock, observed === undefined || remainingMs() === 0 ? leastMs : 0, signal);
+      if (remainingMs() === 0) await pause(clock, jittered(retryPeriodMs, 0.2, random), signal);
       while (!signal.aborted && remainingMs() > 0) await nextObservation(remainingMs(), signal);
     }
     signal.removeEventListener('abort', stopWaiting);

@@ -14,11 +14,6 @@ export interface Images {
 /** Gets each line that a long command prints. */
 type OnLine = ProgramOptions['onLine'];
 
-/** Runs kubectl on the cluster in use, and returns what it prints. */
-export function kubectl(...arguments_: readonly string[]): Promise<string> {
-  return run('kubectl', arguments_, { environment: { KUBECONFIG: kubeconfigPath() } });
-}
-
 /** Starts the local cluster unless it runs; another cluster is taken as it is. */
 export async function ensureCluster(onLine?: OnLine): Promise<void> {
   if (isLocalCluster()) await run(`${root}deploy/local/cluster`, ['up'], { onLine });

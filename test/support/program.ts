@@ -2,10 +2,11 @@ import { spawn } from 'node:child_process';
 import { delimiter, join } from 'node:path';
 import { root } from './cluster.ts';
 
-/** Programs that the local cluster compiled (kubectl, helm) come before those of the machine. */
-const path = [join(process.env.HERDSMAN_CACHE ?? '/var/cache/herdsman', 'bin'), process.env.PATH ?? ''].join(
-  delimiter,
-);
+/** A PATH on which programs that the local cluster compiled (kubectl, helm) come before those of the machine. */
+export const toolPath = [
+  join(process.env.HERDSMAN_CACHE ?? '/var/cache/herdsman', 'bin'),
+  process.env.PATH ?? '',
+].join(delimiter);
 
 /** How a program is run. */
 export interface ProgramOptions {
@@ -24,7 +25,7 @@ export function run(
   return new Promise((resolve, reject) => {
     const child = spawn(program, [...arguments_], {
       cwd: root,
-      env: { ...process.env, PATH: path, ...environment },
+      env: { ...process.env, PATH: toolPath, ...environment },
     });
     let output = '';
     let complaints = '';

@@ -42,8 +42,9 @@ cluster_up() {
 		start_kubelet "$number"
 		start_kube_proxy "$number"
 	done
-	start_addons
+	# The add-ons give up, or wait, when they may not yet read what they need: their rights come first.
 	render_manifests | kubectl apply --server-side --force-conflicts -f - >/dev/null
+	start_addons
 	for number in $(node_numbers); do wait_until 60 "$(node_name "$number")" node_is_ready "$number"; done
 	say 'the nodes are ready'
 	route_services

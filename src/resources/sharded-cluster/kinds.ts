@@ -1,5 +1,17 @@
 import { group, version } from '../../api/v1alpha1/common.ts';
-import type { ResourceType } from '../../runtime/kubernetes-object.ts';
+import { apiVersionOf, type KubernetesObject, type ResourceType } from '../../runtime/kubernetes-object.ts';
+import {
+  configMapType,
+  persistentVolumeClaimType,
+  podDisruptionBudgetType,
+  podType,
+  roleBindingType,
+  roleType,
+  secretType,
+  serviceAccountType,
+  serviceType,
+  statefulSetType,
+} from '../../runtime/kubernetes-types.ts';
 
 /** herdsman.dev ShardedCluster. */
 export const shardedClusterType: ResourceType = {
@@ -18,3 +30,28 @@ export const shardMapType: ResourceType = {
   kind: 'ShardMap',
   namespaced: true,
 };
+
+const types: ReadonlyMap<string, ResourceType> = new Map(
+  [
+    configMapType,
+    persistentVolumeClaimType,
+    podDisruptionBudgetType,
+    podType,
+    roleBindingType,
+    roleType,
+    secretType,
+    serviceAccountType,
+    serviceType,
+    shardMapType,
+    shardedClusterType,
+    statefulSetType,
+  ].map((type) => [`${apiVersionOf(type)}/${type.kind}`, type]),
+);
+
+/** How to address the kinds of objects that the controller writes. */
+export function resourceTypeOf(object: KubernetesObject): ResourceType {
+  const type = types.get(`${object.apiVersion}/${object.kind}`);
+  if (type === undefined)
+    throw new TypeError(`${object.apiVersion} ${object.kind} is not a kind that this controller writes`);
+  return type;
+}
