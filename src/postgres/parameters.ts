@@ -31,7 +31,9 @@ export interface RefusedSetting {
 }
 
 /** Lines that the server refuses, or `unknown` where the operator may not ask (before its role was granted the view). */
-export async function readRefusedSettings(connection: Connection): Promise<readonly RefusedSetting[] | 'unknown'> {
+export async function readRefusedSettings(
+  connection: Connection,
+): Promise<readonly RefusedSetting[] | 'unknown'> {
   try {
     return await connection.query<RefusedSetting>({
       text: `SELECT coalesce(f.name, '') AS name, coalesce(f.setting, '') AS setting, f.error FROM pg_file_settings f
@@ -66,7 +68,11 @@ export function checkParameters(
   });
 }
 
-function checkParameter(name: string, value: string, known: ReadonlyMap<string, Setting>): Problem | undefined {
+function checkParameter(
+  name: string,
+  value: string,
+  known: ReadonlyMap<string, Setting>,
+): Problem | undefined {
   if (!/^[a-z_][a-z0-9_]*(\.[a-z_][a-z0-9_$]*)*$/i.test(name)) {
     return { code: 'parameter-name', message: 'is not a name: use letters, digits, "_" and "."' };
   }
@@ -82,7 +88,10 @@ function checkParameter(name: string, value: string, known: ReadonlyMap<string, 
     return { code: 'unknown-parameter', message: `PostgreSQL 17 has no such parameter: ${advice}` };
   }
   if (setting.context === 'internal') {
-    return { code: 'internal-parameter', message: 'is fixed when PostgreSQL is built or initialised: leave it out' };
+    return {
+      code: 'internal-parameter',
+      message: 'is fixed when PostgreSQL is built or initialised: leave it out',
+    };
   }
   const message = checkValue(value, setting);
   return message === undefined ? undefined : { code: 'parameter-value', message };
@@ -118,7 +127,13 @@ function checkEnum(value: string, allowed: readonly string[]): string | undefine
   return `"${value}" is not one of ${allowed.join(', ')}`;
 }
 
-const memory: Readonly<Record<string, number>> = { B: 1, kB: 1024, MB: 1024 ** 2, GB: 1024 ** 3, TB: 1024 ** 4 };
+const memory: Readonly<Record<string, number>> = {
+  B: 1,
+  kB: 1024,
+  MB: 1024 ** 2,
+  GB: 1024 ** 3,
+  TB: 1024 ** 4,
+};
 const time: Readonly<Record<string, number>> = {
   us: 0.001,
   ms: 1,
@@ -129,7 +144,8 @@ const time: Readonly<Record<string, number>> = {
 };
 
 function checkNumber(value: string, setting: Setting): string | undefined {
-  const match = /^\s*([-+]?(?:0x[0-9a-f]+|[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+\.))\s*([a-zA-Z]*)\s*$/i.exec(value);
+  const match =
+    /^\s*([-+]?(?:0x[0-9a-f]+|[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+\.))\s*([a-zA-Z]*)\s*$/i.exec(value);
   if (match === null) return `"${value}" is not a number${unitsOf(setting)}`;
   const factor = unitFactor(match[2] ?? '', setting.unit);
   if (factor === undefined) return `"${value}" has a unit that does not fit${unitsOf(setting)}`;

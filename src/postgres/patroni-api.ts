@@ -107,10 +107,19 @@ export function patroniApi(options: PatroniOptions): PatroniApi {
   const timeout = options.timeoutMs ?? 5_000;
   const read = async <T>(path: string, accepted: readonly number[] = [200]) =>
     parse<T>(path, await send(options, { method: 'GET', path, timeout }), accepted);
-  const change = async (method: string, path: string, body: unknown, accepted: readonly number[], patience = 60_000) => {
+  const change = async (
+    method: string,
+    path: string,
+    body: unknown,
+    accepted: readonly number[],
+    patience = 60_000,
+  ) => {
     const answer = await send(options, { method, path, timeout: timeout + patience, body });
     if (accepted.includes(answer.status)) return answer.text.trim();
-    throw new PatroniError(answer.status, `Patroni refused ${path} (${answer.status}): ${answer.text.trim()}`);
+    throw new PatroniError(
+      answer.status,
+      `Patroni refused ${path} (${answer.status}): ${answer.text.trim()}`,
+    );
   };
   return {
     cluster: () => read<ClusterView>('/cluster'),
@@ -145,7 +154,10 @@ interface Answer {
 
 function parse<T>(path: string, answer: Answer, accepted: readonly number[]): T {
   if (!accepted.includes(answer.status)) {
-    throw new PatroniError(answer.status, `Patroni refused ${path} (${answer.status}): ${answer.text.trim()}`);
+    throw new PatroniError(
+      answer.status,
+      `Patroni refused ${path} (${answer.status}): ${answer.text.trim()}`,
+    );
   }
   try {
     return JSON.parse(answer.text) as T;
@@ -166,7 +178,11 @@ function send(options: PatroniOptions, call: Call): Promise<Answer> {
   const body = call.body === undefined ? undefined : JSON.stringify(call.body);
   return new Promise((resolve, reject) => {
     const fail = (error: Error) =>
-      reject(new UnreachableError(`no answer from Patroni at ${options.host}:${port}: ${error.message}`, { cause: error }));
+      reject(
+        new UnreachableError(`no answer from Patroni at ${options.host}:${port}: ${error.message}`, {
+          cause: error,
+        }),
+      );
     const outgoing = request(
       {
         host: options.host,
@@ -178,7 +194,10 @@ function send(options: PatroniOptions, call: Call): Promise<Answer> {
         ...(options.clientCertificate ?? {}),
         checkServerIdentity: (_: string, certificate: PeerCertificate) =>
           checkServerIdentity(options.servername, certificate),
-        headers: body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
+        headers:
+          body === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) },
         // A limit on the whole exchange: a socket timeout alone lets a peer that trickles bytes hold it for ever.
         signal: AbortSignal.timeout(call.timeout),
         agent: false,

@@ -29,7 +29,8 @@ export async function copyReferenceTables(
       target.transaction(async () => {
         const { foreignKeys } = await readKeyCatalog(target);
         const copied: CopiedTable[] = [];
-        for (const table of inKeyOrder(tables, foreignKeys)) copied.push(await copyTable(source, target, table));
+        for (const table of inKeyOrder(tables, foreignKeys))
+          copied.push(await copyTable(source, target, table));
         return copied;
       }),
     'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',

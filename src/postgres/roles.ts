@@ -3,7 +3,7 @@ import type { Problem } from '../sharding/problem.ts';
 import type { Connection } from './connection.ts';
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
 import { scramVerifier } from './scram.ts';
-import { statement, type Statement } from './statement.ts';
+import { type Statement, statement } from './statement.ts';
 
 /** A role that authenticates by password; only its SCRAM verifier is ever part of a statement. */
 export interface RoleSpec {
@@ -35,7 +35,11 @@ export interface ObservedRole {
   readonly superuser: boolean;
   readonly replication: boolean;
   readonly settings: readonly string[];
-  readonly memberships: readonly { readonly role: string; readonly inherit: boolean; readonly set: boolean }[];
+  readonly memberships: readonly {
+    readonly role: string;
+    readonly inherit: boolean;
+    readonly set: boolean;
+  }[];
 }
 
 /** A database, with who may connect. */
@@ -112,7 +116,8 @@ export function planRoles(spec: RolesSpec, observed: RolesObserved): RolesPlan {
 function nameProblems(role: RoleSpec, spec: RolesSpec, observed: RolesObserved): Problem[] {
   const known = observed.roles.find((candidate) => candidate.name === role.name);
   const privileged = known?.superuser === true || known?.replication === true;
-  if (!reserved.has(role.name) && role.name !== spec.operator && !role.name.startsWith('pg_') && !privileged) return [];
+  if (!reserved.has(role.name) && role.name !== spec.operator && !role.name.startsWith('pg_') && !privileged)
+    return [];
   const message = `username "${role.name}" is not for applications: write another in the Secret`;
   return [{ code: 'reserved-username', message }];
 }
@@ -137,15 +142,21 @@ function monitoringSettings(name: string, observed: RolesObserved): string[] {
   const wanted = { default_transaction_read_only: 'on', statement_timeout: '30s' };
   return Object.entries(wanted)
     .filter(([parameter, value]) => !present.includes(`${parameter}=${value}`))
-    .map(([parameter, value]) => `ALTER ROLE ${quoteIdentifier(name)} SET ${parameter} = ${quoteLiteral(value)}`);
+    .map(
+      ([parameter, value]) => `ALTER ROLE ${quoteIdentifier(name)} SET ${parameter} = ${quoteLiteral(value)}`,
+    );
 }
 
 function databaseStatements(spec: RolesSpec, database: ObservedDatabase | undefined): string[] {
   const name = quoteIdentifier(spec.database);
-  const connectors = [spec.operator, spec.monitoring.name].filter((role) => !database?.connectors.includes(role));
+  const connectors = [spec.operator, spec.monitoring.name].filter(
+    (role) => !database?.connectors.includes(role),
+  );
   return [
     ...(database === undefined
-      ? [`CREATE DATABASE ${name} OWNER ${quoteIdentifier(spec.application.name)} ENCODING 'UTF8' TEMPLATE template0`]
+      ? [
+          `CREATE DATABASE ${name} OWNER ${quoteIdentifier(spec.application.name)} ENCODING 'UTF8' TEMPLATE template0`,
+        ]
       : []),
     ...(database?.public === false ? [] : [`REVOKE ALL ON DATABASE ${name} FROM PUBLIC`]),
     ...(connectors.length === 0
