@@ -24,7 +24,8 @@ try {
   const [below] = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')).manifests;
   const manifest = readJson(below.digest);
   const config = readJson(manifest.config.digest);
-  for (const { digest } of manifest.layers) linkSync(join(layout, pathOf(digest)), join(work, pathOf(digest)));
+  for (const { digest } of manifest.layers)
+    linkSync(join(layout, pathOf(digest)), join(work, pathOf(digest)));
 
   const added = addBlob(readFileSync(layer), 'application/vnd.oci.image.layer.v1.tar');
   manifest.layers.push(added);
@@ -50,7 +51,8 @@ try {
       },
     ],
   };
-  for (const [file, content] of Object.entries(files)) writeFileSync(join(work, file), JSON.stringify(content));
+  for (const [file, content] of Object.entries(files))
+    writeFileSync(join(work, file), JSON.stringify(content));
   // The small files first: whoever only asks what is in the archive need not read through its layers.
   execFileSync('tar', ['-cf', archive, '-C', work, ...Object.keys(files), 'blobs']);
 } finally {

@@ -19,7 +19,8 @@ for (const [path, { dev, devOptional, optional, version }] of Object.entries(pac
     preserveTimestamps: true,
     filter: (source) =>
       // A nested package is in the lockfile under its own path.
-      !source.slice(path.length).includes('node_modules') && (!unread.test(source) || statSync(source).isDirectory()),
+      !source.slice(path.length).includes('node_modules') &&
+      (!unread.test(source) || statSync(source).isDirectory()),
   });
 }
 
