@@ -23,7 +23,7 @@ export interface PostgresOptions {
 }
 
 /** A certificate of the test server's authority, with its key, in PEM. */
-export interface Certificate {
+interface Certificate {
   readonly ca: string;
   readonly cert: string;
   readonly key: string;

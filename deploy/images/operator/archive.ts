@@ -1,4 +1,4 @@
-// Adds one layer to an image and writes the result as an archive: archive.mjs LAYOUT LAYER NAME ARCHIVE
+// Adds one layer to an image and writes the result as an archive: archive.ts LAYOUT LAYER NAME ARCHIVE
 //
 // LAYOUT is the image below as an OCI layout, LAYER a tar, NAME the new image's name. The archive can be read as an
 // OCI layout (containerd then skips the layers that it has) and as a Docker archive (`docker load`). Nothing below
@@ -8,12 +8,31 @@ import { createHash } from 'node:crypto';
 import { linkSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-const [layout, layer, name, archive] = process.argv.slice(2);
-const work = mkdtempSync(`${archive}.`);
-const pathOf = (digest) => join('blobs', ...digest.split(':'));
-const readJson = (digest) => JSON.parse(readFileSync(join(layout, pathOf(digest)), 'utf8'));
+interface Descriptor {
+  readonly mediaType: string;
+  readonly digest: string;
+  readonly size: number;
+}
 
-function addBlob(content, mediaType) {
+interface Manifest {
+  config: Descriptor;
+  readonly layers: Descriptor[];
+  annotations?: Record<string, string>;
+}
+
+interface ImageConfig {
+  readonly created: string;
+  readonly rootfs: { readonly diff_ids: string[] };
+  readonly history: { readonly created: string; readonly created_by: string }[];
+}
+
+const [layout = '', layer = '', name = '', archive = ''] = process.argv.slice(2);
+if (archive === '') throw new Error('archive.ts LAYOUT LAYER NAME ARCHIVE');
+const work = mkdtempSync(`${archive}.`);
+const pathOf = (digest: string) => join('blobs', ...digest.split(':'));
+const readJson = (path: string) => JSON.parse(readFileSync(join(layout, path), 'utf8'));
+
+function addBlob(content: Buffer, mediaType: string): Descriptor {
   const digest = `sha256:${createHash('sha256').update(content).digest('hex')}`;
   writeFileSync(join(work, pathOf(digest)), content);
   return { mediaType, digest, size: content.length };
@@ -21,9 +40,11 @@ function addBlob(content, mediaType) {
 
 try {
   mkdirSync(join(work, 'blobs/sha256'), { recursive: true });
-  const [below] = JSON.parse(readFileSync(join(layout, 'index.json'), 'utf8')).manifests;
-  const manifest = readJson(below.digest);
-  const config = readJson(manifest.config.digest);
+  const index: { manifests: Descriptor[] } = readJson('index.json');
+  const [below] = index.manifests;
+  if (below === undefined) throw new Error(`no image in ${layout}`);
+  const manifest: Manifest = readJson(pathOf(below.digest));
+  const config: ImageConfig = readJson(pathOf(manifest.config.digest));
   for (const { digest } of manifest.layers)
     linkSync(join(layout, pathOf(digest)), join(work, pathOf(digest)));
 
@@ -38,7 +59,7 @@ try {
   const full = `docker.io/${name}`;
   const annotations = {
     'io.containerd.image.name': full,
-    'org.opencontainers.image.ref.name': name.split(':').at(-1),
+    'org.opencontainers.image.ref.name': name.replace(/.*:/, ''),
   };
   const files = {
     'oci-layout': { imageLayoutVersion: '1.0.0' },
