@@ -1,11 +1,19 @@
+import { createHmac } from 'node:crypto';
 import { expect, test } from 'vitest';
 import { scramVerifier, verifierMatches } from './scram.ts';
 
-test('the keys are those of the example in RFC 7677', () => {
-  // user "user", password "pencil", salt and iterations of section 3; the keys were computed from these by PostgreSQL 17.
-  const salt = Buffer.from('W22ZaJ0SNY7soEsUEjb6gQ==', 'base64');
-  expect(scramVerifier('pencil', { salt, iterations: 4096 })).toBe(
-    'SCRAM-SHA-256$4096:W22ZaJ0SNY7soEsUEjb6gQ==$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=',
+test('the server key yields the server signature of the example in RFC 7677', () => {
+  const salt = 'W22ZaJ0SNY7soEsUEjb6gQ==';
+  const nonce = 'rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0';
+  const conversation = `n=user,r=rOprNGfwEbeRWgbNEkqO,r=${nonce},s=${salt},i=4096,c=biws,r=${nonce}`;
+
+  const verifier = scramVerifier('pencil', { salt: Buffer.from(salt, 'base64'), iterations: 4096 });
+  expect(verifier).toBe(
+    `SCRAM-SHA-256$4096:${salt}$WG5d8oPm3OtcPnkdi4Uo7BkeZkBFzpcXkuLmtbsT4qY=:wfPLwcE6nTWhTAmQ7tl2KeoiWGPlZqQxSrmfPwDl2dU=`,
+  );
+  const serverKey = Buffer.from(verifier.split(':').at(-1) ?? '', 'base64');
+  expect(createHmac('sha256', serverKey).update(conversation).digest('base64')).toBe(
+    '6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4=',
   );
 });
 
