@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { dirname, join, relative } from 'node:path';
+import { dirname, join } from 'node:path';
 import { dump } from 'js-yaml';
 import { customResourceDefinition } from './crd.ts';
 import { type Kind, kinds } from './kinds.ts';
+import { isManifestCurrent, renderManifest } from './manifest.ts';
 import { group } from './v1alpha1/common.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -35,25 +36,34 @@ function generatedFiles(): ReadonlyMap<string, string> {
   return files;
 }
 
-function isCurrent(path: string, text: string): boolean {
-  return existsSync(path) && readFileSync(path, 'utf8') === text;
+function write(name: string, text: string): void {
+  const path = join(root, name);
+  mkdirSync(dirname(path), { recursive: true });
+  writeFileSync(path, text);
+  console.log(`wrote ${name}`);
+}
+
+function read(name: string): string | undefined {
+  const path = join(root, name);
+  return existsSync(path) ? readFileSync(path, 'utf8') : undefined;
+}
+
+function isStale(name: string): void {
+  console.error(`${name} is not what its source says: run "npm run generate"`);
+  process.exitCode = 1;
 }
 
 function main(check: boolean): void {
-  let stale = 0;
+  const put = check ? isStale : write;
   for (const [name, text] of generatedFiles()) {
-    const path = join(root, name);
-    if (isCurrent(path, text)) continue;
-    stale += 1;
-    if (check) {
-      console.error(`${relative(root, path)} is not what src/api says: run "npm run generate"`);
-      continue;
-    }
-    mkdirSync(dirname(path), { recursive: true });
-    writeFileSync(path, text);
-    console.log(`wrote ${name}`);
+    if (read(name) !== text) put(name, text);
   }
-  if (check && stale > 0) process.exitCode = 1;
+  // The manifest comes after the chart's own CRDs, which are part of it.
+  const chart = join(root, 'helm/herdsman');
+  const manifest = 'deploy/manifests/herdsman.yaml';
+  if (isManifestCurrent(read(manifest), chart)) return;
+  if (check) isStale(manifest);
+  else write(manifest, renderManifest(chart));
 }
 
 main(process.argv.includes('--check'));
