@@ -1,5 +1,5 @@
 import { kubeconfigPath } from '../../test/support/cluster.ts';
-import { mustKubectl } from '../../test/support/kubectl.ts';
+import { kubectl } from '../../test/support/kubectl.ts';
 import { run } from '../../test/support/program.ts';
 import { choosePlatform } from './platform.ts';
 import { namespace } from './sample.ts';
@@ -7,7 +7,7 @@ import { namespace } from './sample.ts';
 const platform = choosePlatform();
 if (platform.name === 'yours') {
   // The CRDs stay: they may hold clusters that are not the demo's.
-  await mustKubectl(['delete', 'namespace', namespace, '--ignore-not-found']);
+  await kubectl(['delete', 'namespace', namespace, '--ignore-not-found']);
   await run('helm', ['uninstall', 'herdsman', '-n', 'herdsman-system', '--ignore-not-found', '--wait'], {
     environment: { KUBECONFIG: kubeconfigPath() },
   });
