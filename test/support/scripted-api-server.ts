@@ -314,7 +314,8 @@ export async function startScriptedApiServer(tls?: {
   const { port } = server.address() as AddressInfo;
 
   return {
-    url: `${tls === undefined ? 'http' : 'https'}://127.0.0.1:${port}`,
+    // By name over TLS, since that is what certificates are for.
+    url: tls === undefined ? `http://127.0.0.1:${port}` : `https://localhost:${port}`,
     requests,
     get watches() {
       return [...watchers];
