@@ -41,6 +41,9 @@ export interface ClusterMember {
   /** Bytes behind the leader, or `unknown`. */
   readonly lag?: number | 'unknown';
   readonly pending_restart?: boolean;
+  readonly pending_restart_reason?: Readonly<
+    Record<string, { readonly old_value: unknown; readonly new_value: unknown }>
+  >;
   readonly tags?: Readonly<Record<string, unknown>>;
 }
 
@@ -131,17 +134,20 @@ export function patroniApi(options: PatroniOptions): PatroniApi {
       return parse<PatroniConfig>(path, answer, [200]);
     },
     switchover: (body) => change('POST', '/switchover', body, [200]),
-    restart: ({ onlyIfPending = false, timeoutSeconds } = {}) =>
-      change(
-        'POST',
-        '/restart',
-        {
-          ...(onlyIfPending ? { restart_pending: true } : {}),
-          ...(timeoutSeconds === undefined ? {} : { timeout: timeoutSeconds }),
-        },
-        // 503: nothing was pending.
-        onlyIfPending ? [200, 202, 503] : [200, 202],
-      ),
+    async restart({ onlyIfPending = false, timeoutSeconds } = {}) {
+      const body = {
+        ...(onlyIfPending ? { restart_pending: true } : {}),
+        ...(timeoutSeconds === undefined ? {} : { timeout: timeoutSeconds }),
+      };
+      try {
+        return await change('POST', '/restart', body, [200, 202]);
+      } catch (error) {
+        // Patroni's answer when nothing was pending (4.0.7, Ha.restart).
+        const idle = error instanceof PatroniError && error.message.includes('conditions are not satisfied');
+        if (onlyIfPending && idle) return 'nothing was pending';
+        throw error;
+      }
+    },
     reload: () => change('POST', '/reload', {}, [200, 202], 0),
     reinitialize: ({ force = false } = {}) => change('POST', '/reinitialize', { force }, [200, 202], 0),
   };

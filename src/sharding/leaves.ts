@@ -38,7 +38,7 @@ export interface LeavesPlan {
 
 /**
  * Plans what a shard's database lacks: partitions between, leaves and markers of the buckets that it owns, place holders for
- * tenants of other shards, the parents' foreign keys on the leaves, and the mirror of the map. It drops nothing, and leaves a
+ * what would fall into a DEFAULT, the parents' foreign keys on the leaves, and the mirror of the map. It drops nothing, and leaves a
  * bucket alone that is on the move.
  */
 export function planLeaves(input: LeavesInput): LeavesPlan {
@@ -91,9 +91,9 @@ function groupBatches(
   const { catalog, shard } = input;
   const present = new Map(catalog.tables.map((table) => [table.name, table]));
   const settled = owned.buckets.filter((bucket) => bucket.pending === undefined);
-  const lifted = settled.filter((bucket) => bucket.values !== undefined && bucket.region === undefined);
+  const lifted = settled.filter((bucket) => isBesideDefault(owned, bucket, shard));
   const others = settled.filter((bucket) => !lifted.includes(bucket));
-  // A partition beside a DEFAULT is checked against its rows: the tenants come first, while there is no DEFAULT.
+  // A partition beside a DEFAULT is checked against its rows: these come first, while there is no DEFAULT.
   const work: Work[] = [
     ...lifted.map((bucket) =>
       bucket.shard === shard
@@ -114,6 +114,13 @@ function groupBatches(
       statements: [...(tables.length === 0 ? [] : asOwner(owner, tables)), ...markers],
     };
   });
+}
+
+/** Whether rows of a bucket would fall into the DEFAULT that this shard has, if the bucket had no leaf here. */
+function isBesideDefault(group: BucketGroup, bucket: Bucket, shard: string): boolean {
+  if (group.strategy === 'directory') return bucket.isDefault !== true;
+  if (group.strategy !== 'range' || bucket.range === undefined) return false;
+  return group.buckets.some((other) => other.isDefault === true && other.shard === shard);
 }
 
 function inBatches<T>(items: readonly T[], size: number): T[][] {
@@ -175,8 +182,8 @@ function listClause(values: readonly string[]): string {
 }
 
 /**
- * Leaves that refuse every row, for a tenant that another shard owns: without them its rows would fall into this shard's
- * DEFAULT.
+ * Leaves that refuse every row, for a tenant or a range that another shard owns: without them its rows would fall into this
+ * shard's DEFAULT.
  */
 function placeHolders(group: Group, bucket: Bucket, present: ReadonlyMap<string, CatalogTable>): Statement[] {
   return group.tables
