@@ -1,0 +1,214 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { secretType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from '../support/cluster.ts';
+import { query } from '../support/pg.ts';
+import { namespaceForFile } from '../support/scene.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  conditionOf,
+  memberPods,
+  readCluster,
+  type SpecInput,
+  shardedClusterType,
+  waitForCondition,
+  waitForEvent,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
+
+// What the object alone tells is refused at admission: see api.test.ts. Here is what only the servers can tell.
+
+const namespace = await namespaceForFile('bad-input');
+const key: ClusterKey = { namespace, name: 'sound' };
+const shards = ['s0', 's1', 's2'] as const;
+const good = {
+  shards: { count: 3 },
+  schema: [
+    { name: '001-items', sql: 'CREATE TABLE items (id int PRIMARY KEY) PARTITION BY HASH (id)' },
+    {
+      name: '002-unfit',
+      sql: `CREATE TABLE keyless (id int PRIMARY KEY) PARTITION BY HASH (id);
+            CREATE TABLE listed (id int PRIMARY KEY) PARTITION BY LIST (id);
+            CREATE TABLE plain (id int PRIMARY KEY)`,
+    },
+  ],
+  tables: [{ name: 'items', strategy: 'hash', key: 'id', buckets: 6 }],
+} satisfies Partial<SpecInput>;
+
+const on = (shard: string) => ({ namespace, cluster: key.name, shard });
+
+beforeAll(async () => {
+  await applyCluster(key, good);
+  await waitUntilReady(key);
+  for (const id of Array.from({ length: 12 }, (_, index) => index)) {
+    const [row] = await query<{ shard: string }>(on('s0'), 'SELECT shard FROM herdsman.locate($1, $2::int)', [
+      'items',
+      id,
+    ]);
+    await query(on(row?.shard ?? ''), 'INSERT INTO items VALUES ($1)', [id]);
+  }
+});
+
+/** What served goes on serving, and nothing is lost. */
+async function expectServing(): Promise<void> {
+  const counts = await Promise.all(
+    shards.map(async (shard) => {
+      const [row] = await query<{ n: number }>(on(shard), 'SELECT count(*)::int AS n FROM items');
+      return row?.n ?? 0;
+    }),
+  );
+  expect(counts.reduce((sum, count) => sum + count, 0)).toBe(12);
+}
+
+describe('tables that do not fit', () => {
+  const apart = 'CREATE TABLE apart (id int PRIMARY KEY, tenant int NOT NULL) PARTITION BY HASH (tenant)';
+
+  it.each([
+    ['a table that is not there', 'nowhere', 'id', undefined],
+    ['a key that is no column', 'keyless', 'tenant', undefined],
+    ['a table that is partitioned otherwise', 'listed', 'id', undefined],
+    ['a table that is not partitioned', 'plain', 'id', undefined],
+    ['a key that is not in the primary key', 'apart', 'tenant', apart],
+  ] as const)('%s: a condition and an event name the table', async (_, name, column, sql) => {
+    await applyCluster(key, {
+      ...good,
+      schema: sql === undefined ? good.schema : [...good.schema, { name: '003-last', sql }],
+      tables: [...good.tables, { name, strategy: 'hash', key: column }],
+    });
+    const message = new RegExp(name);
+    const cluster = await waitForCondition(key, { type: 'SchemaApplied', status: 'False', message });
+    expect(conditionOf(cluster, 'Degraded')?.status).toBe('True');
+    await waitForEvent(key, message);
+    await expectServing();
+    await applyCluster(key, good);
+    await waitUntilReady(key);
+    await expectServing();
+  });
+});
+
+describe('SQL that fails on one shard', () => {
+  it('stops there, names shard, migration and error, and resumes when the cause is gone', async () => {
+    const clash = { name: '020-clash', sql: 'CREATE TABLE clash (id int PRIMARY KEY)' };
+    await query(on('s1'), 'CREATE TABLE clash (other int)');
+    await applyCluster(key, { ...good, schema: [...good.schema, clash] });
+    const cluster = await waitForCondition(key, {
+      type: 'SchemaApplied',
+      status: 'False',
+      message: /s1.*020-clash.*already exists|020-clash.*s1.*already exists/s,
+    });
+    expect(conditionOf(cluster, 'Degraded')?.status).toBe('True');
+    await waitForEvent(key, /020-clash/);
+    await expectServing();
+    await query(on('s1'), 'DROP TABLE clash');
+    await waitUntilReady(key);
+    for (const shard of shards) {
+      const rows = await query<{ id: number }>(on(shard), 'SELECT id FROM clash');
+      expect(rows).toEqual([]);
+    }
+  });
+
+  it('resumes when the migration is corrected', async () => {
+    const clash = { name: '020-clash', sql: 'CREATE TABLE clash (id int PRIMARY KEY)' };
+    const wrong = { name: '021-wrong', sql: 'CREATE TABLE wrong (id nonsense)' };
+    await applyCluster(key, { ...good, schema: [...good.schema, clash, wrong] });
+    await waitForCondition(key, { type: 'SchemaApplied', status: 'False', message: /021-wrong.*nonsense/s });
+    await applyCluster(key, {
+      ...good,
+      schema: [...good.schema, clash, { name: '021-wrong', sql: 'CREATE TABLE wrong (id int)' }],
+    });
+    await waitUntilReady(key);
+    await expectServing();
+  });
+});
+
+describe('settings that cannot be', () => {
+  const migrated = {
+    ...good,
+    schema: [
+      ...good.schema,
+      { name: '020-clash', sql: 'CREATE TABLE clash (id int PRIMARY KEY)' },
+      { name: '021-wrong', sql: 'CREATE TABLE wrong (id int)' },
+    ],
+  };
+
+  it.each([
+    ['a value that PostgreSQL refuses', { work_mem: 'plenty' }, /work_mem/],
+    ['a parameter that PostgreSQL does not know', { wrok_mem: '4MB' }, /wrok_mem/],
+  ])('%s: the last good ones stay', async (_, parameters, message) => {
+    await applyCluster(key, { ...migrated, postgres: { parameters: { random_page_cost: '1.3' } } });
+    await waitUntilReady(key);
+    await applyCluster(key, {
+      ...migrated,
+      postgres: { parameters: { ...parameters, random_page_cost: '1.3' } },
+    });
+    await waitForCondition(key, { type: 'ParametersAccepted', status: 'False', message });
+    await waitForEvent(key, message);
+    await expectServing();
+    const [row] = await query<{ cost: string }>(
+      on('s2'),
+      `SELECT current_setting('random_page_cost') AS cost`,
+    );
+    expect(row?.cost).toBe('1.3');
+    await applyCluster(key, migrated);
+    await waitUntilReady(key);
+  });
+
+  it('a Secret with a missing key: the condition names Secret and key', async () => {
+    await (await kube()).create(secretType, {
+      apiVersion: 'v1',
+      kind: 'Secret',
+      metadata: { name: 'half', namespace },
+      ...{ stringData: { username: 'app' } },
+    });
+    await applyCluster(key, { ...migrated, credentials: { application: 'half' } });
+    await waitForCondition(key, {
+      type: 'Degraded',
+      status: 'True',
+      message: /half.*password|password.*half/s,
+    });
+    await expectServing();
+    await applyCluster(key, migrated);
+    await waitUntilReady(key);
+  });
+
+  it('fewer shards than own data: refused with the reason, and all stay', async () => {
+    await applyCluster(key, { ...migrated, shards: { count: 2 } });
+    await waitForCondition(key, { type: 'Degraded', status: 'True', message: /s2/ });
+    await waitForEvent(key, /s2/);
+    await expectServing();
+    const found = await (await kube()).get(statefulSetType, { namespace, name: 'sound-s2' });
+    expect(found?.metadata.deletionTimestamp).toBeUndefined();
+    expect(await memberPods(key, 's2')).toHaveLength(1);
+    await applyCluster(key, migrated);
+    await waitUntilReady(key);
+    await expectServing();
+  });
+});
+
+describe('a cluster that cannot start', () => {
+  it.each([
+    [
+      'no node has room',
+      { resources: { requests: { cpu: '500' } } },
+      /insufficient cpu|nodes are available/i,
+    ],
+    ['the image cannot be pulled', { postgres: { image: 'registry.invalid/none:1' } }, /pull/i],
+  ] as const)('%s: the status says what Kubernetes says', async (_, spec, message) => {
+    const stuck: ClusterKey = { namespace, name: 'stuck' };
+    await applyCluster(stuck, spec);
+    await waitFor('a condition tells', async () => {
+      const { status } = await readCluster(stuck);
+      const found = status?.conditions?.some((condition) => message.test(condition.message));
+      return found ? { done: true } : { state: status };
+    });
+    expect(conditionOf(await readCluster(stuck), 'Ready')?.status).toBe('False');
+    await (await kube()).delete(shardedClusterType, stuck);
+    await waitFor('its pods are gone', async () => {
+      const pods = await memberPods(stuck);
+      return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };
+    });
+  });
+
+  it('leaves the others as they were', expectServing);
+});

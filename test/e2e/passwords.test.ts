@@ -1,0 +1,97 @@
+import { readFileSync } from 'node:fs';
+import { beforeAll, expect, it } from 'vitest';
+import { configMapType, eventType, podType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from '../support/cluster.ts';
+import { kubectl } from '../support/kubectl.ts';
+import { operatorNamespace } from '../support/operator.ts';
+import { query, readSecret } from '../support/pg.ts';
+import { processesOf } from '../support/processes.ts';
+import { namespaceForFile } from '../support/scene.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  memberPods,
+  readCluster,
+  shardMapType,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
+
+const namespace = await namespaceForFile('passwords');
+const key: ClusterKey = { namespace, name: 'discreet' };
+
+/** Every generated password, and the private keys, line by line, that must be seen nowhere. */
+let secrets: string[];
+
+beforeAll(async () => {
+  await applyCluster(key, {
+    members: 2,
+    // The statement that sets a password is what a careless operator would have logged here.
+    postgres: { parameters: { log_statement: 'all', log_min_duration_statement: '0' } },
+    schema: [{ name: 'one', sql: 'CREATE TABLE one (id int)' }],
+  });
+  await waitUntilReady(key);
+  const found = await Promise.all(
+    ['discreet-app', 'discreet-monitoring'].map((name) => readSecret(namespace, name)),
+  );
+  const authority = await readSecret(namespace, 'discreet-ca');
+  const keyLines = (authority['ca.key'] ?? '')
+    .split('\n')
+    .filter((line) => line.length > 40 && !line.startsWith('-'));
+  secrets = [...found.map(({ password }) => password ?? ''), ...keyLines];
+  expect(secrets.filter((secret) => secret.length < 20)).toEqual([]);
+  expect(keyLines.length).toBeGreaterThan(0);
+});
+
+function leaks(text: string): string[] {
+  return secrets.filter((secret) => text.includes(secret) || text.includes(encodeURIComponent(secret)));
+}
+
+it('sees a password where there is one', () => {
+  expect(leaks(`password=${secrets[0]} `)).toHaveLength(1);
+});
+
+it('no log has one', async () => {
+  const members = (await memberPods(key)).map(({ metadata }) => [namespace, metadata.name] as const);
+  const { items } = await (await kube()).list(podType, { namespace: operatorNamespace });
+  const operators = items.map(({ metadata }) => [operatorNamespace, metadata.name] as const);
+  for (const [where, pod] of [...members, ...operators]) {
+    const log = await kubectl(['logs', '-n', where, pod, '--all-containers']);
+    expect(leaks(log), `the log of ${pod}`).toEqual([]);
+  }
+});
+
+it('the servers really log statements', async () => {
+  await query({ namespace, cluster: key.name }, `SELECT 'a sentence for the log'`);
+  const logs = await Promise.all(
+    (await memberPods(key)).map(({ metadata }) => kubectl(['logs', '-n', namespace, metadata.name])),
+  );
+  expect(logs.join('\n')).toContain('a sentence for the log');
+});
+
+it('no event, map, configuration, pod or status has one', async () => {
+  const client = await kube();
+  const lists = await Promise.all(
+    [eventType, configMapType, podType, shardMapType].map((type) => client.list(type, { namespace })),
+  );
+  for (const object of lists.flatMap(({ items }) => items)) {
+    expect(leaks(JSON.stringify(object)), `${object.kind} ${object.metadata.name}`).toEqual([]);
+  }
+  expect(leaks(JSON.stringify(await readCluster(key)))).toEqual([]);
+});
+
+it('no process has one among its arguments or in its environment', async () => {
+  for (const pod of await memberPods(key)) {
+    const processes = processesOf(pod.metadata.uid ?? '');
+    expect(processes.map(({ name }) => name)).toContain('postgres');
+    for (const { pid, name } of processes) {
+      const read = (file: string): string => {
+        try {
+          return readFileSync(`/proc/${pid}/${file}`, 'utf8');
+        } catch {
+          return '';
+        }
+      };
+      expect(leaks(read('cmdline') + read('environ')), `${name} in ${pod.metadata.name}`).toEqual([]);
+    }
+  }
+});
