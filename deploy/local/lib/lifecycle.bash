@@ -102,13 +102,15 @@ partition_node() {
 }
 
 heal_node() {
+	local since
+	since=$(date --utc +%FT%T.%6NZ)
 	if node_processes_run "$1"; then
 		ip link set "$(node_link "$1")" up
 	else
 		stop_node "$1"
 		boot_node "$1"
 	fi
-	wait_until 90 "$(node_name "$1")" node_is_well "$1"
+	wait_until 90 "$(node_name "$1")" node_reports_since "$1" "$since"
 	route_services
 	say "$(node_name "$1") is ready"
 }

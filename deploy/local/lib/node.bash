@@ -41,6 +41,14 @@ node_is_ready() {
 	api "/api/v1/nodes/$(node_name "$1")" | jq -e '.status.conditions[]? | select(.type == "Ready" and .status == "True")' >/dev/null
 }
 
+# node_reports_since NUMBER TIME tells whether the kubelet has renewed its lease after that time: the
+# Ready condition alone stays true for most of a minute after a node is lost.
+node_reports_since() {
+	local renewed
+	renewed=$(api "/apis/coordination.k8s.io/v1/namespaces/kube-node-lease/leases/$(node_name "$1")" | jq -r .spec.renewTime)
+	[[ $renewed > $2 ]] && node_is_ready "$1"
+}
+
 node_is_well() { link_is_up "$1" && node_processes_run "$1" && node_is_ready "$1"; }
 
 # stop_node is a power cut: first no packet leaves (so no peer sees a closed connection), then all

@@ -56,7 +56,7 @@ group_processes() { find "$(membership_root)/$CGROUP/$1" -name cgroup.procs -exe
 kill_group() {
 	local pids root state deadline=$((SECONDS + 20))
 	# A frozen process takes no signal.
-	find "/sys/fs/cgroup/freezer/$CGROUP/$1" -name freezer.state 2>/dev/null | while read -r state; do
+	for state in $(find "/sys/fs/cgroup/freezer/$CGROUP/$1" -name freezer.state 2>/dev/null || true); do
 		echo THAWED >"$state" 2>/dev/null || true
 	done
 	while pids=$(group_processes "$1") && [[ -n $pids ]]; do

@@ -25,3 +25,7 @@ wait_until() {
 		sleep 0.2
 	done
 }
+
+# A command that fails where none may ends the script: say which.
+set -o errtrace
+trap 'say "failed: $BASH_COMMAND (${BASH_SOURCE[0]##*/}:$LINENO)"' ERR
