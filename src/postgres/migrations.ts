@@ -117,7 +117,7 @@ export async function applyMigration(
       if (attempt >= attempts) {
         return { kind: 'busy', message: `${prefix}: ${error.message} (tried ${attempts} times)` };
       }
-      await sleep(100 * 2 ** attempt * (0.5 + Math.random()));
+      await sleep(Math.min(2_000, 100 * 2 ** attempt) * (0.5 + Math.random() / 2));
     }
   }
 }

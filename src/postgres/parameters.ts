@@ -1,6 +1,7 @@
 import type { Problem } from '../sharding/problem.ts';
 import type { Connection } from './connection.ts';
 import { PostgresError } from './postgres-error.ts';
+import { statement } from './statement.ts';
 
 /** A parameter as the running server knows it. */
 export interface Setting {
@@ -45,6 +46,32 @@ export async function readRefusedSettings(
     if (error instanceof PostgresError && error.sqlstate === '42501') return 'unknown';
     throw error;
   }
+}
+
+/**
+ * Lets the running server judge what it can judge without being changed: the values of parameters that a session may set for
+ * itself, each in a transaction that is rolled back. (Texts such as DateStyle have rules that no view shows.)
+ */
+export async function probeParameters(
+  connection: Connection,
+  parameters: Readonly<Record<string, string>>,
+  settings: readonly Setting[],
+): Promise<Problem[]> {
+  const problems: Problem[] = [];
+  for (const [name, value] of Object.entries(parameters)) {
+    if (!settings.some((setting) => setting.name === name && setting.context === 'user')) continue;
+    try {
+      await connection.query({ text: 'BEGIN' });
+      await connection.query(statement('SELECT set_config($1, $2, true)', name, value));
+    } catch (error) {
+      if (!(error instanceof PostgresError)) throw error;
+      const hint = error.hint === undefined ? '' : ` (${error.hint})`;
+      problems.push({ code: 'parameter-value', message: `parameter "${name}": ${error.message}${hint}` });
+    } finally {
+      await connection.query({ text: 'ROLLBACK' });
+    }
+  }
+  return problems;
 }
 
 /** Parameters that the operator and Patroni set: what users write for them would break the cluster or be overwritten. */
