@@ -42,7 +42,11 @@ export interface ShardMap extends KubernetesObject {
 /** A pod, as far as tests look at it. */
 export interface MemberPod extends KubernetesObject {
   spec?: { nodeName?: string; containers?: { name: string; resources?: unknown; image?: string }[] };
-  status?: { podIP?: string; containerStatuses?: { restartCount: number; ready: boolean }[] };
+  status?: {
+    podIP?: string;
+    conditions?: { type: string; status: string }[];
+    containerStatuses?: { restartCount: number; ready: boolean }[];
+  };
 }
 
 /** An Event, as far as tests look at it. */

@@ -1,0 +1,34 @@
+/** What a benchmark shall reach: at most `target`. */
+export interface Target {
+  readonly what: string;
+  readonly unit: 'ms' | 's' | 'rows' | 'requests/min' | 'requests' | 'MiB';
+  readonly target: number;
+}
+
+/** The targets of each benchmark, in the order of its report. */
+export const targets = {
+  converge: {
+    oneShard: { what: '1 shard x 3 members: apply to all ready, median', unit: 's', target: 12 },
+    twoShards: { what: '2 shards x 3 members: apply to all ready, median', unit: 's', target: 20 },
+  },
+  failover: {
+    'primary pod deleted by force': {
+      what: 'write gap, pod deleted by force, median',
+      unit: 'ms',
+      target: 2000,
+    },
+    'primary postgres killed': { what: 'write gap, postgres killed by -9, median', unit: 'ms', target: 1500 },
+    'primary container frozen': { what: 'write gap, container frozen, median', unit: 'ms', target: 20_000 },
+    'primary node partitioned': { what: 'write gap, node partitioned, median', unit: 'ms', target: 20_000 },
+    lost: { what: 'acknowledged rows lost, all faults', unit: 'rows', target: 0 },
+  },
+  switchover: {
+    gap: { what: 'write gap, planned switchover, median', unit: 'ms', target: 1000 },
+    lost: { what: 'acknowledged rows lost', unit: 'rows', target: 0 },
+  },
+  idle: {
+    requests: { what: 'API requests of the operator per cluster', unit: 'requests/min', target: 2 },
+    writes: { what: 'writes of the operator but for its Lease', unit: 'requests', target: 0 },
+    memory: { what: 'resident memory of the operator that works', unit: 'MiB', target: 120 },
+  },
+} satisfies Record<string, Record<string, Target>>;
