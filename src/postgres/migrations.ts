@@ -88,6 +88,8 @@ export interface MigrationInput {
   readonly layout: Layout;
   /** Tries before `busy`; default 5. */
   readonly attempts?: number;
+  /** Waited for when all is done but the commit; what it throws rolls the migration back. */
+  readonly beforeCommit?: () => Promise<void>;
 }
 
 /** Two foreign keys that no shard could enforce, or more: the migration is refused as if PostgreSQL had. */
@@ -154,6 +156,7 @@ async function applyOnce(connection: Connection, input: MigrationInput): Promise
         checksumOf(migration.sql),
       ),
     );
+    await input.beforeCommit?.();
     return true;
   });
 }

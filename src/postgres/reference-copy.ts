@@ -15,9 +15,10 @@ export interface CopiedTable {
 }
 
 /**
- * Copies reference tables to a shard that has none of their rows yet: one snapshot of the source, one transaction on the
- * target, counts compared before the commit. A target with other rows is refused: it may have been written to. Both sessions
- * have to be the application's: its triggers and defaults run in them.
+ * Copies reference tables to a shard that has none of their rows yet, and before them the tables that their foreign keys need:
+ * one snapshot of the source, one transaction on the target, counts compared before the commit. Triggers of users stay silent,
+ * since the rows arrive as they are. A target with other rows is refused: it may have been written to. Both sessions have to
+ * be the application's, because its functions run in them (in generated columns, for example).
  */
 export async function copyReferenceTables(
   source: Connection,
@@ -29,8 +30,9 @@ export async function copyReferenceTables(
       target.transaction(async () => {
         const { foreignKeys } = await readKeyCatalog(target);
         const copied: CopiedTable[] = [];
-        for (const table of inKeyOrder(tables, foreignKeys))
+        for (const table of inKeyOrder(tables, foreignKeys)) {
           copied.push(await copyTable(source, target, table));
+        }
         return copied;
       }),
     'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
@@ -49,30 +51,54 @@ async function copyTable(source: Connection, target: Connection, table: string):
         'TRUNCATE it there, so that it can be copied',
     );
   }
+  const triggers = await triggersOf(target, table);
+  for (const trigger of triggers)
+    await target.query({ text: `ALTER TABLE ${name} DISABLE TRIGGER ${trigger.name}` });
   const columns = (await columnsOf(source, table)).map(quoteIdentifier).join(', ');
   await pipeline(
     source.client.query(copyTo(`COPY ${name} (${columns}) TO STDOUT (FORMAT binary)`)),
     target.client.query(copyFrom(`COPY ${name} (${columns}) FROM STDIN (FORMAT binary)`)),
   );
+  for (const trigger of triggers) {
+    await target.query({ text: `ALTER TABLE ${name} ENABLE ${trigger.mode} ${trigger.name}` });
+  }
   const rows = await countOf(target, name);
   if (rows === expected) return { table, rows, already: false };
   throw new Error(`reference table "${table}": ${rows} of ${expected} rows arrived`);
 }
 
-/** Tables that are referred to come first. */
+/** The tables, each after those that it refers to. */
 function inKeyOrder(tables: readonly string[], keys: readonly ForeignKey[]): string[] {
   const ordered: string[] = [];
   const visiting = new Set<string>();
-  const visit = (table: string) => {
-    if (ordered.includes(table) || visiting.has(table)) return;
-    visiting.add(table);
+  const visit = (name: string) => {
+    if (visiting.has(name)) return;
+    visiting.add(name);
     for (const key of keys) {
-      if (key.table === table && tables.includes(key.referencedTable)) visit(key.referencedTable);
+      if (key.table === name && key.referencedSchema === 'public') visit(key.referencedTable);
     }
-    ordered.push(table);
+    ordered.push(name);
   };
   for (const table of tables) visit(table);
   return ordered;
+}
+
+interface EnabledTrigger {
+  /** Quoted. */
+  readonly name: string;
+  /** How it was enabled: `TRIGGER`, `ALWAYS TRIGGER` or `REPLICA TRIGGER`. */
+  readonly mode: string;
+}
+
+async function triggersOf(connection: Connection, table: string): Promise<EnabledTrigger[]> {
+  return connection.query<EnabledTrigger>(
+    statement(
+      `SELECT quote_ident(t.tgname) AS name,
+          CASE t.tgenabled WHEN 'A' THEN 'ALWAYS ' WHEN 'R' THEN 'REPLICA ' ELSE '' END || 'TRIGGER' AS mode
+        FROM pg_trigger t WHERE t.tgrelid = $1::regclass AND NOT t.tgisinternal AND t.tgenabled <> 'D'`,
+      qualified('public', table),
+    ),
+  );
 }
 
 async function countOf(connection: Connection, name: string): Promise<number> {

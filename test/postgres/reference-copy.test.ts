@@ -19,14 +19,26 @@ beforeAll(async () => {
 }, 60_000);
 afterAll(() => world?.close());
 
-const copy = () =>
-  copyReferenceTables(world.shard(0).application, world.shard(1).application, ['cities', 'countries']);
+const copy = () => copyReferenceTables(world.shard(0).application, world.shard(1).application, ['cities']);
 
 describe('copies of reference tables', () => {
-  it('are made in the order of their foreign keys, whole, and once', async () => {
+  it('are made after what their foreign keys need, whole, once, and without running triggers', async () => {
+    const target = world.shard(1).application;
+    await target.query({
+      text: `CREATE FUNCTION public.spoil() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.name := 'spoilt'; RETURN NEW; END $$;
+        CREATE TRIGGER spoil BEFORE INSERT ON public.cities FOR EACH ROW EXECUTE FUNCTION public.spoil();
+        ALTER TABLE public.cities ENABLE ALWAYS TRIGGER spoil`,
+    });
     expect(await copy()).toEqual([
       { table: 'countries', rows: 2, already: false },
       { table: 'cities', rows: 5000, already: false },
+    ]);
+    expect(await rows(target, 'SELECT code FROM public.countries ORDER BY code')).toEqual([
+      { code: 'de' },
+      { code: 'fr' },
+    ]);
+    expect(await rows(target, "SELECT tgenabled FROM pg_trigger WHERE tgname = 'spoil'")).toEqual([
+      { tgenabled: 'A' },
     ]);
     const content = (index: number) =>
       rows(
