@@ -1,9 +1,12 @@
 import { readFileSync } from 'node:fs';
-import { podType } from '../../src/runtime/kubernetes-types.ts';
+import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
+import { deploymentType, podType } from '../../src/runtime/kubernetes-types.ts';
 import { kube, root } from './cluster.ts';
+import { operatorNamespace } from './operator.ts';
 import { postmasterOf, processesOf, signalAll } from './processes.ts';
 import { run } from './program.ts';
 import { type ClusterKey, type MemberPod, memberPods, primaryPod } from './sharded-cluster.ts';
+import { waitFor } from './wait.ts';
 
 /** Something that breaks, and how it is mended. */
 export interface Fault {
@@ -42,6 +45,28 @@ async function breakNode(pod: MemberPod, how: 'partition' | 'stop'): Promise<() 
   return async () => {
     await run(`${root}deploy/local/node`, ['heal', node]);
   };
+}
+
+/** Scales the operator to nothing, and waits until none of it is left; the returned function brings it back. */
+async function takeOperatorAway(): Promise<() => Promise<void>> {
+  const client = await kube();
+  const key = { namespace: operatorNamespace, name: 'herdsman' };
+  const deployment = await client.get<KubernetesObject & { spec?: { replicas?: number } }>(
+    deploymentType,
+    key,
+  );
+  const scale = async (replicas: number): Promise<void> => {
+    await client.patch(deploymentType, key, { spec: { replicas } }, { type: 'merge' });
+  };
+  await scale(0);
+  await waitFor('no operator runs', async () => {
+    const { items } = await client.list(podType, {
+      namespace: operatorNamespace,
+      labelSelector: 'app.kubernetes.io/name=herdsman',
+    });
+    return items.length === 0 ? { done: true } : { state: items.map(({ metadata }) => metadata.name) };
+  });
+  return () => scale(deployment?.spec?.replicas ?? 2);
 }
 
 /** The process id of a part of the control plane of the local cluster. */
@@ -83,6 +108,22 @@ export const faults = {
   'primary node lost': {
     takesPrimary: true,
     inject: async (key, shard) => breakNode(await primaryPod(key, shard), 'stop'),
+  },
+  'primary pod and a standby deleted by force': {
+    takesPrimary: true,
+    async inject(key, shard) {
+      const pods = [await primaryPod(key, shard), await aStandby(key, shard)];
+      await Promise.all(pods.map(deleteByForce));
+      return nothing;
+    },
+  },
+  'primary pod deleted while the operator is away': {
+    takesPrimary: true,
+    async inject(key, shard) {
+      const bringBack = await takeOperatorAway();
+      await deleteByForce(await primaryPod(key, shard));
+      return bringBack;
+    },
   },
   'standby pod deleted by force': {
     takesPrimary: false,

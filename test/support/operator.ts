@@ -46,7 +46,7 @@ async function loadIntoLocalCluster(archives: readonly string[]): Promise<void> 
 
 function parseReferences(text: string): Images {
   const value = (name: string): string => {
-    const found = new RegExp(`^(?:export )?${name}=['"]?([^'"\\n]+)`, 'm').exec(text)?.[1];
+    const found = new RegExp(`\\b${name}=['"]?([^'"\\s]+)`).exec(text)?.[1];
     if (found === undefined) throw new Error(`deploy/images/build refs prints no ${name}: ${text}`);
     return found;
   };
