@@ -10,7 +10,7 @@ help: ## Show the targets
 
 $(deps): package-lock.json
 	@echo "Installing npm packages (needs Node 20 or newer; brings Node 24 along)"
-	@npm ci --no-progress --loglevel=error
+	@npm install --no-save --no-progress --loglevel=error
 	@touch $@
 
 deps: $(deps) ## Install the npm packages

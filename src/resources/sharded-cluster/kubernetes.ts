@@ -6,6 +6,7 @@ export interface ObjectCondition {
   readonly status: string;
   readonly reason?: string;
   readonly message?: string;
+  readonly lastTransitionTime?: string;
 }
 
 /** The parts of a container's status that a plan reads. */

@@ -74,7 +74,7 @@ export function createSources(
 /** All informers, to start and to wait for. */
 export function allInformers(
   sources: Sources,
-): readonly Pick<Informer<KubernetesObject>, 'start' | 'hasSynced' | 'waitForSync'>[] {
+): readonly Pick<Informer<KubernetesObject>, 'type' | 'start' | 'hasSynced' | 'waitForSync'>[] {
   const { clusters, maps, statefulSets, pods, claims, plain } = sources;
   return [clusters, maps, statefulSets, pods, claims, ...plain];
 }

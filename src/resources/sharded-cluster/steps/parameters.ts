@@ -1,5 +1,5 @@
-import { createHash } from 'node:crypto';
 import { parameterProblems } from '../desired/parameters.ts';
+import { hashOf } from '../hash.ts';
 import type { ObservedShard } from '../model.ts';
 
 /** Parameters as `spec.postgres.parameters` gives them. */
@@ -81,10 +81,4 @@ function isRunningThem(shard: ObservedShard): boolean {
   if (shard.group.state !== 'present') return false;
   const facts = [...shard.group.value.members.values()];
   return facts.length > 0 && facts.every((member) => !member.pendingRestart);
-}
-
-/** A short name for a set of parameters. */
-export function hashOf(parameters: Parameters): string {
-  const ordered = Object.entries(parameters).sort(([a], [b]) => (a < b ? -1 : 1));
-  return createHash('sha256').update(JSON.stringify(ordered)).digest('hex').slice(0, 16);
 }

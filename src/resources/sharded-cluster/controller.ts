@@ -1,0 +1,190 @@
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import {
+  type Controller,
+  defineController,
+  type ReconcileContext,
+  type ReconcileResult,
+} from '../../runtime/controller.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import { createExpectations } from '../../runtime/expectations.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { writeStatus } from '../../runtime/status-writer.ts';
+import { changed, labelled } from '../../runtime/watches.ts';
+import { type ActionFailure, type ExecutionContext, execute } from './execute.ts';
+import { MigrationError } from './execute-content.ts';
+import { shardedClusterType } from './kinds.ts';
+import type { PlanInput, Settings, ShardedCluster } from './model.ts';
+import { clusterLabel, fieldManager } from './names.ts';
+import { type ClusterMemory, createObserver, emptyMemory, setUpKey } from './observe.ts';
+import { plan } from './plan.ts';
+import type { Outcome } from './plan-result.ts';
+import type { Sources } from './sources.ts';
+import { statusOf } from './status.ts';
+import { decideParameters } from './steps/parameters.ts';
+import { hasParameters } from './steps/topology.ts';
+
+/** What the controller works with. */
+export interface ShardedClusterDependencies {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly connections: Connections;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly settings: Settings;
+}
+
+/** How often a cluster that is well is looked at again; its own servers are asked then, not the API server. */
+const quietMs = 15_000;
+/** How often one that is degraded is looked at again. */
+const degradedMs = 5_000;
+/** A pass that leaves something to do at once comes back after so long, when the caches may have caught up. */
+const soonMs = 50;
+
+/** The ShardedCluster controller. */
+export function shardedClusterController(dependencies: ShardedClusterDependencies): Controller {
+  const { client, sources, connections, events, clock, settings } = dependencies;
+  const expectations = createExpectations({ clock });
+  const observer = createObserver({ client, sources, connections, monotonicMs: clock.monotonicMs });
+  const execution: ExecutionContext = {
+    client,
+    sources,
+    connections,
+    events,
+    expectations,
+    secrets: observer.secrets,
+    now: clock.now,
+  };
+  const memories = new Map<string, ClusterMemory>();
+
+  async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
+    const owner = keyString(key);
+    const found = sources.clusters.cache.get(key);
+    if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
+      memories.delete(owner);
+      expectations.forget(owner);
+      return undefined;
+    }
+    if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
+    const cluster: ShardedCluster = { ...found, spec: shardedClusterSpec.parse(found.spec) };
+    if (cluster.spec.suspend) return undefined;
+    const memory = memories.get(owner) ?? emptyMemory();
+    memories.set(owner, memory);
+    return pass(cluster, owner, memory, context);
+  }
+
+  async function pass(
+    cluster: ShardedCluster,
+    owner: string,
+    memory: ClusterMemory,
+    { signal, log }: ReconcileContext,
+  ): Promise<ReconcileResult> {
+    const { observed, access } = await observer.observe(cluster, memory, signal);
+    const input: PlanInput = { cluster, observed, settings, now: clock.now() };
+    const parameters = decideParameters(
+      cluster.spec.postgres.parameters,
+      { lastGood: cluster.status?.lastGoodParameters, refused: cluster.status?.refusedParameters },
+      observed.shards,
+      (shard, candidate) => hasParameters(input, shard, candidate),
+    );
+    const decided = plan(input, parameters.use);
+    const failures = await execute(
+      execution,
+      {
+        cluster,
+        observed,
+        access,
+        owner,
+        signal,
+        noteSetUp: (shard) => noteSetUp(memory, input, shard),
+      },
+      decided.actions,
+    );
+    for (const { action, error } of failures)
+      log.warn({ key: owner, action: action.kind, error: error.message }, 'action failed');
+    const outcomes = [...decided.outcomes, ...failures.map(failureOutcome)];
+    const afterMs = delayOf(outcomes, failures);
+    memory.isQuiet =
+      decided.actions.length === 0 && outcomes.every((outcome) => outcome.result.kind === 'continue');
+    if (afterMs > soonMs || cluster.status === undefined) await report(input, outcomes, parameters, signal);
+    return { requeueAfterMs: afterMs };
+  }
+
+  async function report(
+    input: PlanInput,
+    outcomes: readonly Outcome[],
+    parameters: ReturnType<typeof decideParameters>,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { cluster } = input;
+    const status = statusOf(input, outcomes, parameters);
+    const written = await writeStatus(client, shardedClusterType, cluster, status, { signal, fieldManager });
+    if (!written.changed) return;
+    expectations.expectWritten(keyString(cluster.metadata), sources.clusters.cache, written.object);
+    tellTransitions(cluster, status);
+  }
+
+  /** An event for each condition that changed, so that `kubectl describe` tells the story. */
+  function tellTransitions(cluster: ShardedCluster, status: NonNullable<ShardedCluster['status']>): void {
+    for (const condition of status.conditions ?? []) {
+      const before = cluster.status?.conditions?.find((other) => other.type === condition.type);
+      if (condition.type === 'Progressing' || condition.status === before?.status) continue;
+      const isBad = (condition.type === 'Degraded') === (condition.status === 'True');
+      if (before === undefined && (isBad || condition.type !== 'Ready')) continue;
+      events.record(cluster, {
+        type: isBad ? 'Warning' : 'Normal',
+        reason: condition.reason,
+        action: 'Reconcile',
+        note: `${condition.type} is ${condition.status}: ${condition.message}`,
+      });
+    }
+  }
+
+  return defineController<ShardedCluster>({
+    name: 'shardedcluster',
+    source: sources.clusters,
+    watches: [
+      labelled(
+        sources.statefulSets,
+        clusterLabel,
+        changed('generation', 'deletion', 'annotations', 'status'),
+      ),
+      labelled(sources.pods, clusterLabel, changed('labels', 'deletion', 'spec', 'status')),
+      labelled(sources.claims, clusterLabel, changed('deletion', 'spec', 'status')),
+      labelled(sources.maps, clusterLabel, changed('generation', 'deletion')),
+      ...sources.plain.map((informer) =>
+        labelled(informer, clusterLabel, changed('deletion', 'annotations')),
+      ),
+    ],
+    reconcile,
+  });
+}
+
+function noteSetUp(memory: ClusterMemory, { cluster, observed }: PlanInput, shard: string): void {
+  const found = observed.shards.find((candidate) => candidate.name === shard);
+  if (found?.group.state !== 'present' || found.group.value.leader === undefined) return;
+  const { leader, members } = found.group.value;
+  memory.setUps.set(shard, setUpKey(cluster, observed.secrets, leader, members.get(leader)?.timeline));
+}
+
+/** A failed action as the outcome of a step: what somebody has to correct degrades, all else is tried again. */
+function failureOutcome({ action, error }: ActionFailure): Outcome {
+  const { message } = error;
+  if (error instanceof MigrationError && error.needsCorrection) {
+    return { track: 'content', step: 'schema', result: { kind: 'fail', reason: 'MigrationFailed', message } };
+  }
+  return {
+    track: 'content',
+    step: action.kind,
+    result: { kind: 'wait', reason: 'Retrying', message, afterMs: 2_000 },
+  };
+}
+
+function delayOf(outcomes: readonly Outcome[], failures: readonly ActionFailure[]): number {
+  const waits = outcomes.flatMap(({ result }) => (result.kind === 'wait' ? [result.afterMs] : []));
+  if (failures.length > 0) return degradedMs;
+  if (waits.length > 0) return Math.max(soonMs, Math.min(...waits));
+  return outcomes.some(({ result }) => result.kind === 'fail') ? degradedMs : quietMs;
+}

@@ -1,0 +1,20 @@
+import type { ShardStats } from '../../postgres/stats.ts';
+import type { Problem } from '../../sharding/problem.ts';
+import type { ShardCatalog } from '../../sharding/shard-catalog.ts';
+
+/** What the primary of a shard says. */
+export interface DatabaseFacts {
+  /** Pod name of the member that answered. */
+  readonly member: string;
+  /** Whether roles, the database and Herdsman's schemas are as they shall be. */
+  readonly isSetUp: boolean;
+  /** The application database; `undefined` before it is set up. */
+  readonly catalog: ShardCatalog | undefined;
+  readonly stats: ShardStats;
+  /** What the running server has against parameters of the spec. */
+  readonly parameterProblems: readonly Problem[];
+  /** Errors in the configuration that the server was given. */
+  readonly fileErrors: readonly string[];
+  /** Tables of the application schema that have rows, partitions apart. */
+  readonly tablesWithRows: readonly string[];
+}

@@ -1,0 +1,142 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
+import { authorityLifetime, createAuthority } from '../../pki/authority.ts';
+import { issueCertificate } from '../../pki/certificate.ts';
+import { generatePassword } from '../../pki/password.ts';
+import {
+  type AuthorityState,
+  initialAuthority,
+  promoteAuthority,
+  stageAuthority,
+} from '../../pki/rotation.ts';
+import { isAlreadyExists } from '../../runtime/api-error.ts';
+import { secretType } from '../../runtime/kubernetes-types.ts';
+import { applicationCredentials, monitoringCredentials } from './desired/credentials.ts';
+import type { Secret } from './desired/secrets.ts';
+import {
+  authoritySecretObject,
+  operatorTlsSecretObject,
+  shardTlsSecretObject,
+} from './desired/tls-secrets.ts';
+import type { ExecutionContext, Pass } from './execute.ts';
+import type { Action } from './model.ts';
+import { fieldManager, serverNames } from './names.ts';
+import { observedAuthority, operatorName, replicationName, serverCommonName } from './steps/identity.ts';
+
+type IdentityAction = Extract<
+  Action,
+  {
+    kind:
+      | 'create-authority'
+      | 'rotate-authority'
+      | 'issue-shard'
+      | 'issue-operator'
+      | 'generate-login'
+      | 'write-secret';
+  }
+>;
+
+/** Names of application and monitoring roles that are generated. */
+const generatedNames = { application: 'app', monitoring: 'monitoring' } as const;
+
+/** Makes keys, certificates and passwords, and stores them in Secrets. */
+export async function executeIdentity(
+  context: ExecutionContext,
+  pass: Pass,
+  action: IdentityAction,
+): Promise<void> {
+  const { cluster } = pass;
+  switch (action.kind) {
+    case 'create-authority': {
+      const state = initialAuthority(await newAuthority(context, pass));
+      return create(context, pass, authoritySecretObject(cluster, state));
+    }
+    case 'rotate-authority': {
+      const state = readAuthority(pass);
+      const now = context.now();
+      const next =
+        action.step === 'stage'
+          ? stageAuthority(state, await newAuthority(context, pass), now)
+          : promoteAuthority(state, now);
+      return write(context, pass, authoritySecretObject(cluster, next));
+    }
+    case 'issue-shard': {
+      const { name, namespace } = cluster.metadata;
+      const { current, bundle } = readAuthority(pass);
+      const validity = validityOf(context, pass);
+      const [server, client] = await Promise.all([
+        issueCertificate(current, {
+          commonName: serverCommonName(name, action.shard),
+          dnsNames: serverNames(name, action.shard, namespace),
+          usage: 'server',
+          ...validity,
+        }),
+        issueCertificate(current, { commonName: replicationName, usage: 'client', ...validity }),
+      ]);
+      return write(context, pass, shardTlsSecretObject(cluster, action.shard, { server, client }, bundle));
+    }
+    case 'issue-operator': {
+      const { current, bundle } = readAuthority(pass);
+      const options = { commonName: operatorName, usage: 'client' as const, ...validityOf(context, pass) };
+      return write(
+        context,
+        pass,
+        operatorTlsSecretObject(cluster, await issueCertificate(current, options), bundle),
+      );
+    }
+    case 'generate-login': {
+      const login = { username: generatedNames[action.role], password: generatePassword() };
+      const build = action.role === 'application' ? applicationCredentials : monitoringCredentials;
+      const { bundle } = readAuthority(pass);
+      return create(
+        context,
+        pass,
+        build(cluster, { login, authorityBundle: bundle, shards: pass.observed.shards.length }),
+      );
+    }
+    case 'write-secret':
+      return write(context, pass, action.secret);
+  }
+}
+
+async function newAuthority(
+  context: ExecutionContext,
+  { cluster }: Pass,
+): Promise<AuthorityState['current']> {
+  const { name, namespace } = cluster.metadata;
+  return createAuthority({
+    commonName: `${namespace}/${name}`,
+    now: context.now(),
+    lifetime: authorityLifetime,
+  });
+}
+
+function validityOf(context: ExecutionContext, { cluster }: Pass): { now: Date; lifetime: number } {
+  const lifetime = durationMs(cluster.spec.tls.certificateLifetime);
+  if (lifetime === undefined) throw new Error('spec.tls.certificateLifetime is not a duration');
+  return { now: context.now(), lifetime };
+}
+
+function readAuthority({ cluster, observed }: Pass): AuthorityState {
+  const state = observedAuthority(observed, cluster.metadata.name);
+  if (typeof state === 'string') throw new Error(`the certificate authority is ${state}`);
+  return state;
+}
+
+/** What is random is created, never applied: if another was faster, theirs counts. */
+async function create(context: ExecutionContext, pass: Pass, secret: Secret): Promise<void> {
+  try {
+    context.secrets.note(
+      await context.client.create(secretType, secret, { fieldManager, signal: pass.signal }),
+    );
+  } catch (error) {
+    if (!isAlreadyExists(error)) throw error;
+    const { namespace = '', name } = secret.metadata;
+    context.secrets.forget({ namespace, name });
+  }
+}
+
+async function write(context: ExecutionContext, pass: Pass, secret: Secret): Promise<void> {
+  context.secrets.note(
+    await context.client.apply(secretType, secret, { fieldManager, force: true, signal: pass.signal }),
+  );
+}

@@ -1,0 +1,69 @@
+import type { PatroniApi } from '../../postgres/patroni-api.ts';
+import type { ExecutionContext, Pass } from './execute.ts';
+import type { Action } from './model.ts';
+
+type MembersAction = Extract<Action, { kind: 'patch-config' | 'restart' | 'switchover' | 'reload' }>;
+
+/** Asks Patroni to do what concerns its members. */
+export async function executeMembers(
+  context: ExecutionContext,
+  pass: Pass,
+  action: MembersAction,
+): Promise<void> {
+  switch (action.kind) {
+    case 'patch-config':
+      await patroniOf(pass, action.shard, undefined).patchConfig(action.patch);
+      return;
+    case 'restart':
+      await patroniOf(pass, action.shard, action.member).restart({ timeoutSeconds: 60 });
+      return record(context, pass, 'MemberRestarted', 'Restart', `member ${action.member} was restarted`);
+    case 'reload':
+      await patroniOf(pass, action.shard, action.member).reload();
+      return;
+    case 'switchover': {
+      const { shard, leader, candidate } = action;
+      await checkpoint(context, pass, shard, leader);
+      await patroniOf(pass, shard, leader).switchover({ leader, candidate });
+      return record(
+        context,
+        pass,
+        'SwitchoverDone',
+        'Switchover',
+        `shard ${shard}: ${candidate} took over from ${leader}`,
+      );
+    }
+  }
+}
+
+/** A checkpoint before the switchover leaves little for the one with which the old primary stops. */
+async function checkpoint(
+  context: ExecutionContext,
+  pass: Pass,
+  shard: string,
+  leader: string,
+): Promise<void> {
+  const { access } = pass;
+  if (access === undefined) return;
+  const options = access.asOperator(shard, addressOf(pass, shard, leader), 'postgres');
+  await context.connections.use(options, (connection) => connection.query({ text: 'CHECKPOINT' }));
+}
+
+function patroniOf(pass: Pass, shard: string, member: string | undefined): PatroniApi {
+  if (pass.access === undefined) throw new Error("the operator's certificate is not there yet");
+  return pass.access.patroni(shard, addressOf(pass, shard, member), 5_000);
+}
+
+/** Address of a member, or of the shard's leader. */
+export function addressOf(pass: Pass, shard: string, member: string | undefined): string {
+  const observed = pass.observed.shards.find((candidate) => candidate.name === shard);
+  const leader = observed?.group.state === 'present' ? observed.group.value.leader : undefined;
+  const name = member ?? leader;
+  const address = observed?.members.find((candidate) => candidate.name === name)?.pod?.status?.podIP;
+  if (address === undefined)
+    throw new Error(`shard ${shard} has no member ${name ?? 'that leads'} with an address`);
+  return address;
+}
+
+function record(context: ExecutionContext, pass: Pass, reason: string, action: string, note: string): void {
+  context.events.record(pass.cluster, { type: 'Normal', reason, action, note });
+}

@@ -1,0 +1,220 @@
+import type { Connections } from '../../postgres/connections.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import type { Expectations } from '../../runtime/expectations.ts';
+import type { Informer } from '../../runtime/informer.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import type { KubernetesObject, ResourceType } from '../../runtime/kubernetes-object.ts';
+import { typeName } from '../../runtime/kubernetes-object.ts';
+import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
+import { shardMapObject } from './desired/shard-map.ts';
+import { executeContent } from './execute-content.ts';
+import { executeIdentity } from './execute-identity.ts';
+import { executeMembers } from './execute-members.ts';
+import { shardMapType } from './kinds.ts';
+import type { Action, Observed, ShardedCluster } from './model.ts';
+import type { NamedReader } from './named-reader.ts';
+import { fieldManager } from './names.ts';
+import type { SecretObject } from './observe.ts';
+import type { ShardAccess } from './shard-access.ts';
+import type { Sources } from './sources.ts';
+
+/** What actions are carried out with. */
+export interface ExecutionContext {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly connections: Connections;
+  readonly secrets: NamedReader<SecretObject>;
+  readonly expectations: Expectations;
+  readonly events: EventRecorder;
+  readonly now: () => Date;
+}
+
+/** One pass: what it is about, and what it was planned on. */
+export interface Pass {
+  readonly cluster: ShardedCluster;
+  readonly observed: Observed;
+  readonly access: ShardAccess | undefined;
+  /** `namespace/name`, the owner of expectations. */
+  readonly owner: string;
+  readonly signal: AbortSignal;
+  /** Notes that a shard was set up as it was observed. */
+  readonly noteSetUp: (shard: string) => void;
+}
+
+/** An action that did not succeed; the others were carried out all the same. */
+export interface ActionFailure {
+  readonly action: Action;
+  readonly error: Error;
+}
+
+/**
+ * Carries out the actions of a plan: those of one group side by side, the groups in order, so that pods find their rights,
+ * configuration and certificates. A group is not begun when one before it failed.
+ */
+export async function execute(
+  context: ExecutionContext,
+  pass: Pass,
+  actions: readonly Action[],
+): Promise<ActionFailure[]> {
+  for (const group of grouped(actions)) {
+    const results = await Promise.allSettled(group.map((action) => run(context, pass, action)));
+    const failures = results.flatMap((result, index): ActionFailure[] => {
+      const action = group[index];
+      if (result.status === 'fulfilled' || action === undefined) return [];
+      const { reason } = result;
+      return [{ action, error: reason instanceof Error ? reason : new Error(String(reason)) }];
+    });
+    if (failures.length > 0) return failures;
+  }
+  return [];
+}
+
+/** Identities, then what pods need, then StatefulSets and claims, then everything inside the servers, then deletions. */
+function grouped(actions: readonly Action[]): Action[][] {
+  const groups: Action[][] = [[], [], [], [], []];
+  for (const action of actions) groups[groupOf(action)]?.push(action);
+  return groups.filter((group) => group.length > 0);
+}
+
+function groupOf(action: Action): number {
+  switch (action.kind) {
+    case 'create-authority':
+    case 'rotate-authority':
+    case 'issue-shard':
+    case 'issue-operator':
+    case 'generate-login':
+    case 'write-secret':
+      return 0;
+    case 'apply':
+      return action.object.kind === 'StatefulSet' ? 2 : 1;
+    case 'resize-claim':
+      return 2;
+    case 'delete':
+      return 4;
+    default:
+      return 3;
+  }
+}
+
+async function run(context: ExecutionContext, pass: Pass, action: Action): Promise<void> {
+  switch (action.kind) {
+    case 'create-authority':
+    case 'rotate-authority':
+    case 'issue-shard':
+    case 'issue-operator':
+    case 'generate-login':
+    case 'write-secret':
+      return executeIdentity(context, pass, action);
+    case 'set-up-database':
+    case 'migrate':
+    case 'sql':
+    case 'copy-references':
+      return executeContent(context, pass, action);
+    case 'patch-config':
+    case 'restart':
+    case 'switchover':
+    case 'reload':
+      return executeMembers(context, pass, action);
+    case 'apply':
+      return apply(context, pass, action.type, action.object);
+    case 'delete':
+      return remove(context, pass, action);
+    case 'resize-claim':
+      return resize(context, pass, action);
+    case 'create-map': {
+      const map = await context.client.create(shardMapType, shardMapObject(pass.cluster, action.spec), {
+        signal: pass.signal,
+      });
+      return expectWritten(context, pass, shardMapType, map);
+    }
+    case 'update-map': {
+      // With its resourceVersion this is a compare-and-swap: whoever changed the map meanwhile wins.
+      const map = await context.client.update(
+        shardMapType,
+        { ...action.map, spec: action.spec },
+        { signal: pass.signal },
+      );
+      return expectWritten(context, pass, shardMapType, map);
+    }
+    case 'event':
+      return context.events.record(pass.cluster, {
+        type: action.type,
+        reason: action.reason,
+        action: 'Reconcile',
+        note: action.note,
+      });
+  }
+}
+
+async function apply(
+  context: ExecutionContext,
+  pass: Pass,
+  type: ResourceType,
+  object: KubernetesObject,
+): Promise<void> {
+  const written = await context.client.apply(type, object, {
+    fieldManager,
+    force: true,
+    signal: pass.signal,
+  });
+  expectWritten(context, pass, type, written);
+}
+
+async function remove(
+  context: ExecutionContext,
+  pass: Pass,
+  action: Extract<Action, { kind: 'delete' }>,
+): Promise<void> {
+  const { object, type, uid, evidence } = action;
+  const { name, namespace = '' } = object.metadata;
+  if (uid === '') throw new Error(`${object.kind} ${name} has no uid, so it is not deleted`);
+  await context.client.delete(
+    type,
+    { namespace, name },
+    {
+      uid,
+      signal: pass.signal,
+      ...(action.orphan === true ? { propagationPolicy: 'Orphan' as const } : {}),
+    },
+  );
+  const informer = informerOf(context.sources, type);
+  if (informer !== undefined) context.expectations.expectDeleted(pass.owner, informer.cache, object);
+  context.events.record(pass.cluster, {
+    type: 'Normal',
+    reason: `${object.kind}Deleted`,
+    action: 'Delete',
+    note: `${object.kind} ${name} was deleted: ${evidence}`,
+  });
+}
+
+async function resize(
+  context: ExecutionContext,
+  pass: Pass,
+  action: Extract<Action, { kind: 'resize-claim' }>,
+): Promise<void> {
+  const { name, namespace = '' } = action.claim.metadata;
+  const patch = { spec: { resources: { requests: { storage: action.size } } } };
+  const written = await context.client.patch(persistentVolumeClaimType, { namespace, name }, patch, {
+    type: 'merge',
+    signal: pass.signal,
+  });
+  expectWritten(context, pass, persistentVolumeClaimType, written);
+}
+
+function expectWritten(
+  context: ExecutionContext,
+  pass: Pass,
+  type: ResourceType,
+  written: KubernetesObject,
+): void {
+  const informer = informerOf(context.sources, type);
+  if (informer !== undefined) context.expectations.expectWritten(pass.owner, informer.cache, written);
+}
+
+function informerOf(sources: Sources, type: ResourceType): Informer<KubernetesObject> | undefined {
+  const informers: readonly Informer<KubernetesObject>[] = [...sources.plain];
+  const known = [sources.maps, sources.statefulSets, sources.pods, sources.claims];
+  return [...informers, ...known].find((informer) => typeName(informer.type) === typeName(type)) as
+    | Informer<KubernetesObject>
+    | undefined;
+}

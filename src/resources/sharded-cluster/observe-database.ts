@@ -1,0 +1,67 @@
+import { readCatalog } from '../../postgres/catalog.ts';
+import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import { qualified } from '../../postgres/identifier.ts';
+import { checkParameters, readRefusedSettings, readSettings } from '../../postgres/parameters.ts';
+import { readShardStats } from '../../postgres/stats.ts';
+import { type Reading, readingOf } from '../../runtime/reading.ts';
+import type { ShardCatalog } from '../../sharding/shard-catalog.ts';
+import type { DatabaseFacts } from './database-facts.ts';
+
+/** What is asked of a primary. */
+export interface DatabaseQuestion {
+  /** Pod name of the member that is asked. */
+  readonly member: string;
+  /** Session in the application database, or in `postgres` while that is not there. */
+  readonly options: ConnectOptions;
+  readonly isSetUp: boolean;
+  /** The user's parameters, when they have to be checked. */
+  readonly parameters: Readonly<Record<string, string>> | undefined;
+  /** What is known of the catalog already, and still good. */
+  readonly remembered: Pick<DatabaseFacts, 'catalog' | 'tablesWithRows'> | undefined;
+}
+
+/** Asks the primary of a shard; `unknown` when it does not answer. */
+export async function readDatabase(
+  connections: Connections,
+  question: DatabaseQuestion,
+): Promise<Reading<DatabaseFacts>> {
+  return readingOf(() => connections.use(question.options, (connection) => ask(connection, question)));
+}
+
+async function ask(connection: Connection, question: DatabaseQuestion): Promise<DatabaseFacts> {
+  const stats = await readShardStats(connection);
+  if (stats.inRecovery) throw new Error(`member ${question.member} is not the primary any more`);
+  const { catalog, tablesWithRows } = question.isSetUp
+    ? (question.remembered ?? (await readContent(connection)))
+    : { catalog: undefined, tablesWithRows: [] };
+  const { parameters } = question;
+  const refused = parameters === undefined ? [] : await readRefusedSettings(connection);
+  return {
+    member: question.member,
+    isSetUp: question.isSetUp,
+    catalog,
+    tablesWithRows,
+    stats,
+    parameterProblems:
+      parameters === undefined ? [] : checkParameters(parameters, await readSettings(connection)),
+    fileErrors: refused === 'unknown' ? [] : refused.map(({ name, error }) => `${name}: ${error}`),
+  };
+}
+
+async function readContent(
+  connection: Connection,
+): Promise<Pick<DatabaseFacts, 'catalog' | 'tablesWithRows'>> {
+  const catalog = await readCatalog(connection);
+  return { catalog, tablesWithRows: await readTablesWithRows(connection, catalog) };
+}
+
+async function readTablesWithRows(connection: Connection, catalog: ShardCatalog): Promise<string[]> {
+  const tables = catalog.tables.filter((table) => table.parent === null).map((table) => table.name);
+  if (tables.length === 0) return [];
+  const parts = tables.map(
+    (table, index) => `SELECT ${index} AS place WHERE EXISTS (SELECT FROM ${qualified('public', table)})`,
+  );
+  const rows = await connection.query<{ place: number }>({ text: parts.join(' UNION ALL ') });
+  return rows.flatMap(({ place }) => tables[place] ?? []);
+}

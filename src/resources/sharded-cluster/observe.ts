@@ -1,0 +1,252 @@
+import type { Connections } from '../../postgres/connections.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
+import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
+import type { Reading } from '../../runtime/reading.ts';
+import type { DatabaseFacts } from './database-facts.ts';
+import { hashOf } from './hash.ts';
+import { shardMapType } from './kinds.ts';
+import type {
+  MigrationSource,
+  Observed,
+  ObservedShard,
+  SecretReading,
+  ShardedCluster,
+  ShardMapObject,
+} from './model.ts';
+import { createNamedReader, type NamedReader } from './named-reader.ts';
+import { shardMapName } from './names.ts';
+import { readDatabase } from './observe-database.ts';
+import { readGroup } from './observe-group.ts';
+import { type CachedShard, cachedShards } from './observe-members.ts';
+import { type ShardAccess, shardAccess } from './shard-access.ts';
+import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
+import { loginOf, secretNames } from './steps/identity.ts';
+import { objectId } from './steps/objects.ts';
+
+/** A Secret as it is read. */
+export interface SecretObject extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+interface ConfigMapObject extends KubernetesObject {
+  data?: Record<string, string>;
+}
+
+/** How long what was read by name is good: a Secret that a user changes is noticed within this time. */
+const freshMs = { secret: 120_000, certificate: 900_000, migration: 120_000, catalog: 60_000 };
+
+/** What is remembered between passes, per cluster; all of it can be found out again. */
+export interface ClusterMemory {
+  /** By shard: what identifies the set-up that was done last. */
+  readonly setUps: Map<string, string>;
+  /** By shard: the catalog, and what it is valid for. */
+  readonly catalogs: Map<
+    string,
+    { readonly key: string; readonly atMs: number; readonly facts: DatabaseFacts }
+  >;
+  /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
+  isQuiet: boolean;
+}
+
+/** An empty memory. */
+export function emptyMemory(): ClusterMemory {
+  return { setUps: new Map(), catalogs: new Map(), isQuiet: false };
+}
+
+/** Gathers what a pass needs to know. */
+export interface Observer {
+  observe(
+    cluster: ShardedCluster,
+    memory: ClusterMemory,
+    signal: AbortSignal,
+  ): Promise<{ observed: Observed; access: ShardAccess | undefined }>;
+  /** The reader of Secrets, so that writes of ours are known at once. */
+  readonly secrets: NamedReader<SecretObject>;
+}
+
+/** What an observer works with. */
+export interface ObserverDependencies {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly connections: Connections;
+  readonly monotonicMs: () => number;
+}
+
+/** An observer. */
+export function createObserver({
+  client,
+  sources,
+  connections,
+  monotonicMs,
+}: ObserverDependencies): Observer {
+  const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
+  const configMaps = createNamedReader<ConfigMapObject>(client, configMapType, monotonicMs);
+  const nodes = createNamedReader<KubernetesObject>(client, nodeType, monotonicMs);
+  const zones = new Map<string, string | undefined>();
+
+  /** Zones of nodes do not change; each is asked for once. */
+  async function learnZones(namespace: string, name: string, signal: AbortSignal): Promise<void> {
+    const pods = sources.pods.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+    const unknown = new Set(
+      pods.flatMap((pod) => pod.spec?.nodeName ?? []).filter((node) => !zones.has(node)),
+    );
+    await Promise.all(
+      [...unknown].map(async (node) => {
+        const reading = await nodes.read({ namespace: '', name: node }, 0, signal);
+        if (reading.state !== 'present') return;
+        zones.set(node, reading.value.metadata.labels?.['topology.kubernetes.io/zone']);
+      }),
+    );
+  }
+
+  async function readSecrets(
+    cluster: ShardedCluster,
+    shards: readonly CachedShard[],
+    signal: AbortSignal,
+  ): Promise<Map<string, SecretReading>> {
+    const names = secretNames(
+      cluster,
+      shards.map((shard) => shard.name),
+    );
+    const entries = names.map(async (name): Promise<[string, SecretReading]> => {
+      const maxAgeMs = name.endsWith('-tls') || name.endsWith('-ca') ? freshMs.certificate : freshMs.secret;
+      const reading = await secrets.read({ namespace: cluster.metadata.namespace, name }, maxAgeMs, signal);
+      return [name, secretReading(reading)];
+    });
+    return new Map(await Promise.all(entries));
+  }
+
+  async function readMigrations(
+    cluster: ShardedCluster,
+    signal: AbortSignal,
+  ): Promise<Map<string, MigrationSource>> {
+    const entries = cluster.spec.schema.map(
+      async ({ name, sql, configMapKeyRef }): Promise<[string, MigrationSource]> => {
+        if (sql !== undefined) return [name, { state: 'present', value: sql }];
+        if (configMapKeyRef === undefined) return [name, { state: 'absent' }];
+        const key = { namespace: cluster.metadata.namespace, name: configMapKeyRef.name };
+        const reading = await configMaps.read(key, freshMs.migration, signal);
+        if (reading.state !== 'present') return [name, reading];
+        const text = reading.value.data?.[configMapKeyRef.key];
+        if (text === undefined) configMaps.forget(key);
+        return [name, text === undefined ? { state: 'absent' } : { state: 'present', value: text }];
+      },
+    );
+    return new Map(await Promise.all(entries));
+  }
+
+  async function readShard(
+    cluster: ShardedCluster,
+    memory: ClusterMemory,
+    shard: CachedShard,
+    access: ShardAccess | undefined,
+    secretReadings: Observed['secrets'],
+    mapVersion: string,
+  ): Promise<ObservedShard> {
+    if (access === undefined) {
+      return {
+        ...shard,
+        group: { state: 'absent' },
+        config: { state: 'absent' },
+        database: { state: 'absent' },
+      };
+    }
+    const { group, config } = await readGroup(shard.members, (address) =>
+      access.patroni(shard.name, address),
+    );
+    const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, mapVersion);
+    return { ...shard, group, config, database };
+  }
+
+  async function readPrimary(
+    cluster: ShardedCluster,
+    memory: ClusterMemory,
+    shard: CachedShard,
+    access: ShardAccess,
+    group: ObservedShard['group'],
+    secretReadings: Observed['secrets'],
+    mapVersion: string,
+  ): Promise<Reading<DatabaseFacts>> {
+    if (group.state !== 'present') return group.state === 'unknown' ? group : { state: 'absent' };
+    const { leader } = group.value;
+    const address = shard.members.find((member) => member.name === leader)?.pod?.status?.podIP;
+    if (leader === undefined || address === undefined) return { state: 'absent' };
+    const { timeline } = group.value.members.get(leader) ?? {};
+    const isSetUp = memory.setUps.get(shard.name) === setUpKey(cluster, secretReadings, leader, timeline);
+    const catalogKey = [leader, timeline, cluster.metadata.generation, mapVersion].join('/');
+    const remembered = memory.catalogs.get(shard.name);
+    const isFresh =
+      memory.isQuiet && remembered?.key === catalogKey && monotonicMs() - remembered.atMs < freshMs.catalog;
+    const wanted = cluster.spec.postgres.parameters;
+    const lastGood = cluster.status?.lastGoodParameters;
+    const reading = await readDatabase(connections, {
+      member: leader,
+      options: access.asOperator(shard.name, address, isSetUp ? cluster.spec.postgres.database : 'postgres'),
+      isSetUp,
+      parameters: lastGood !== undefined && hashOf(lastGood) === hashOf(wanted) ? undefined : wanted,
+      remembered: isFresh ? remembered?.facts : undefined,
+    });
+    if (reading.state === 'present' && !isFresh) {
+      memory.catalogs.set(shard.name, { key: catalogKey, atMs: monotonicMs(), facts: reading.value });
+    }
+    return reading;
+  }
+
+  /** The cache shows what is there; that something is absent the API server must say itself. */
+  async function readMap(cluster: ShardedCluster, signal: AbortSignal): Promise<Reading<ShardMapObject>> {
+    const key = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
+    const cached = sources.maps.cache.get(key);
+    if (cached !== undefined) return { state: 'present', value: cached };
+    return client.read<ShardMapObject>(shardMapType, key, { signal, timeoutMs: 5_000 });
+  }
+
+  return {
+    secrets,
+    async observe(cluster, memory, signal) {
+      const { namespace, name } = cluster.metadata;
+      await learnZones(namespace, name, signal);
+      const cached = cachedShards(cluster, sources, (node) => zones.get(node));
+      const [secretReadings, migrations, map] = await Promise.all([
+        readSecrets(cluster, cached, signal),
+        readMigrations(cluster, signal),
+        readMap(cluster, signal),
+      ]);
+      const access = shardAccess(cluster, secretReadings);
+      const mapVersion = map.state === 'present' ? (map.value.metadata.resourceVersion ?? '') : map.state;
+      const shards = await Promise.all(
+        cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion)),
+      );
+      return {
+        observed: { shards, map, secrets: secretReadings, migrations, objects: objectsOf(cluster, sources) },
+        access,
+      };
+    },
+  };
+}
+
+/** What a set-up is good for: this server, on this timeline, with these logins. */
+export function setUpKey(
+  cluster: ShardedCluster,
+  secrets: Observed['secrets'],
+  leader: string,
+  timeline: number | undefined,
+): string {
+  const logins = (['application', 'monitoring'] as const).map((role) => loginOf(cluster, secrets, role));
+  return hashOf({ leader, timeline: String(timeline), logins: JSON.stringify(logins) });
+}
+
+function secretReading(reading: Reading<SecretObject>): SecretReading {
+  if (reading.state !== 'present') return reading;
+  const { data = {}, metadata } = reading.value;
+  return { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } };
+}
+
+function objectsOf(cluster: ShardedCluster, sources: Sources): ReadonlyMap<string, KubernetesObject> {
+  const value = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
+  const informers = [...sources.plain, sources.statefulSets];
+  const objects = informers.flatMap((informer): readonly KubernetesObject[] =>
+    informer.cache.byIndex(byCluster, value),
+  );
+  return new Map(objects.map((object) => [objectId(object), object]));
+}

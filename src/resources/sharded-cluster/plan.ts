@@ -1,0 +1,66 @@
+import type { Action, PlanInput, StepResult } from './model.ts';
+import type { Outcome, Plan } from './plan-result.ts';
+import { map, referenceTables, schema, setUp, tables } from './steps/content.ts';
+import { homeZones } from './steps/home-zone.ts';
+import { certificates, logins } from './steps/identity.ts';
+import type { Parameters } from './steps/parameters.ts';
+import { removal } from './steps/removal.ts';
+import { configuration, objects, rollout, volumes } from './steps/topology.ts';
+
+/** One step of a track: looks at what was observed, and says what to do and whether to go on. */
+interface Step {
+  readonly name: string;
+  readonly run: (input: PlanInput, parameters: Parameters) => StepResult;
+}
+
+/**
+ * Three tracks, each in order; a track stops at the first step that waits or fails. Without identities nothing else can be
+ * done; after that, a stuck rollout does not hold up a migration, nor the other way round.
+ */
+const identityTrack: readonly Step[] = [
+  { name: 'certificates', run: certificates }, // the CA, members' and operator's certificates
+];
+const topologyTrack: readonly Step[] = [
+  { name: 'objects', run: objects }, // StatefulSets, Services, rights, disruption budgets; number of members
+  { name: 'volumes', run: volumes }, // grow
+  { name: 'configuration', run: configuration }, // Patroni's dynamic configuration
+  { name: 'rollout', run: rollout }, // standbys, switchover, old primary; one shard at a time
+  { name: 'removal', run: removal }, // shards beyond the count, when proved empty
+  { name: 'home-zones', run: homeZones }, // primaries back to their zone
+];
+const contentTrack: readonly Step[] = [
+  { name: 'logins', run: logins }, // passwords for people and applications
+  { name: 'set-up', run: setUp }, // roles, database, Herdsman's schemas
+  { name: 'map', run: map }, // which shard owns which bucket
+  { name: 'schema', run: schema }, // the user's migrations
+  { name: 'tables', run: tables }, // leaves and markers
+  { name: 'reference-tables', run: referenceTables }, // rows for shards that joined later
+];
+
+/** Decides everything that one pass does. Pure and total: what is unknown is in `observed`, as unknown. */
+export function plan(input: PlanInput, parameters: Parameters): Plan {
+  const identity = runTrack('identity', identityTrack, input, parameters);
+  if (identity.outcome.result.kind !== 'continue')
+    return { actions: identity.actions, outcomes: [identity.outcome] };
+  const topology = runTrack('topology', topologyTrack, input, parameters);
+  const content = runTrack('content', contentTrack, input, parameters);
+  return {
+    actions: [...identity.actions, ...topology.actions, ...content.actions],
+    outcomes: [identity.outcome, topology.outcome, content.outcome],
+  };
+}
+
+function runTrack(
+  track: Outcome['track'],
+  steps: readonly Step[],
+  input: PlanInput,
+  parameters: Parameters,
+): { actions: Action[]; outcome: Outcome } {
+  const actions: Action[] = [];
+  for (const step of steps) {
+    const result = step.run(input, parameters);
+    actions.push(...(result.actions ?? []));
+    if (result.kind !== 'continue') return { actions, outcome: { track, step: step.name, result } };
+  }
+  return { actions, outcome: { track, step: undefined, result: { kind: 'continue' } } };
+}

@@ -1,0 +1,157 @@
+import type { MemberStatus, ShardedClusterStatus, ShardStatus } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { ConditionInput } from '../../runtime/conditions.ts';
+import { setCondition } from '../../runtime/conditions.ts';
+import type { Condition } from '../../runtime/kubernetes-object.ts';
+import { ownerCounts } from '../../sharding/map.ts';
+import { podProblem } from './kubernetes.ts';
+import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
+import { clusterMemberSelector, selectorText } from './names.ts';
+import type { Outcome } from './plan-result.ts';
+import { type ConditionFacts, conditionsOf, phaseOf } from './status-conditions.ts';
+import { factsOf } from './steps/content.ts';
+import type { ParameterDecision } from './steps/parameters.ts';
+
+/** Lag below this is shown as none: it changes with every write, and a status that says nothing new is not sent. */
+const shownLagBytes = 1024 * 1024;
+
+/** The whole status, from zero; only transition times come from the one before. */
+export function statusOf(
+  input: PlanInput,
+  outcomes: readonly Outcome[],
+  parameters: ParameterDecision,
+): ShardedClusterStatus {
+  const { cluster, observed, now } = input;
+  const { generation } = cluster.metadata;
+  const items = observed.shards.map((shard) => shardStatus(shard, input));
+  const wanted = items.slice(0, cluster.spec.shards.count);
+  const readyShards = wanted.filter((shard) => shard.ready).length;
+  const desiredMembers = cluster.spec.shards.count * cluster.spec.members;
+  const readyMembers = items.reduce((sum, shard) => sum + shard.readyMembers, 0);
+  const facts: ConditionFacts = {
+    outcomes,
+    readyShards,
+    desiredShards: cluster.spec.shards.count,
+    unreadyReasons: wanted
+      .filter((shard) => !shard.ready)
+      .map((shard) => `shard ${shard.name}: ${shard.message ?? 'not ready'}`),
+    missingMembers: observed.shards.flatMap(missingMembers),
+    refusedParameters: parameters.refused?.message,
+    generation,
+  };
+  const map = observed.map.state === 'present' ? observed.map.value.spec : undefined;
+  return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    conditions: merged(conditionsBefore(cluster.status), conditionsOf(facts), now),
+    phase: phaseOf(facts),
+    selector: selectorText(clusterMemberSelector(cluster.metadata.name)),
+    shards: {
+      desired: cluster.spec.shards.count,
+      current: items.length,
+      ready: readyShards,
+      summary: `${readyShards}/${cluster.spec.shards.count}`,
+      items,
+    },
+    members: { desired: desiredMembers, ready: readyMembers, summary: `${readyMembers}/${desiredMembers}` },
+    ...(map === undefined
+      ? {}
+      : {
+          map: {
+            epoch: map.epoch,
+            buckets: map.groups.reduce((sum, group) => sum + group.buckets.length, 0),
+          },
+        }),
+    primaries: items.flatMap((shard) => shard.primary ?? []).join(','),
+    ...(parameters.lastGood === undefined ? {} : { lastGoodParameters: { ...parameters.lastGood } }),
+    ...(parameters.refused === undefined ? {} : { refusedParameters: { ...parameters.refused } }),
+  };
+}
+
+function conditionsBefore(status: ShardedClusterStatus | undefined): Condition[] {
+  return (status?.conditions ?? []).map(({ observedGeneration, ...condition }) =>
+    observedGeneration === undefined ? condition : { ...condition, observedGeneration },
+  );
+}
+
+/** Conditions with their transition times; whatever is no longer derived is dropped. */
+function merged(
+  before: readonly Condition[],
+  conditions: readonly ConditionInput[],
+  now: Date,
+): NonNullable<ShardedClusterStatus['conditions']> {
+  return conditions.flatMap((condition) => {
+    const previous = before.filter((other) => other.type === condition.type);
+    return setCondition(previous, condition, now).map((entry) => ({ ...entry }));
+  });
+}
+
+function shardStatus(shard: ObservedShard, { observed }: PlanInput): ShardStatus {
+  const group = shard.group.state === 'present' ? shard.group.value : undefined;
+  const facts = factsOf(shard);
+  const primary = facts?.member ?? group?.leader;
+  const timeline = primary === undefined ? undefined : group?.members.get(primary)?.timeline;
+  const map = observed.map.state === 'present' ? observed.map.value.spec : undefined;
+  const buckets = map === undefined ? undefined : ownerCounts(map).get(shard.name);
+  const last = facts?.catalog?.ledger.toSorted((a, b) => a.position - b.position).at(-1);
+  const ready = facts?.isSetUp === true;
+  const message = ready ? undefined : whyNotReady(shard);
+  return {
+    name: shard.name,
+    ...(primary === undefined ? {} : { primary }),
+    ...(timeline === undefined ? {} : { timeline }),
+    ready,
+    readyMembers: shard.members.filter((member) => member.ready).length,
+    members: shard.members.map((member) => memberStatus(member, shard)),
+    ...(facts === undefined ? {} : { sizeBytes: rounded(facts.stats.databaseBytes) }),
+    ...(buckets === undefined ? {} : { buckets: { ...buckets } }),
+    ...(last === undefined ? {} : { schemaVersion: last.name }),
+    ...(message === undefined ? {} : { message }),
+  };
+}
+
+function memberStatus(member: ObservedMember, shard: ObservedShard): MemberStatus {
+  const group = shard.group.state === 'present' ? shard.group.value : undefined;
+  const facts = group?.members.get(member.name);
+  return {
+    name: member.name,
+    role: facts?.role ?? 'unknown',
+    state: facts?.state ?? 'unknown',
+    ready: member.ready,
+    ...(member.zone === undefined ? {} : { zone: member.zone }),
+    ...(member.pod?.spec?.nodeName === undefined ? {} : { node: member.pod.spec.nodeName }),
+    ...(facts?.timeline === undefined ? {} : { timeline: facts.timeline }),
+    ...(facts?.role !== 'standby' || facts.lagBytes === undefined
+      ? {}
+      : { lagBytes: shownLag(facts.lagBytes) }),
+    ...(facts?.role !== 'standby' ? {} : { sync: facts.sync }),
+    ...(facts?.pendingRestart === true ? { pendingRestart: true } : {}),
+  };
+}
+
+function whyNotReady(shard: ObservedShard): string {
+  for (const { pod, name } of shard.members) {
+    const problem = pod === undefined ? undefined : podProblem(pod);
+    if (problem !== undefined) return `member ${name}: ${problem.reason}: ${problem.message}`;
+  }
+  if (shard.database.state === 'unknown') return shard.database.error.message;
+  if (shard.group.state === 'unknown') return shard.group.error.message;
+  return 'it has no primary yet';
+}
+
+function missingMembers(shard: ObservedShard): string[] {
+  return shard.members
+    .filter((member) => !member.ready)
+    .map(({ name, pod }) => {
+      const problem = pod === undefined ? undefined : podProblem(pod);
+      return problem === undefined ? name : `${name} (${problem.reason}: ${problem.message})`;
+    });
+}
+
+/** Two significant digits. */
+function rounded(bytes: number): number {
+  return Number(bytes.toPrecision(2));
+}
+
+/** Lag to one significant digit, and none when it is small. */
+function shownLag(bytes: number): number {
+  return bytes < shownLagBytes ? 0 : Number(bytes.toPrecision(1));
+}

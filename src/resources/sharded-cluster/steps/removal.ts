@@ -1,0 +1,111 @@
+import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
+import { ownerCounts } from '../../../sharding/map.ts';
+import { resourceTypeOf } from '../kinds.ts';
+import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
+import { shardLabel } from '../names.ts';
+import { factsOf } from './content.ts';
+
+/** Whether a shard may go: only on proof that it is empty. */
+export type EmptinessDecision =
+  | { readonly kind: 'empty'; readonly evidence: string }
+  | { readonly kind: 'refused'; readonly reason: string; readonly message: string }
+  | { readonly kind: 'unknown'; readonly message: string };
+
+/** Takes away shards beyond `spec.shards.count`, the last one first, each only when it is proved empty; volumes stay. */
+export function removal(input: PlanInput): StepResult {
+  const { cluster, observed } = input;
+  const surplus = observed.shards.filter((shard) => shard.index >= cluster.spec.shards.count);
+  const shard = surplus.at(-1);
+  if (shard === undefined) return proceed;
+  const decision = decideEmptiness(input, shard);
+  if (decision.kind === 'refused')
+    return { kind: 'fail', reason: decision.reason, message: decision.message };
+  if (decision.kind === 'unknown')
+    return { kind: 'wait', reason: 'ShardUnknown', message: decision.message, afterMs: 5_000 };
+  const note = `shard ${shard.name} is taken away: ${decision.evidence}; its volumes stay`;
+  return {
+    kind: 'wait',
+    reason: 'RemovingShard',
+    message: note,
+    afterMs: 1_000,
+    actions: [
+      { kind: 'event', type: 'Normal', reason: 'ShardRemoved', note },
+      ...removeObjects(input, shard, decision.evidence),
+    ],
+  };
+}
+
+/** Whether the shard owns no bucket, holds no rows, and nothing is under way on it. */
+export function decideEmptiness({ cluster, observed }: PlanInput, shard: ObservedShard): EmptinessDecision {
+  if (observed.map.state !== 'present')
+    return { kind: 'unknown', message: 'the ShardMap is not known, so no shard is taken away' };
+  const owned = Object.entries(ownerCounts(observed.map.value.spec).get(shard.name) ?? {}).filter(
+    ([, count]) => count > 0,
+  );
+  if (owned.length > 0) {
+    const list = owned.map(([group, count]) => `${count} of group "${group}"`).join(', ');
+    return {
+      kind: 'refused',
+      reason: 'ShardOwnsBuckets',
+      message:
+        `shard ${shard.name} owns buckets (${list}), so it stays: set spec.shards.count back to at least ` +
+        `${shard.index + 1}, or move its buckets away first`,
+    };
+  }
+  if (
+    shard.claims.every((claim) => claim.status?.phase !== 'Bound') &&
+    shard.members.every((member) => !member.ready)
+  ) {
+    return { kind: 'empty', evidence: 'it owns no bucket, and no volume of it was ever bound' };
+  }
+  const facts = factsOf(shard);
+  if (facts?.catalog === undefined) {
+    return {
+      kind: 'unknown',
+      message: `shard ${shard.name} shall go, and stays until its primary has shown that it is empty`,
+    };
+  }
+  const { markers, preparedTransactions } = facts.catalog;
+  const refuse = (message: string): EmptinessDecision => ({
+    kind: 'refused',
+    reason: 'ShardNotEmpty',
+    message,
+  });
+  if (markers.length > 0)
+    return refuse(`shard ${shard.name} has ${markers.length} markers of buckets, so it stays`);
+  if (preparedTransactions > 0) {
+    return refuse(`shard ${shard.name} has ${preparedTransactions} prepared transactions: end them first`);
+  }
+  const logical = facts.stats.slots.filter(
+    (slot) => !slot.name.startsWith(cluster.metadata.name.replaceAll('-', '_')),
+  );
+  const slot = logical[0];
+  if (slot !== undefined)
+    return refuse(`shard ${shard.name} has the replication slot "${slot.name}": drop it first`);
+  const references = new Set(
+    cluster.spec.tables.filter((table) => table.strategy === 'reference').map((table) => table.name),
+  );
+  const table = facts.tablesWithRows.find((name) => !references.has(name));
+  if (table !== undefined)
+    return refuse(`shard ${shard.name} has rows in table "${table}": move or delete them first`);
+  return {
+    kind: 'empty',
+    evidence: 'it owns no bucket, and has no marker, slot, prepared transaction or row of its own',
+  };
+}
+
+/** The StatefulSet goes last, since a shard is known by it. */
+function removeObjects({ observed }: PlanInput, shard: ObservedShard, evidence: string): Action[] {
+  const ofShard = [...observed.objects.values()].filter(
+    (object) => object.metadata.labels?.[shardLabel] === shard.name,
+  );
+  const rest = ofShard.filter((object) => object.kind !== 'StatefulSet');
+  const remove = (object: KubernetesObject): Action => ({
+    kind: 'delete',
+    type: resourceTypeOf(object),
+    object,
+    uid: object.metadata.uid ?? '',
+    evidence,
+  });
+  return [...rest.map(remove), ...(shard.statefulSet === undefined ? [] : [remove(shard.statefulSet)])];
+}

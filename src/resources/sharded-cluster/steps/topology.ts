@@ -1,0 +1,168 @@
+import type { KubernetesObject, ResourceType } from '../../../runtime/kubernetes-object.ts';
+import { configPatch, dynamicConfig } from '../desired/dynamic-config.ts';
+import { desiredObjects } from '../desired/index.ts';
+import { serverParameters } from '../desired/parameters.ts';
+import { bytesOf } from '../desired/quantity.ts';
+import { resourceTypeOf } from '../kinds.ts';
+import type { StatefulSet } from '../kubernetes.ts';
+import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
+import { decideMembers, type MembersDecision } from './members.ts';
+import { objectsToApply } from './objects.ts';
+import type { Parameters } from './parameters.ts';
+import { decideRollout } from './rollout.ts';
+
+/** Every object of every shard, applied only where it is missing or wanted otherwise than it was applied last. */
+export function objects(input: PlanInput): StepResult {
+  const { cluster, observed, settings } = input;
+  const image = cluster.spec.postgres.image ?? settings.postgresImage;
+  // A new shard starts with what Herdsman is sure of; the user's own parameters are checked on a running server first.
+  const parameters = serverParameters(cluster.spec, {});
+  const actions: Action[] = [];
+  const waits: MembersDecision[] = [];
+  for (const shard of observed.shards) {
+    const members = decideMembers(shard, cluster.spec.members);
+    if (members.kind !== 'replicas') waits.push(members);
+    if (members.kind === 'switchover') {
+      actions.push({
+        kind: 'switchover',
+        shard: shard.name,
+        leader: members.leader,
+        candidate: members.candidate,
+      });
+    }
+    const wanted = desiredObjects(cluster, shard.index, { image, members: members.replicas, parameters });
+    for (const object of objectsToApply(wanted, observed.objects)) {
+      actions.push(applyOrReplace(object, resourceTypeOf(object), shard));
+    }
+  }
+  const waiting = waits[0];
+  if (waiting === undefined) return { kind: 'continue', actions };
+  if (waiting.kind === 'wait') {
+    return { kind: 'wait', reason: waiting.reason, message: waiting.message, afterMs: 2_000, actions };
+  }
+  return {
+    kind: 'wait',
+    reason: 'Switchover',
+    message: 'the primary is about to be taken away',
+    afterMs: 500,
+    actions,
+  };
+}
+
+/** Kubernetes refuses a new size in a StatefulSet's template: the StatefulSet is made anew around its pods and volumes. */
+function applyOrReplace(object: KubernetesObject, type: ResourceType, shard: ObservedShard): Action {
+  const live = shard.statefulSet;
+  if (object.kind !== 'StatefulSet' || live === undefined) return { kind: 'apply', type, object };
+  if (bytesOf(templateSize(live) ?? '0') === bytesOf(templateSize(object) ?? '0'))
+    return { kind: 'apply', type, object };
+  return {
+    kind: 'delete',
+    type,
+    object: live,
+    uid: live.metadata.uid ?? '',
+    evidence: 'its volume template has another size; pods and volumes stay, and it is made again at once',
+    orphan: true,
+  };
+}
+
+function templateSize(object: KubernetesObject): string | undefined {
+  const { spec } = object as StatefulSet;
+  return spec?.volumeClaimTemplates?.[0]?.spec?.resources?.requests?.storage;
+}
+
+/** Volumes that are smaller than wanted are asked to grow. */
+export function volumes({ cluster, observed }: PlanInput): StepResult {
+  const { size } = cluster.spec.storage;
+  const actions = observed.shards.flatMap((shard) =>
+    shard.claims
+      .filter((claim) => bytesOf(claim.spec?.resources?.requests?.storage ?? size) < bytesOf(size))
+      .map((claim): Action => ({ kind: 'resize-claim', claim, size })),
+  );
+  return actions.length === 0 ? proceed : { kind: 'continue', actions };
+}
+
+/** Patroni's dynamic configuration on every shard that has one. */
+export function configuration({ cluster, observed }: PlanInput, parameters: Parameters): StepResult {
+  const desired = dynamicConfig(cluster.spec, serverParameters(cluster.spec, parameters));
+  const actions = observed.shards.flatMap((shard): Action[] => {
+    if (shard.config.state !== 'present') return [];
+    const patch = configPatch(shard.config.value, desired);
+    return patch === undefined ? [] : [{ kind: 'patch-config', shard: shard.name, patch }];
+  });
+  if (actions.length === 0) return proceed;
+  return {
+    kind: 'wait',
+    reason: 'Configuring',
+    message: 'parameters are being handed out',
+    afterMs: 1_500,
+    actions,
+  };
+}
+
+/** Whether a shard's dynamic configuration is what the spec and these parameters of the user make it. */
+export function hasParameters(input: PlanInput, shard: ObservedShard, parameters: Parameters): boolean {
+  if (shard.config.state !== 'present') return false;
+  const { spec } = input.cluster;
+  return (
+    configPatch(shard.config.value, dynamicConfig(spec, serverParameters(spec, parameters))) === undefined
+  );
+}
+
+/** Renews members whose template or parameters changed, one shard at a time. */
+export function rollout({ observed }: PlanInput): StepResult {
+  for (const shard of observed.shards) {
+    const decision = decideRollout(shard);
+    switch (decision.kind) {
+      case 'none':
+        continue;
+      case 'wait':
+        return {
+          kind: 'wait',
+          reason: decision.reason,
+          message: `shard ${shard.name}: ${decision.message}`,
+          afterMs: 2_000,
+        };
+      case 'stuck':
+        return { kind: 'fail', reason: decision.reason, message: `shard ${shard.name}: ${decision.message}` };
+      case 'replace': {
+        const { pod, name } = decision.member;
+        if (pod === undefined) continue;
+        return renewing(shard.name, `member ${name} is replaced: ${decision.why}`, {
+          kind: 'delete',
+          type: resourceTypeOf(pod),
+          object: pod,
+          uid: pod.metadata.uid ?? '',
+          evidence: decision.why,
+        });
+      }
+      case 'restart':
+        return renewing(shard.name, `member ${decision.member} is restarted: ${decision.why}`, {
+          kind: 'restart',
+          shard: shard.name,
+          member: decision.member,
+        });
+      case 'switchover':
+        return renewing(
+          shard.name,
+          `switchover from ${decision.leader} to ${decision.candidate}: ${decision.why}`,
+          {
+            kind: 'switchover',
+            shard: shard.name,
+            leader: decision.leader,
+            candidate: decision.candidate,
+          },
+        );
+    }
+  }
+  return proceed;
+}
+
+function renewing(shard: string, message: string, action: Action): StepResult {
+  return {
+    kind: 'wait',
+    reason: 'RollingOut',
+    message: `shard ${shard}: ${message}`,
+    afterMs: 1_000,
+    actions: [action],
+  };
+}
