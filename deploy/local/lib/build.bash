@@ -26,6 +26,7 @@ keep_build() {
 	mkdir -p "$folder"
 	(cd "$folder" && "$@") || fail "$name could not be built"
 	touch "$folder/complete"
+	find "$CACHE/build" -maxdepth 1 -name "$name-*" -mtime +14 -exec rm -rf {} +
 	say "built $name"
 }
 

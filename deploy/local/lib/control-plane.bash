@@ -49,6 +49,7 @@ start_controllers() {
 		--use-service-account-credentials=true --service-account-private-key-file="$PKI/service-accounts.key" \
 		--root-ca-file="$PKI/ca.crt" --cluster-signing-cert-file="$PKI/ca.crt" --cluster-signing-key-file="$PKI/ca.key" \
 		--cluster-cidr="$POD_NETWORK" --service-cluster-ip-range="$SERVICE_NETWORK" --allocate-node-cidrs=false \
+		--flex-volume-plugin-dir="$STATE/volume-plugins" \
 		--kube-api-qps=100 --kube-api-burst=200
 	start_host_process kube-scheduler \
 		--kubeconfig="$PKI/kube-scheduler.kubeconfig" --bind-address=127.0.0.1 --leader-elect=false --profiling=false \

@@ -19,6 +19,7 @@ has_archive() {
 	local tag
 	while read -r tag; do
 		[[ $(cat "$(loaded_mark "$1" "$tag")" 2>/dev/null) == "$3" ]] || return 1
+		touch "$(loaded_mark "$1" "$tag")"
 	done < <(archive_tags "$2")
 }
 
@@ -57,4 +58,22 @@ forget_old_images() {
 		END { for (name in digest) if (!(digest[name] in named)) print name }' <<<"$images")
 	# shellcheck disable=SC2086 # one argument for each image
 	[[ -z $old ]] || node_containerd "$1" images remove $old >/dev/null
+}
+
+IMAGES_KEPT=3
+
+# forget_old_tags keeps the names of each repository that were loaded last: builds name their images by content.
+forget_old_tags() {
+	local number=$1 name previous= count=0 old=()
+	while read -r _ name; do
+		[[ ${name%:*} == "$previous" ]] || count=0
+		previous=${name%:*}
+		((++count > IMAGES_KEPT)) || continue
+		old+=("$name")
+		rm -f "$(loaded_mark "$number" "$name")"
+	done < <(node_containerd "$number" images list --quiet | grep -v '^sha256:' | while read -r name; do
+		echo "$(stat -c %Y "$(loaded_mark "$number" "$name")" 2>/dev/null || echo 0) $name"
+	done | sort --key 1,1nr | sed 's/:\([^:]*\)$/ \1/' | sort --stable --key 2,2 | sed 's/ \([^ ]*\)$/:\1/')
+	((${#old[@]} == 0)) || node_containerd "$number" images remove "${old[@]}" >/dev/null
+	forget_old_images "$number"
 }

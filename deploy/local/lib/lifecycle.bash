@@ -10,17 +10,17 @@ with_lock() {
 }
 
 cluster_up() {
-	local number
+	local number count
 	if control_plane_is_well; then
+		count=$(node_numbers | wc -l)
+		((count == NODES)) || say "it has $count nodes, not $NODES: to change that, run 'cluster down' first"
 		for number in $(node_numbers); do node_is_well "$number" || heal_node "$number"; done
-		say "the cluster is up: $(node_numbers | wc -l) nodes, $KUBECONFIG_ADMIN"
+		say "the cluster is up: $count nodes, $KUBECONFIG_ADMIN"
 		return
 	fi
 	"$LOCAL_FOLDER/prerequisites"
-	if [[ -e $STATE || -e $RUN ]]; then
-		say 'removing what an earlier cluster left'
-		cluster_down
-	fi
+	[[ ! -e $STATE && ! -e $RUN ]] || say 'removing what an earlier cluster left'
+	remove_cluster
 	((NODES >= 1 && NODES <= 26)) || fail "NODES=$NODES: choose 1 to 26"
 	mkdir -p "$STATE" "$RUN" "$LOGS"
 	echo "$NODES" >"$STATE/nodes"
@@ -34,6 +34,7 @@ cluster_up() {
 	for number in $(node_numbers); do
 		wait_until 30 "containerd on $(node_name "$number")" node_containerd "$number" version
 		load_archive "$number" "$(pause_archive)"
+		forget_old_tags "$number"
 	done
 	wait_until 60 'the API server' api /readyz
 	say 'the API server is ready'
@@ -69,24 +70,30 @@ restore_limits() {
 }
 
 cluster_down() {
+	remove_cluster
+	say 'the cluster is gone (its builds and images are kept in the cache)'
+}
+
+# remove_cluster takes away all that a cluster can leave, whatever state it is in, also if only parts are there.
+remove_cluster() {
 	kill_group ''
 	unmount_below "$RUN" "$STATE"
 	network_down
 	restore_limits
 	forget_traces
 	rm -rf "$RUN" "$STATE"
-	say 'the cluster is gone (its builds and images are kept in the cache)'
 }
 
 # forget_traces removes what the programs leave in folders that cannot be chosen.
 forget_traces() {
 	local file
 	find /var/log/containers -maxdepth 1 -type l -lname "$STATE/*" -delete 2>/dev/null || true
-	find /var/lib/cni/results -maxdepth 1 -name 'herdsman-*' -delete 2>/dev/null || true
-	for file in /run/containerd/s/*; do
+	find /var/lib/cni/results -maxdepth 1 \( -name 'herdsman-*' -o -name 'cni-loopback-*' \) -delete 2>/dev/null || true
+	for file in /run/containerd/s/* /var/lib/kubelet/device-plugins/kubelet.sock; do
 		[[ ! -S $file ]] || grep -qF "$file" /proc/net/unix || rm -f "$file"
 	done
-	rmdir /var/log/containers /var/lib/cni/results /var/lib/cni /run/containerd/s 2>/dev/null || true
+	rmdir /var/log/containers /var/lib/cni/results /var/lib/cni /var/lib/kubelet/device-plugins /var/lib/kubelet \
+		/run/containerd/s /run/containerd/fifo /run/containerd 2>/dev/null || true
 }
 
 lose_node() {

@@ -16,6 +16,9 @@ network_down() {
 	local number
 	for number in $(seq 1 26); do node_network_down "$number"; done
 	ip link delete "$BRIDGE" 2>/dev/null || true
+	# "ip netns add" has mounted this folder over itself.
+	[[ -n $(ls -A /run/netns 2>/dev/null) ]] || umount /run/netns 2>/dev/null || true
+	rmdir /run/netns 2>/dev/null || true
 	[[ ! -f $RUN/ip_forward ]] || cat "$RUN/ip_forward" >/proc/sys/net/ipv4/ip_forward
 }
 

@@ -42,6 +42,7 @@ containerd_config() {
 		  runtime_type = "io.containerd.runc.v2"
 		[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.runc.options]
 		  SystemdCgroup = false
+		  Root = "$run/runc"
 	TOML
 }
 

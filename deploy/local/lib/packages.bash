@@ -1,7 +1,7 @@
 # Debian packages: the container runtime, etcd, and what builds images.
 
 PACKAGES=(containerd runc containernetworking-plugins iptables conntrack ethtool socat etcd-server etcd-client
-	buildah debootstrap iproute2 jq openssl procps util-linux)
+	buildah debootstrap iproute2 jq openssl curl ca-certificates procps util-linux)
 
 install_packages() {
 	local missing=() package

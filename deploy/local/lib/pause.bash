@@ -7,6 +7,8 @@ build_pause_image() {
 	archive=$(pause_archive)
 	[[ -f $archive ]] && return
 	mkdir -p "$CACHE/images"
+	say 'building the pause image'
+	rm -rf "$CACHE/images"/pause.??????
 	folder=$(mktemp -d "$CACHE/images/pause.XXXXXX")
 	install -m 755 "$(readlink -f "$CACHE/bin/pause")" "$folder/pause"
 	(

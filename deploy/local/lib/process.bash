@@ -1,8 +1,8 @@
 # Processes of the cluster. Each runs in a control group of the cluster's own, so whatever it
 # started can be found and ended with it, by membership, without knowing any name.
 
-# hierarchies lists the roots of the control group file systems (one with cgroup v2).
-hierarchies() { awk '$3 == "cgroup" { print $2 } $3 == "cgroup2" && $2 == "/sys/fs/cgroup" { print $2 }' /proc/self/mounts; }
+# hierarchies lists the roots of the control group file systems (one with cgroup v2, or one more beside v1).
+hierarchies() { awk '$3 == "cgroup" || $3 == "cgroup2" { print $2 }' /proc/self/mounts; }
 
 # membership_root is the hierarchy that tells which process belongs to which group.
 membership_root() { [[ -d /sys/fs/cgroup/pids ]] && echo /sys/fs/cgroup/pids || echo /sys/fs/cgroup; }
