@@ -3,6 +3,7 @@ import { connect } from 'node:net';
 import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { serviceType } from '../../src/runtime/kubernetes-types.ts';
 import { kube, kubeconfigPath } from './cluster.ts';
+import { toolPath } from './program.ts';
 
 /** Where a Service can be reached from this machine. */
 export interface Endpoint {
@@ -55,7 +56,7 @@ function forwardPort(namespace: string, service: string, closed: () => void): Pr
   const child = spawn(
     'kubectl',
     ['--kubeconfig', kubeconfigPath(), '-n', namespace, 'port-forward', `service/${service}`, ':5432'],
-    { stdio: ['ignore', 'pipe', 'inherit'] },
+    { env: { ...process.env, PATH: toolPath }, stdio: ['ignore', 'pipe', 'inherit'] },
   );
   process.once('exit', () => child.kill());
   child.once('exit', closed);
