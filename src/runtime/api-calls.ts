@@ -7,7 +7,7 @@ import type { RequestRecord } from './kube-client.ts';
 import { messageOf, type Transport } from './transport.ts';
 
 /** One call of the API: a request with its retries. */
-export interface ApiCall {
+interface ApiCall {
   /** For metrics: `get`, `list`, `apply`, … */
   readonly verb: string;
   readonly resource: string;
@@ -30,7 +30,7 @@ export interface ApiCalls {
 }
 
 /** How long a stream may be silent; its reader may change it between lines. */
-export interface Silence {
+interface Silence {
   limitMs: number;
 }
 

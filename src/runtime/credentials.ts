@@ -5,7 +5,7 @@ import { isIPv6 } from 'node:net';
 import { join } from 'node:path';
 
 /** How to reach the API server, and as whom, for the next request. */
-export interface RequestCredentials {
+interface RequestCredentials {
   readonly headers: Readonly<Record<string, string>>;
   readonly tls: Pick<RequestOptions, 'ca' | 'cert' | 'key' | 'servername' | 'rejectUnauthorized'>;
   /** Set only where a proxy stands in between. */

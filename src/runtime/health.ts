@@ -2,7 +2,7 @@ import { createServer, type ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
 
 /** What a probe found: `undefined` is well, a text says what is wrong. */
-export type Probe = () => string | undefined;
+type Probe = () => string | undefined;
 
 /** What to serve. */
 export interface HealthServerOptions {

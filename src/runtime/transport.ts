@@ -4,7 +4,7 @@ import { type RequestName, TransportError } from './api-error.ts';
 import type { Credentials } from './credentials.ts';
 
 /** A request on the wire. */
-export interface WireRequest {
+interface WireRequest {
   readonly method: string;
   /** With its query. */
   readonly path: string;
