@@ -57,7 +57,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     ...(statementTimeout === 0 ? {} : { query_timeout: statementTimeout + 5_000 }),
-    options: `-c search_path=pg_catalog,pg_temp -c statement_timeout=${statementTimeout} -c client_encoding=UTF8`,
+    options: sessionSettings(statementTimeout),
     ssl: options.tls === 'off' ? false : tlsConfig(options.tls),
   });
   const state = { closed: false };
@@ -76,6 +76,20 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     throw typed(error, `cannot connect to ${where} as ${options.user}`);
   }
   return sessionOf(client, state, where);
+}
+
+/** A server notices within half a minute that we are gone, and gives back the locks of what we were doing. */
+function sessionSettings(statementTimeout: number): string {
+  return Object.entries({
+    search_path: 'pg_catalog,pg_temp',
+    statement_timeout: statementTimeout,
+    tcp_keepalives_idle: 10,
+    tcp_keepalives_interval: 5,
+    tcp_keepalives_count: 3,
+    client_connection_check_interval: 5000,
+  })
+    .map(([name, value]) => `-c ${name}=${value}`)
+    .join(' ');
 }
 
 function tlsConfig(tls: TlsOptions) {
