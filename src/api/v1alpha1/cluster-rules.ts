@@ -1,5 +1,5 @@
 import type { CelRule } from './common.ts';
-import { defaultBuckets, groupOf } from './group-rules.ts';
+import { defaultBuckets, firstOf, groupOf, groupsOf } from './group-rules.ts';
 
 const nameRules: readonly CelRule[] = [
   {
@@ -61,81 +61,93 @@ export const specRules: readonly CelRule[] = [
 const laid = 'self.status.laidOutTables';
 const before = 'oldSelf.spec.tables';
 const now = 'self.spec.tables';
+const names = `${now}.map(t, t.name)`;
+
+/** What a rule makes once and then searches: a list of all tables of the new spec, and one of the old. */
+interface Lists {
+  readonly list: string;
+  readonly old?: string;
+}
 
 /** A rule on each table `o` of the old spec that lies on the shards already. */
-function onceLaidOut(condition: string, message: string): CelRule {
+function onceLaidOut({ list, old = '0' }: Lists, condition: string, message: string): CelRule {
   return {
     rule:
       '!has(self.status) || !has(self.status.laidOutTables) || ' +
-      `${before}.all(o, !(o.name in ${laid}) || (${condition}))`,
+      `[${list}].all(list, [${old}].all(old, ${before}.all(o, !(o.name in ${laid}) || (${condition}))))`,
     fieldPath: '.spec.tables',
     message,
   };
-}
-
-const sameGroup = `${groupOf('t')} == ${groupOf('o')}`;
-
-/** A layout that `o` gave is still given by a table `t` of its group, as it was or in a way that `condition` allows. */
-function keeps(field: string, condition: string): string {
-  return `!has(o.${field}) || ${now}.exists(t, ${sameGroup} && has(t.${field}) && (${condition}))`;
 }
 
 function isTrue(field: string): string {
   return `(has(${field}) && ${field})`;
 }
 
-function someTenants(tables: string): string {
-  return `${tables}.exists(t, ${sameGroup} && has(t.tenants) && t.tenants.size() > 0)`;
+function same(field: string, table: string): string {
+  return `(has(o.${field}) ? o.${field} : '') == (has(${table}.${field}) ? ${table}.${field} : '')`;
 }
 
-function bucketsOf(tables: string): string {
-  return (
-    `(${tables}.filter(t, has(t.buckets) && ${sameGroup})` + `.map(t, t.buckets) + [${defaultBuckets}])[0]`
+/** A layout that `o` gave is still given by a table of its group, `t` of the condition. */
+function keeps(field: string, condition: string, message: string): CelRule {
+  const giver = firstOf(now, 'list', 'o');
+  return onceLaidOut(
+    { list: groupsOf(now, `has(t.${field})`) },
+    `!has(o.${field}) || (${groupOf('o')} in list && (${condition.replaceAll(/\bt\./g, `${giver}.`)}))`,
+    message,
   );
 }
 
-function same(field: string): string {
-  return `(has(o.${field}) ? o.${field} : '') == (has(t.${field}) ? t.${field} : '')`;
+/** Buckets of the group of `o`, from a list of the groups whose tables say so. */
+function bucketsOf(tables: string, groups: string): string {
+  return `(${groupOf('o')} in ${groups} ? ${firstOf(tables, groups, 'o')}.buckets : ${defaultBuckets})`;
 }
+
+const named = `${now}[list.indexOf(o.name)]`;
+const haveTenants = 'has(t.tenants) && t.tenants.size() > 0';
 
 const laidOutRules: readonly CelRule[] = [
   onceLaidOut(
-    `${now}.exists(t, t.name == o.name)`,
+    { list: names },
+    'o.name in list',
     'a table that is laid out on the shards cannot be left out, for its rows would be lost from sight: ' +
       'write its entry again',
   ),
   onceLaidOut(
-    `${now}.all(t, t.name != o.name || ` +
-      `(t.strategy == o.strategy && ${sameGroup} && ${same('key')} && ${same('hashKey')}))`,
+    { list: names },
+    `!(o.name in list) || (${named}.strategy == o.strategy && ${groupOf(named)} == ${groupOf('o')} && ` +
+      `${same('key', named)} && ${same('hashKey', named)})`,
     '"strategy", "key", "hashKey" and "group" of a table that is laid out on the shards cannot change: ' +
       'write the old ones again; to distribute it otherwise, create another table and copy the rows',
   ),
   onceLaidOut(
-    `!(o.strategy in ['hash', 'directory']) || ${bucketsOf(now)} == ${bucketsOf(before)}`,
+    { list: groupsOf(now, 'has(t.buckets)'), old: groupsOf(before, 'has(t.buckets)') },
+    `!(o.strategy in ['hash', 'directory']) || ${bucketsOf(now, 'list')} == ${bucketsOf(before, 'old')}`,
     `"buckets" of a group that is laid out on the shards cannot change (none means ${defaultBuckets}): ` +
       'write the old number again; load is evened out by moving buckets, not by their number',
   ),
-  onceLaidOut(
-    keeps(
-      'bounds',
-      `${isTrue('t.defaultBucket')} == ${isTrue('o.defaultBucket')} && ` +
-        '(t.bounds == o.bounds || t.bounds.size() > o.bounds.size())',
-    ),
+  keeps(
+    'bounds',
+    `${isTrue('t.defaultBucket')} == ${isTrue('o.defaultBucket')} && ` +
+      '(t.bounds == o.bounds || t.bounds.size() > o.bounds.size())',
     '"bounds" and "defaultBucket" of a group that is laid out on the shards cannot change: write the old ones again; ' +
       'ranges may be added',
   ),
-  // Comparing the values of all regions of all pairs of tables is over the API server's budget: the plan does it.
-  onceLaidOut(
-    keeps('regions', 't.regions.size() >= o.regions.size()'),
+  // Comparing the values of all regions of all tables is over the API server's budget: the plan does it.
+  keeps(
+    'regions',
+    't.regions.size() >= o.regions.size()',
     '"regions" of a group that is laid out on the shards cannot be left out: write the old ones again; ' +
       'regions may be added',
   ),
-  onceLaidOut(
-    keeps('tenants', 't.tenants == o.tenants'),
+  keeps(
+    'tenants',
+    't.tenants == o.tenants',
     '"tenants" of a group that is laid out on the shards cannot change: write the old ones again',
   ),
   onceLaidOut(
-    `o.strategy != 'directory' || !${someTenants(now)} || ${someTenants(before)}`,
+    { list: groupsOf(now, haveTenants), old: groupsOf(before, haveTenants) },
+    `o.strategy != 'directory' || !(${groupOf('o')} in list) || ${groupOf('o')} in old`,
     'a group that is laid out on the shards without "tenants" cannot get some here: remove them',
   ),
 ];

@@ -8,17 +8,35 @@ export function groupOf(table: string): string {
   return `(has(${table}.group) ? ${table}.group : ${table}.name)`;
 }
 
-/** Whether `a` and `b` are distributed tables of one group, in CEL. */
-const together = `a.strategy != 'reference' && b.strategy != 'reference' && ${groupOf('a')} == ${groupOf('b')}`;
-
-/** A rule on every pair of tables of one group. */
-function inOneGroup(agrees: string, message: string): CelRule {
-  return { rule: `self.all(a, self.all(b, !(${together}) || (${agrees})))`, message };
+/**
+ * The groups of tables, in CEL: an entry for each table, empty for one that does not count. Rules bind it once and search it
+ * with `in` and `indexOf`, which are native loops: comparing each pair of 200 tables in CEL took seconds.
+ */
+export function groupsOf(tables: string, counts: string): string {
+  return `${tables}.map(t, ${counts} ? ${groupOf('t')} : '')`;
 }
 
+/** The first table of a group in a bound list of groups, in CEL. */
+export function firstOf(tables: string, groups: string, table: string): string {
+  return `${tables}[${groups}.indexOf(${groupOf(table)})]`;
+}
+
+/** A rule on each table `t` that counts, which sees `first`: the first table of its group that does. */
+function likeFirst(counts: string, agrees: string, message: string): CelRule {
+  return {
+    rule:
+      `[${groupsOf('self', counts)}].all(groups, self.all(t, !(${counts}) || ` +
+      `(${agrees.replaceAll('first', firstOf('self', 'groups', 't'))})))`,
+    message,
+  };
+}
+
+const isDistributed = "t.strategy != 'reference'";
+
 function sameWhereGiven(field: string): CelRule {
-  return inOneGroup(
-    `!has(a.${field}) || !has(b.${field}) || a.${field} == b.${field}`,
+  return likeFirst(
+    `has(t.${field})`,
+    `t.${field} == first.${field}`,
     `tables of one colocation group share one layout, but these give different "${field}": write it on one of them`,
   );
 }
@@ -26,20 +44,22 @@ function sameWhereGiven(field: string): CelRule {
 function neededFor(strategy: string, field: string): CelRule {
   return {
     rule:
-      `self.all(a, a.strategy != '${strategy}' || ` +
-      `self.exists(b, has(b.${field}) && ${groupOf('a')} == ${groupOf('b')}))`,
+      `[${groupsOf('self', `has(t.${field})`)}].all(groups, ` +
+      `self.all(t, t.strategy != '${strategy}' || ${groupOf('t')} in groups))`,
     message: `the strategy ${strategy} needs "${field}": write it on one table of the colocation group`,
   };
 }
 
 /** What the tables of `spec.tables` can have wrong among themselves. */
 export const groupRules: readonly CelRule[] = [
-  inOneGroup(
-    'a.strategy == b.strategy',
+  likeFirst(
+    isDistributed,
+    't.strategy == first.strategy',
     'tables of one colocation group have two strategies: give them the same "strategy", or another "group"',
   ),
-  inOneGroup(
-    'has(a.hashKey) == has(b.hashKey)',
+  likeFirst(
+    isDistributed,
+    'has(t.hashKey) == has(first.hashKey)',
     'write "hashKey" on every table of the colocation group, or on none',
   ),
   sameWhereGiven('buckets'),
