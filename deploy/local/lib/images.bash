@@ -64,7 +64,7 @@ IMAGES_KEPT=3
 
 # forget_old_tags keeps the names of each repository that were loaded last: builds name their images by content.
 forget_old_tags() {
-	local number=$1 name previous= count=0 old=()
+	local number=$1 name previous='' count=0 old=()
 	while read -r _ name; do
 		[[ ${name%:*} == "$previous" ]] || count=0
 		previous=${name%:*}
