@@ -20,6 +20,10 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
   ), '[]'),
   'parent', parent.relname,
   'bound', pg_get_expr(c.relpartbound, c.oid),
+  'checks', coalesce((
+    SELECT jsonb_agg(pg_get_constraintdef(x.oid) ORDER BY x.conname) FROM pg_constraint x
+      WHERE x.conrelid = c.oid AND x.contype = 'c' AND c.relkind = 'p' AND NOT c.relispartition
+  ), '[]'),
   'refuses', EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'herdsman_refuse')
 ) ORDER BY c.relname), '[]') AS tables
 FROM pg_class c

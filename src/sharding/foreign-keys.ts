@@ -119,8 +119,11 @@ function keyProblems(
   const from = group.tables.find((table) => table.name === key.table);
   const to = group.tables.find((table) => table.name === key.referencedTable);
   if (from === undefined || to === undefined) return [];
+  const checks = catalog.tables.find((table) => table.name === key.table)?.checks ?? [];
   const paired = (a: string, b: string) =>
-    key.columns.some((column, index) => column === a && key.referencedColumns[index] === b);
+    key.columns.some(
+      (column, index) => (column === a || areEqual(checks, column, a)) && key.referencedColumns[index] === b,
+    );
   const divided = group.regions.some((region) => (region.buckets ?? 1) > 1);
   const hashes = divided && from.hashKey !== undefined && to.hashKey !== undefined;
   if (paired(from.key, to.key) && (!hashes || paired(from.hashKey ?? '', to.hashKey ?? ''))) return [];
@@ -130,9 +133,19 @@ function keyProblems(
       code: 'key-without-partition-key',
       message:
         `foreign key "${key.name}" of "${key.table}" does not pair ${from.key} with ${to.key} of "${key.referencedTable}", so the ` +
-        `two rows may be in different buckets: write "FOREIGN KEY (${from.key}, …) REFERENCES ${to.name} (${to.key}, …)"`,
+        `two rows may be in different buckets: write "FOREIGN KEY (${from.key}, …) REFERENCES ${to.name} (${to.key}, …)", or ` +
+        `"CHECK (${key.columns[key.referencedColumns.indexOf(to.key)] ?? 'column'} = ${from.key})" beside it`,
     },
   ];
+}
+
+/** Whether a CHECK of the table says that two columns are equal. */
+function areEqual(checks: readonly string[], a: string, b: string): boolean {
+  return checks.some((check) => {
+    const [, left, right] = /^CHECK \(\(("[^"]+"|\w+) = ("[^"]+"|\w+)\)\)$/.exec(check) ?? [];
+    const names = [left, right].map((name) => name?.replaceAll('"', ''));
+    return names.includes(a) && names.includes(b);
+  });
 }
 
 function isApplication(key: ForeignKey): boolean {

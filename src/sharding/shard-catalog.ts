@@ -33,6 +33,8 @@ export interface CatalogTable {
   readonly parent: string | null;
   /** Bound as PostgreSQL prints it, such as `FOR VALUES WITH (modulus 64, remainder 7)`. */
   readonly bound: string | null;
+  /** CHECK constraints as PostgreSQL prints them, such as `CHECK ((a = b))`. */
+  readonly checks: readonly string[];
   /** Whether it refuses rows: the place holder of a tenant that another shard owns. */
   readonly refuses: boolean;
 }
