@@ -50,8 +50,8 @@ function limits(schema: JsonSchema): JsonSchema {
 export function toStructural(schema: JsonSchema, path = ''): JsonSchema {
   const out: Record<string, unknown> = {};
   const intOrString = schema['x-kubernetes-int-or-string'] === true;
-  if (schema.type === undefined && !intOrString) {
-    throw new Error(`${path || '.'}: a structural schema needs a type; this one has ${Object.keys(schema)}`);
+  if (typeof schema.type !== 'string' && !intOrString) {
+    throw new Error(`${path || '.'}: a structural schema needs one type, not ${JSON.stringify(schema)}`);
   }
   for (const keyword of copied) {
     if (schema[keyword] !== undefined) out[keyword] = schema[keyword];

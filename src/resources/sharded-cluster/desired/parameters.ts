@@ -1,3 +1,4 @@
+import { managedParameters, parameterMinimums } from '../../../api/v1alpha1/parameters.ts';
 import type { ShardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
 import { memberSize, tune } from './tuning.ts';
 
@@ -18,15 +19,6 @@ const required: Readonly<Record<string, string>> = {
   wal_level: 'logical',
 };
 
-/** Counts that may be raised and not lowered; a change needs a restart, so there is room for growth. */
-const minimums: Readonly<Record<string, number>> = {
-  max_logical_replication_workers: 8,
-  max_prepared_transactions: 32,
-  max_replication_slots: 20,
-  max_wal_senders: 20,
-  max_worker_processes: 16,
-};
-
 /** What is better than PostgreSQL's default in a pod, unless the user knows better. */
 const defaults: Readonly<Record<string, string>> = {
   hot_standby_feedback: 'on',
@@ -43,47 +35,8 @@ const defaults: Readonly<Record<string, string>> = {
   wal_sender_timeout: '15s',
 };
 
-/** Set by Patroni or the operator, or a way round the security of the pod. */
-const refused: ReadonlySet<string> = new Set([
-  ...Object.keys(required),
-  'archive_cleanup_command',
-  'archive_command',
-  'archive_library',
-  'archive_mode',
-  'cluster_name',
-  'config_file',
-  'data_directory',
-  'data_sync_retry',
-  'event_source',
-  'external_pid_file',
-  'fsync',
-  'full_page_writes',
-  'hba_file',
-  'ident_file',
-  'listen_addresses',
-  'port',
-  'primary_conninfo',
-  'primary_slot_name',
-  'promote_trigger_file',
-  'recovery_end_command',
-  'recovery_min_apply_delay',
-  'recovery_target',
-  'recovery_target_action',
-  'recovery_target_inclusive',
-  'recovery_target_lsn',
-  'recovery_target_name',
-  'recovery_target_time',
-  'recovery_target_timeline',
-  'recovery_target_xid',
-  'restart_after_crash',
-  'restore_command',
-  'ssl_crl_dir',
-  'ssl_crl_file',
-  'ssl_passphrase_command',
-  'synchronous_standby_names',
-  'unix_socket_group',
-  'unix_socket_permissions',
-]);
+/** Set by Patroni or the operator, or a way round the security of the pod; admission refuses the same. */
+const refused: ReadonlySet<string> = new Set([...Object.keys(required), ...Object.keys(managedParameters)]);
 
 /** A parameter that cannot be used, and why. */
 export interface ParameterProblem {
@@ -106,7 +59,7 @@ function problemOf(name: string, value: string): string | undefined {
   const key = name.toLowerCase();
   if (refused.has(key)) return `${key} is set by Herdsman: remove it`;
   if (hasControlCharacter(value)) return `the value of ${key} contains a control character`;
-  const minimum = minimums[key];
+  const minimum = parameterMinimums[key];
   if (minimum !== undefined && !(Number(value) >= minimum)) return `${key} must be at least ${minimum}`;
   return undefined;
 }
@@ -132,7 +85,9 @@ export function serverParameters(
     .map(([name, value]): [string, string] => [name.toLowerCase(), value]);
   const merged = {
     ...defaults,
-    ...Object.fromEntries(Object.entries(minimums).map(([name, minimum]) => [name, String(minimum)])),
+    ...Object.fromEntries(
+      Object.entries(parameterMinimums).map(([name, minimum]) => [name, String(minimum)]),
+    ),
     ...(spec.postgres.tuning === 'auto' ? tune(memberSize(spec)) : {}),
     ...Object.fromEntries(usable),
     ...required,
