@@ -22,7 +22,7 @@ export interface ConnectOptions {
 }
 
 /** Whom to trust, and what to prove. */
-export interface TlsOptions {
+interface TlsOptions {
   /** PEM of the authorities that are trusted. */
   readonly ca: string;
   /** Name that the server's certificate must have, whatever address is dialled. */

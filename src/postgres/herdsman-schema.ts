@@ -12,7 +12,7 @@ export interface SchemaRoles {
 }
 
 /** SQLSTATE of a row that was sent to a shard that does not own its bucket. */
-export const wrongShard = 'HD001';
+const wrongShard = 'HD001';
 
 /** Idempotent DDL: run again as a whole whenever it or the roles changed. */
 function definition({ application, monitoring }: SchemaRoles): string {

@@ -25,7 +25,7 @@ export type MigrationPlan =
   | { readonly kind: 'edited' | 'reordered' | 'removed'; readonly name: string; readonly message: string };
 
 /** Checksum of a migration's SQL, as the ledger keeps it. */
-export function checksumOf(sql: string): string {
+function checksumOf(sql: string): string {
   return createHash('sha256').update(sql).digest('hex');
 }
 

@@ -79,7 +79,7 @@ const managed =
   /^(listen_addresses|port|unix_socket_directories|data_directory|config_file|hba_file|ident_file|external_pid_file|ssl|ssl_(ca|cert|key|crl)_file|ssl_crl_dir|primary_conninfo|primary_slot_name|hot_standby|wal_level|wal_log_hints|cluster_name|synchronous_standby_names|synchronized_standby_slots|recovery_target.*|restore_command|archive_cleanup_command|recovery_end_command|password_encryption)$/;
 
 /** Whether the operator sets a parameter by itself. */
-export function isManagedParameter(name: string): boolean {
+function isManagedParameter(name: string): boolean {
   return managed.test(name);
 }
 

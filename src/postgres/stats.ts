@@ -35,7 +35,8 @@ export interface SlotStats {
 
 const statsQuery = `
 SELECT pg_is_in_recovery() AS "inRecovery",
-  c.timeline_id AS timeline,
+  CASE WHEN pg_is_in_recovery() THEN c.timeline_id
+    ELSE ('x' || left(pg_walfile_name(l.lsn), 8))::bit(32)::int END AS timeline,
   l.lsn::text AS "walLsn",
   pg_database_size(current_database())::float8 AS "databaseBytes",
   coalesce((SELECT jsonb_agg(jsonb_build_object(
@@ -50,7 +51,7 @@ SELECT pg_is_in_recovery() AS "inRecovery",
 FROM pg_control_checkpoint() c,
   (SELECT CASE WHEN pg_is_in_recovery() THEN coalesce(pg_last_wal_replay_lsn(), '0/0') ELSE pg_current_wal_lsn() END AS lsn) l`;
 
-/** Reads them. The timeline is that of the last checkpoint: right after a promotion it is the old one for a moment. */
+/** Reads them. The timeline of a primary is that of the WAL it writes; the control file has it only after a checkpoint. */
 export async function readShardStats(connection: Connection): Promise<ShardStats> {
   const [row] = await connection.query<ShardStats>({ text: statsQuery });
   if (row === undefined) throw new Error('no row of statistics');

@@ -4,9 +4,9 @@ import { leafName, maxNameBytes, regionName } from './names.ts';
 import type { Problem } from './problem.ts';
 
 /** Buckets of a hash or directory group that does not say how many. */
-export const defaultBuckets = 64;
+const defaultBuckets = 64;
 /** Most buckets that one group may have. */
-export const maxBuckets = 1024;
+const maxBuckets = 1024;
 
 /** How a group spreads its rows. */
 export type Strategy = 'hash' | 'range' | 'geographic' | 'directory';
@@ -162,7 +162,7 @@ function groupProblems(group: Group): Problem[] {
 }
 
 /** Number of buckets that a group has. */
-export function bucketCount(group: Group): number {
+function bucketCount(group: Group): number {
   if (group.strategy === 'range') return group.bounds.length + (group.defaultBucket ? 1 : 0);
   if (group.strategy === 'geographic') {
     return group.regions.reduce((sum, region) => sum + (region.buckets ?? 1), 0);

@@ -127,7 +127,7 @@ function compareGroup(
 }
 
 /** The buckets that a layout asks for, in the order of their ids, without owners. */
-export function groupSlots(group: Group, shards: readonly Shard[]): Slot[] {
+function groupSlots(group: Group, shards: readonly Shard[]): Slot[] {
   const pin = (shard: string | undefined) => (shard === undefined ? {} : { allowed: [shard] });
   const hashes = (modulus: number) =>
     Array.from({ length: modulus }, (_, remainder) => ({ modulus, remainder }));

@@ -6,7 +6,7 @@ export const applicationSchema = 'public';
 export const maxNameBytes = 63;
 
 /** Suffix that the leaves and the marker of a bucket share: `b0007`. */
-export function bucketSuffix(id: number): string {
+function bucketSuffix(id: number): string {
   return `b${String(id).padStart(4, '0')}`;
 }
 
