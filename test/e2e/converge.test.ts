@@ -22,6 +22,7 @@ import {
   shardMapType,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
 
 const namespace = await namespaceForFile('converge');
 const minimal: ClusterKey = { namespace, name: 'minimal' };
@@ -39,12 +40,15 @@ describe('the minimal sample', () => {
     expect(status?.phase).toBe('Ready');
     expect(status?.shards).toMatchObject({ desired: 1, current: 1, ready: 1 });
     expect(status?.members).toMatchObject({ desired: 3, ready: 3 });
-    const [shard] = status?.shards?.items ?? [];
+    const shard = await waitFor('the status says what every member does', async () => {
+      const [found] = (await readCluster(minimal)).status?.shards?.items ?? [];
+      const isKnown = found?.members.every((member) => member.ready && member.timeline === 1);
+      return found !== undefined && isKnown === true ? { done: found } : { state: found };
+    });
     expect(shard).toMatchObject({ name: 's0', ready: true, readyMembers: 3, timeline: 1 });
-    expect(shard?.members.map(({ role }) => role).toSorted()).toEqual(['primary', 'standby', 'standby']);
-    expect(shard?.members.every((member) => member.ready && member.timeline === 1)).toBe(true);
-    expect(shard?.primary).toBe((await primaryPod(minimal)).metadata.name);
-    expect(shard?.sizeBytes).toBeGreaterThan(0);
+    expect(shard.members.map(({ role }) => role).toSorted()).toEqual(['primary', 'standby', 'standby']);
+    expect(shard.primary).toBe((await primaryPod(minimal)).metadata.name);
+    expect(shard.sizeBytes).toBeGreaterThan(0);
   });
 
   it('answers kubectl wait, and has a value in every printer column', async () => {
@@ -183,11 +187,12 @@ describe('two shards of three members', () => {
 
   it('has a primary in the home zone of each shard', async () => {
     const { status } = await readCluster(wide);
-    const zones = status?.shards?.items.map(
-      ({ primary, members }) => members.find(({ name }) => name === primary)?.zone,
-    );
     expect(status?.members).toMatchObject({ desired: 6, ready: 6 });
-    expect(zones).toEqual(['zone-a', 'zone-b']);
+    await waitFor('the primaries are at home', async () => {
+      const shards = (await readCluster(wide)).status?.shards?.items ?? [];
+      const zones = shards.map(({ primary, members }) => members.find(({ name }) => name === primary)?.zone);
+      return zones.join() === 'zone-a,zone-b' ? { done: true } : { state: zones };
+    });
   });
 
   it('gains a shard by kubectl scale, which is empty', async () => {

@@ -5,19 +5,23 @@ import { createKubeClient, type KubeClient } from '../../src/runtime/kube-client
 /** The checkout that is tested; ends with a slash. */
 export const root = fileURLToPath(new URL('../..', import.meta.url));
 
-/** Whether this is the cluster of `deploy/local`, whose nodes and processes can be reached from here. */
-export function isLocalCluster(): boolean {
-  return process.env.KUBECONFIG === undefined || process.env.KUBECONFIG === '';
-}
+let localPath: string | undefined;
 
-let path: string | undefined;
+/** The kubeconfig of the cluster of `deploy/local`, whether it runs or not. */
+function localKubeconfig(): string {
+  localPath ??= execFileSync(`${root}deploy/local/cluster`, ['kubeconfig'], { encoding: 'utf8' }).trim();
+  return localPath;
+}
 
 /** The kubeconfig of the cluster in use: `$KUBECONFIG`, else that of the local cluster. */
 export function kubeconfigPath(): string {
-  path ??= isLocalCluster()
-    ? execFileSync(`${root}deploy/local/cluster`, ['kubeconfig'], { encoding: 'utf8' }).trim()
-    : (process.env.KUBECONFIG ?? '');
-  return path;
+  const { KUBECONFIG: chosen = '' } = process.env;
+  return chosen === '' ? localKubeconfig() : chosen;
+}
+
+/** Whether this is the cluster of `deploy/local`, whose nodes and processes can be reached from here. */
+export function isLocalCluster(): boolean {
+  return kubeconfigPath() === localKubeconfig();
 }
 
 let client: Promise<KubeClient> | undefined;
