@@ -16,7 +16,7 @@ export interface CustomResourceDefinition {
 }
 
 /** One version of a CustomResourceDefinition. */
-export interface CustomResourceVersion {
+interface CustomResourceVersion {
   readonly name: string;
   readonly served: boolean;
   readonly storage: boolean;

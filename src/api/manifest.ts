@@ -5,7 +5,7 @@ import { delimiter, join } from 'node:path';
 import { dump, loadAll } from 'js-yaml';
 
 /** Namespace that the plain manifest installs the operator in. */
-export const installNamespace = 'herdsman-system';
+const installNamespace = 'herdsman-system';
 
 interface Manifest {
   readonly metadata: {
