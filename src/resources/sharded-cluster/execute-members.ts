@@ -1,8 +1,13 @@
 import type { PatroniApi } from '../../postgres/patroni-api.ts';
+import { configMapType } from '../../runtime/kubernetes-types.ts';
 import type { ExecutionContext, Pass } from './execute.ts';
 import type { Action } from './model.ts';
+import { initializeAnnotation, patroniState } from './names.ts';
 
-type MembersAction = Extract<Action, { kind: 'patch-config' | 'restart' | 'switchover' | 'reload' }>;
+type MembersAction = Extract<
+  Action,
+  { kind: 'patch-config' | 'restart' | 'switchover' | 'reload' | 'clear-claim' }
+>;
 
 /** Asks Patroni to do what concerns its members. */
 export async function executeMembers(
@@ -20,6 +25,8 @@ export async function executeMembers(
     case 'reload':
       await patroniOf(pass, action.shard, action.member).reload();
       return;
+    case 'clear-claim':
+      return clearClaim(context, pass, action.shard);
     case 'switchover': {
       const { shard, leader, candidate } = action;
       await checkpoint(context, pass, shard, leader);
@@ -33,6 +40,25 @@ export async function executeMembers(
       );
     }
   }
+}
+
+/** Removes the claim, if nobody has made it good meanwhile. */
+async function clearClaim(context: ExecutionContext, pass: Pass, shard: string): Promise<void> {
+  const { name, namespace } = pass.cluster.metadata;
+  const path = `/metadata/annotations/${initializeAnnotation}`;
+  const patch = [
+    { op: 'test', path, value: '' },
+    { op: 'remove', path },
+  ];
+  const key = { namespace, name: patroniState(name, shard, 'config') };
+  await context.client.patch(configMapType, key, patch, { type: 'json', signal: pass.signal });
+  record(
+    context,
+    pass,
+    'InitialisationRepeated',
+    'Bootstrap',
+    `shard ${shard}: its first initialisation was cut off`,
+  );
 }
 
 /** A checkpoint before the switchover leaves little for the one with which the old primary stops. */

@@ -114,6 +114,7 @@ async function run(context: ExecutionContext, pass: Pass, action: Action): Promi
     case 'restart':
     case 'switchover':
     case 'reload':
+    case 'clear-claim':
       return executeMembers(context, pass, action);
     case 'apply':
       return apply(context, pass, action.type, action.object);

@@ -75,6 +75,8 @@ export interface ObservedShard {
   readonly group: Reading<GroupFacts>;
   /** Patroni's dynamic configuration. */
   readonly config: Reading<Readonly<Record<string, unknown>>>;
+  /** Whether a member that was killed while it initialised the shard left its claim behind, so that all others wait. */
+  readonly hasAbandonedClaim: boolean;
   /** What the primary's database says; absent while there is no primary. */
   readonly database: Reading<DatabaseFacts>;
 }
@@ -151,6 +153,7 @@ export type Action =
       readonly patch: Readonly<Record<string, unknown>>;
     }
   | { readonly kind: 'restart'; readonly shard: string; readonly member: string }
+  | { readonly kind: 'clear-claim'; readonly shard: string }
   | { readonly kind: 'reload'; readonly shard: string; readonly member: string }
   | {
       readonly kind: 'switchover';

@@ -14,6 +14,9 @@ export const roleLabel = 'herdsman.dev/role';
 /** Label by which Patroni finds what belongs to its scope. */
 export const scopeLabel = 'herdsman.dev/scope';
 
+/** Annotation of Patroni's `config` ConfigMap with the system identifier; empty while a member initialises the shard. */
+export const initializeAnnotation = 'initialize';
+
 /** Port of PostgreSQL. */
 export const postgresPort = 5432;
 /** Port of Patroni's REST API. */

@@ -2,7 +2,12 @@ import { readCatalog } from '../../postgres/catalog.ts';
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import { qualified } from '../../postgres/identifier.ts';
-import { checkParameters, readRefusedSettings, readSettings } from '../../postgres/parameters.ts';
+import {
+  checkParameters,
+  probeParameters,
+  readRefusedSettings,
+  readSettings,
+} from '../../postgres/parameters.ts';
 import { readShardStats } from '../../postgres/stats.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { ShardCatalog } from '../../sharding/shard-catalog.ts';
@@ -15,8 +20,10 @@ export interface DatabaseQuestion {
   /** Session in the application database, or in `postgres` while that is not there. */
   readonly options: ConnectOptions;
   readonly isSetUp: boolean;
-  /** The user's parameters, when they have to be checked. */
-  readonly parameters: Readonly<Record<string, string>> | undefined;
+  /** The user's parameters, when they have to be checked, and a session in `postgres` for that. */
+  readonly parameters:
+    | { readonly wanted: Readonly<Record<string, string>>; readonly options: ConnectOptions }
+    | undefined;
   /** What is known of the catalog already, and still good. */
   readonly remembered: Pick<DatabaseFacts, 'catalog' | 'tablesWithRows'> | undefined;
 }
@@ -26,25 +33,39 @@ export async function readDatabase(
   connections: Connections,
   question: DatabaseQuestion,
 ): Promise<Reading<DatabaseFacts>> {
-  return readingOf(() => connections.use(question.options, (connection) => ask(connection, question)));
+  const { parameters } = question;
+  return readingOf(async () => {
+    const facts = await connections.use(question.options, (connection) => ask(connection, question));
+    if (parameters === undefined) return { ...facts, parameterProblems: [], fileErrors: [] };
+    const verdict = await connections.use(parameters.options, (connection) =>
+      judge(connection, parameters.wanted),
+    );
+    return { ...facts, ...verdict };
+  });
 }
 
-async function ask(connection: Connection, question: DatabaseQuestion): Promise<DatabaseFacts> {
+async function ask(
+  connection: Connection,
+  question: DatabaseQuestion,
+): Promise<Omit<DatabaseFacts, 'parameterProblems' | 'fileErrors'>> {
   const stats = await readShardStats(connection);
   if (stats.inRecovery) throw new Error(`member ${question.member} is not the primary any more`);
   const { catalog, tablesWithRows } = question.isSetUp
     ? (question.remembered ?? (await readContent(connection)))
     : { catalog: undefined, tablesWithRows: [] };
-  const { parameters } = question;
-  const refused = parameters === undefined ? [] : await readRefusedSettings(connection);
+  return { member: question.member, isSetUp: question.isSetUp, catalog, tablesWithRows, stats };
+}
+
+/** What the server has against parameters, before it is given them and after. */
+async function judge(
+  connection: Connection,
+  wanted: Readonly<Record<string, string>>,
+): Promise<Pick<DatabaseFacts, 'parameterProblems' | 'fileErrors'>> {
+  const settings = await readSettings(connection);
+  const problems = checkParameters(wanted, settings);
+  const refused = await readRefusedSettings(connection);
   return {
-    member: question.member,
-    isSetUp: question.isSetUp,
-    catalog,
-    tablesWithRows,
-    stats,
-    parameterProblems:
-      parameters === undefined ? [] : checkParameters(parameters, await readSettings(connection)),
+    parameterProblems: problems.length > 0 ? problems : await probeParameters(connection, wanted, settings),
     fileErrors: refused === 'unknown' ? [] : refused.map(({ name, error }) => `${name}: ${error}`),
   };
 }

@@ -15,7 +15,7 @@ import type {
   ShardMapObject,
 } from './model.ts';
 import { createNamedReader, type NamedReader } from './named-reader.ts';
-import { shardMapName } from './names.ts';
+import { initializeAnnotation, patroniState, shardMapName } from './names.ts';
 import { readDatabase } from './observe-database.ts';
 import { readGroup } from './observe-group.ts';
 import { type CachedShard, cachedShards } from './observe-members.ts';
@@ -35,6 +35,8 @@ interface ConfigMapObject extends KubernetesObject {
 
 /** How long what was read by name is good: a Secret that a user changes is noticed within this time. */
 const freshMs = { secret: 120_000, certificate: 900_000, migration: 120_000, catalog: 60_000 };
+/** An empty claim is abandoned when for so long no member has said that it initialises the shard. */
+const abandonedMs = 20_000;
 
 /** What is remembered between passes, per cluster; all of it can be found out again. */
 export interface ClusterMemory {
@@ -45,13 +47,15 @@ export interface ClusterMemory {
     string,
     { readonly key: string; readonly atMs: number; readonly facts: DatabaseFacts }
   >;
+  /** By shard: since when its claim to initialise it has looked abandoned, on the monotonic clock. */
+  readonly claims: Map<string, number>;
   /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
   isQuiet: boolean;
 }
 
 /** An empty memory. */
 export function emptyMemory(): ClusterMemory {
-  return { setUps: new Map(), catalogs: new Map(), isQuiet: false };
+  return { setUps: new Map(), catalogs: new Map(), claims: new Map(), isQuiet: false };
 }
 
 /** Gathers what a pass needs to know. */
@@ -143,6 +147,7 @@ export function createObserver({
     access: ShardAccess | undefined,
     secretReadings: Observed['secrets'],
     mapVersion: string,
+    signal: AbortSignal,
   ): Promise<ObservedShard> {
     if (access === undefined) {
       return {
@@ -150,13 +155,41 @@ export function createObserver({
         group: { state: 'absent' },
         config: { state: 'absent' },
         database: { state: 'absent' },
+        hasAbandonedClaim: false,
       };
     }
     const { group, config } = await readGroup(shard.members, (address) =>
       access.patroni(shard.name, address),
     );
     const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, mapVersion);
-    return { ...shard, group, config, database };
+    const hasAbandonedClaim = await isClaimAbandoned(cluster, memory, shard, group, signal);
+    return { ...shard, group, config, database, hasAbandonedClaim };
+  }
+
+  /** A member that initialises a shard says so at every beat; one that was killed meanwhile leaves an empty claim. */
+  async function isClaimAbandoned(
+    cluster: ShardedCluster,
+    memory: ClusterMemory,
+    shard: CachedShard,
+    group: ObservedShard['group'],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const isQuiet =
+      group.state === 'present' &&
+      group.value.leader === undefined &&
+      group.value.members.size > 0 &&
+      [...group.value.members.values()].every((member) => member.state === 'stopped');
+    if (!isQuiet) {
+      memory.claims.delete(shard.name);
+      return false;
+    }
+    const since = memory.claims.get(shard.name) ?? monotonicMs();
+    memory.claims.set(shard.name, since);
+    if (monotonicMs() - since < abandonedMs) return false;
+    const { name, namespace } = cluster.metadata;
+    const key = { namespace, name: patroniState(name, shard.name, 'config') };
+    const state = await client.read(configMapType, key, { signal, timeoutMs: 5_000 });
+    return state.state === 'present' && state.value.metadata.annotations?.[initializeAnnotation] === '';
   }
 
   async function readPrimary(
@@ -184,7 +217,10 @@ export function createObserver({
       member: leader,
       options: access.asOperator(shard.name, address, isSetUp ? cluster.spec.postgres.database : 'postgres'),
       isSetUp,
-      parameters: lastGood !== undefined && hashOf(lastGood) === hashOf(wanted) ? undefined : wanted,
+      parameters:
+        lastGood !== undefined && hashOf(lastGood) === hashOf(wanted)
+          ? undefined
+          : { wanted, options: access.asOperator(shard.name, address, 'postgres') },
       remembered: isFresh ? remembered?.facts : undefined,
     });
     if (reading.state === 'present' && !isFresh) {
@@ -215,7 +251,7 @@ export function createObserver({
       const access = shardAccess(cluster, secretReadings);
       const mapVersion = map.state === 'present' ? (map.value.metadata.resourceVersion ?? '') : map.state;
       const shards = await Promise.all(
-        cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion)),
+        cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion, signal)),
       );
       return {
         observed: { shards, map, secrets: secretReadings, migrations, objects: objectsOf(cluster, sources) },

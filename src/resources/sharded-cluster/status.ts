@@ -34,7 +34,7 @@ export function statusOf(
     unreadyReasons: wanted
       .filter((shard) => !shard.ready)
       .map((shard) => `shard ${shard.name}: ${shard.message ?? 'not ready'}`),
-    missingMembers: observed.shards.flatMap(missingMembers),
+    missingMembers: observed.shards.flatMap((shard) => missingMembers(shard, now)),
     refusedParameters: parameters.refused?.message,
     generation,
   };
@@ -137,13 +137,17 @@ function whyNotReady(shard: ObservedShard): string {
   return 'it has no primary yet';
 }
 
-function missingMembers(shard: ObservedShard): string[] {
-  return shard.members
-    .filter((member) => !member.ready)
-    .map(({ name, pod }) => {
-      const problem = pod === undefined ? undefined : podProblem(pod);
-      return problem === undefined ? name : `${name} (${problem.reason}: ${problem.message})`;
-    });
+/** How long a new member may take before it counts as amiss. */
+const startingMs = 60_000;
+
+function missingMembers(shard: ObservedShard, now: Date): string[] {
+  return shard.members.flatMap(({ ready, name, pod }) => {
+    if (ready) return [];
+    const problem = pod === undefined ? undefined : podProblem(pod);
+    if (problem !== undefined) return [`${name} (${problem.reason}: ${problem.message})`];
+    const startedMs = Date.parse(pod?.metadata.creationTimestamp ?? '');
+    return now.getTime() - startedMs < startingMs ? [] : [name];
+  });
 }
 
 /** Two significant digits. */

@@ -70,6 +70,14 @@ function templateSize(object: KubernetesObject): string | undefined {
   return spec?.volumeClaimTemplates?.[0]?.spec?.resources?.requests?.storage;
 }
 
+/** Lets another member initialise a shard whose first attempt was cut off. */
+export function bootstrap({ observed }: PlanInput): StepResult {
+  const actions = observed.shards
+    .filter((shard) => shard.hasAbandonedClaim)
+    .map((shard): Action => ({ kind: 'clear-claim', shard: shard.name }));
+  return actions.length === 0 ? proceed : { kind: 'continue', actions };
+}
+
 /** Volumes that are smaller than wanted are asked to grow. */
 export function volumes({ cluster, observed }: PlanInput): StepResult {
   const { size } = cluster.spec.storage;

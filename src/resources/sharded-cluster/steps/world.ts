@@ -54,6 +54,7 @@ export function sketchShard(
           ? { state: 'absent' }
           : { state: 'present', value: group },
     config: { state: 'absent' },
+    hasAbandonedClaim: false,
     database: { state: 'absent' },
   };
 }
