@@ -1,6 +1,7 @@
+import { isDeleting } from '../../runtime/kubernetes-object.ts';
 import { isPodReady, type PersistentVolumeClaim, type Pod, type StatefulSet } from './kubernetes.ts';
 import type { ObservedMember, ShardedCluster } from './model.ts';
-import { podName, podOrdinal, scope, shardIndex, shardLabel, shardName } from './names.ts';
+import { claimName, podName, podOrdinal, scope, shardIndex, shardLabel, shardName } from './names.ts';
 import type { Sources } from './sources.ts';
 import { byCluster, clusterIndexValue } from './sources.ts';
 
@@ -37,14 +38,16 @@ export function cachedShards(
       const shard = shardName(index);
       const ofShard = <T extends { metadata: { labels?: Record<string, string> } }>(object: T): boolean =>
         object.metadata.labels?.[shardLabel] === shard;
+      const ofThisShard = claims.filter(ofShard);
+      const doomed = new Set(ofThisShard.filter(isDeleting).map((claim) => claim.metadata.name));
       const statefulSet = statefulSets.find((object) => object.metadata.name === scope(name, shard));
       return {
         name: shard,
         index,
         statefulSet,
         settled: isSettled(statefulSet),
-        members: membersOf(cluster, shard, statefulSet, pods.filter(ofShard), zoneOf),
-        claims: claims.filter(ofShard),
+        members: membersOf(cluster, shard, statefulSet, pods.filter(ofShard), doomed, zoneOf),
+        claims: ofThisShard,
       };
     });
 }
@@ -63,6 +66,7 @@ function membersOf(
   shard: string,
   statefulSet: StatefulSet | undefined,
   pods: readonly Pod[],
+  doomedClaims: ReadonlySet<string>,
   zoneOf: (node: string) => string | undefined,
 ): ObservedMember[] {
   const byOrdinal = new Map<number, Pod>();
@@ -82,7 +86,9 @@ function membersOf(
         ordinal,
         pod,
         ready: pod !== undefined && isPodReady(pod),
-        outdated: isOutdated(pod, statefulSet),
+        // A claim that somebody deleted stays as long as its pod; a new pod gets a new one, and clones.
+        outdated:
+          isOutdated(pod, statefulSet) || doomedClaims.has(claimName(cluster.metadata.name, shard, ordinal)),
         zone: node === undefined ? undefined : zoneOf(node),
       };
     });

@@ -1,8 +1,10 @@
+import { X509Certificate } from 'node:crypto';
 import type { Connections } from '../../postgres/connections.ts';
+import { servedCertificate } from '../../postgres/served-certificate.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
-import type { Reading } from '../../runtime/reading.ts';
+import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import { hashOf } from './hash.ts';
 import { shardMapType } from './kinds.ts';
@@ -15,13 +17,20 @@ import type {
   ShardMapObject,
 } from './model.ts';
 import { createNamedReader, type NamedReader } from './named-reader.ts';
-import { initializeAnnotation, patroniState, shardMapName } from './names.ts';
+import {
+  initializeAnnotation,
+  patroniPort,
+  patroniState,
+  primaryHost,
+  shardMapName,
+  shardTlsSecret,
+} from './names.ts';
 import { readDatabase } from './observe-database.ts';
 import { readGroup } from './observe-group.ts';
 import { type CachedShard, cachedShards } from './observe-members.ts';
 import { type ShardAccess, shardAccess } from './shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
-import { loginOf, secretNames } from './steps/identity.ts';
+import { contentOf, loginOf, secretNames } from './steps/identity.ts';
 import { objectId } from './steps/objects.ts';
 
 /** A Secret as it is read. */
@@ -34,7 +43,13 @@ interface ConfigMapObject extends KubernetesObject {
 }
 
 /** How long what was read by name is good: a Secret that a user changes is noticed within this time. */
-const freshMs = { secret: 120_000, certificate: 900_000, migration: 120_000, catalog: 60_000 };
+const freshMs = {
+  secret: 120_000,
+  certificate: 900_000,
+  migration: 120_000,
+  catalog: 60_000,
+  servedCertificate: 30_000,
+};
 /** An empty claim is abandoned when for so long no member has said that it initialises the shard. */
 const abandonedMs = 20_000;
 
@@ -49,13 +64,21 @@ export interface ClusterMemory {
   >;
   /** By shard: since when its claim to initialise it has looked abandoned, on the monotonic clock. */
   readonly claims: Map<string, number>;
+  /** By shard: when its members' certificates were last looked at. */
+  readonly certificates: Map<string, number>;
   /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
   isQuiet: boolean;
 }
 
 /** An empty memory. */
 export function emptyMemory(): ClusterMemory {
-  return { setUps: new Map(), catalogs: new Map(), claims: new Map(), isQuiet: false };
+  return {
+    setUps: new Map(),
+    catalogs: new Map(),
+    claims: new Map(),
+    certificates: new Map(),
+    isQuiet: false,
+  };
 }
 
 /** Gathers what a pass needs to know. */
@@ -156,6 +179,7 @@ export function createObserver({
         config: { state: 'absent' },
         database: { state: 'absent' },
         hasAbandonedClaim: false,
+        staleCertificates: [],
       };
     }
     const { group, config } = await readGroup(shard.members, (address) =>
@@ -163,7 +187,8 @@ export function createObserver({
     );
     const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, mapVersion);
     const hasAbandonedClaim = await isClaimAbandoned(cluster, memory, shard, group, signal);
-    return { ...shard, group, config, database, hasAbandonedClaim };
+    const staleCertificates = await readStaleCertificates(cluster, memory, shard, secretReadings);
+    return { ...shard, group, config, database, hasAbandonedClaim, staleCertificates };
   }
 
   /** A member that initialises a shard says so at every beat; one that was killed meanwhile leaves an empty claim. */
@@ -190,6 +215,29 @@ export function createObserver({
     const key = { namespace, name: patroniState(name, shard.name, 'config') };
     const state = await client.read(configMapType, key, { signal, timeoutMs: 5_000 });
     return state.state === 'present' && state.value.metadata.annotations?.[initializeAnnotation] === '';
+  }
+
+  /** Kubelets deliver a renewed Secret in their own time; a member is told to read it again until it serves it. */
+  async function readStaleCertificates(
+    cluster: ShardedCluster,
+    memory: ClusterMemory,
+    shard: CachedShard,
+    secretReadings: Observed['secrets'],
+  ): Promise<string[]> {
+    const { name, namespace } = cluster.metadata;
+    const certificate = contentOf(secretReadings.get(shardTlsSecret(name, shard.name)))?.['tls.crt'];
+    const lastMs = memory.certificates.get(shard.name) ?? Number.NEGATIVE_INFINITY;
+    if (certificate === undefined || monotonicMs() - lastMs < freshMs.servedCertificate) return [];
+    memory.certificates.set(shard.name, monotonicMs());
+    const { fingerprint256 } = new X509Certificate(certificate);
+    const servername = primaryHost(name, shard.name, namespace);
+    const readings = shard.members.map(async (member): Promise<string[]> => {
+      const host = member.pod?.status?.podIP;
+      if (host === undefined || !member.ready) return [];
+      const served = await readingOf(() => servedCertificate({ host, port: patroniPort, servername }));
+      return served.state === 'present' && served.value !== fingerprint256 ? [member.name] : [];
+    });
+    return (await Promise.all(readings)).flat();
   }
 
   async function readPrimary(

@@ -5,7 +5,7 @@ import { homeZones } from './steps/home-zone.ts';
 import { certificates, logins } from './steps/identity.ts';
 import type { Parameters } from './steps/parameters.ts';
 import { removal } from './steps/removal.ts';
-import { bootstrap, configuration, objects, rollout, volumes } from './steps/topology.ts';
+import { bootstrap, configuration, objects, renewals, rollout, volumes } from './steps/topology.ts';
 
 /** One step of a track: looks at what was observed, and says what to do and whether to go on. */
 interface Step {
@@ -23,6 +23,7 @@ const identityTrack: readonly Step[] = [
 const topologyTrack: readonly Step[] = [
   { name: 'objects', run: objects }, // StatefulSets, Services, rights, disruption budgets; number of members
   { name: 'bootstrap', run: bootstrap }, // an initialisation that was cut off is begun again
+  { name: 'renewals', run: renewals }, // members take renewed certificates over
   { name: 'volumes', run: volumes }, // grow
   { name: 'configuration', run: configuration }, // Patroni's dynamic configuration
   { name: 'rollout', run: rollout }, // standbys, switchover, old primary; one shard at a time

@@ -78,7 +78,7 @@ function degraded(facts: ConditionFacts): ConditionInput {
       message: facts.refusedParameters,
     };
   }
-  if (facts.missingMembers.length > 0 && facts.readyShards === facts.desiredShards) {
+  if (facts.missingMembers.length > 0) {
     const message = `not ready: ${facts.missingMembers.join(', ')}`;
     return { type: 'Degraded', status: 'True', reason: 'MembersNotReady', message };
   }

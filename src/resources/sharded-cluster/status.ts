@@ -60,6 +60,7 @@ export function statusOf(
             buckets: map.groups.reduce((sum, group) => sum + group.buckets.length, 0),
           },
         }),
+    ...laidOutTables(input),
     primaries: items.flatMap((shard) => shard.primary ?? []).join(','),
     ...(parameters.lastGood === undefined ? {} : { lastGoodParameters: { ...parameters.lastGood } }),
     ...(parameters.refused === undefined ? {} : { refusedParameters: { ...parameters.refused } }),
@@ -82,6 +83,16 @@ function merged(
     const previous = before.filter((other) => other.type === condition.type);
     return setCondition(previous, condition, now).map((entry) => ({ ...entry }));
   });
+}
+
+/** Tables of the spec that are laid out on some shard: from then on their layout is fixed. What is unknown stays as it was. */
+function laidOutTables({ cluster, observed }: PlanInput): Pick<ShardedClusterStatus, 'laidOutTables'> {
+  const present = new Set(cluster.status?.laidOutTables ?? []);
+  for (const shard of observed.shards) {
+    for (const row of factsOf(shard)?.catalog?.distribution ?? []) present.add(row.table_name);
+  }
+  const names = cluster.spec.tables.map((table) => table.name).filter((name) => present.has(name));
+  return names.length === 0 ? {} : { laidOutTables: names };
 }
 
 function shardStatus(shard: ObservedShard, { observed }: PlanInput): ShardStatus {

@@ -164,7 +164,6 @@ function environment(): V1EnvVar[] {
       value: `$(PATRONI_KUBERNETES_POD_IP):${postgresPort}`,
     },
     { name: 'PATRONI_RESTAPI_CONNECT_ADDRESS', value: `$(PATRONI_KUBERNETES_POD_IP):${patroniPort}` },
-    { name: 'PATRONI_CONFIG', value: `${configDirectory}/patroni.yml` },
   ];
 }
 

@@ -78,6 +78,14 @@ export function bootstrap({ observed }: PlanInput): StepResult {
   return actions.length === 0 ? proceed : { kind: 'continue', actions };
 }
 
+/** Members that still serve an old certificate read the new one, without a restart. */
+export function renewals({ observed }: PlanInput): StepResult {
+  const actions = observed.shards.flatMap((shard) =>
+    shard.staleCertificates.map((member): Action => ({ kind: 'reload', shard: shard.name, member })),
+  );
+  return actions.length === 0 ? proceed : { kind: 'continue', actions };
+}
+
 /** Volumes that are smaller than wanted are asked to grow. */
 export function volumes({ cluster, observed }: PlanInput): StepResult {
   const { size } = cluster.spec.storage;

@@ -55,6 +55,7 @@ export function sketchShard(
           : { state: 'present', value: group },
     config: { state: 'absent' },
     hasAbandonedClaim: false,
+    staleCertificates: [],
     database: { state: 'absent' },
   };
 }
