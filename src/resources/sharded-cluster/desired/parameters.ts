@@ -28,8 +28,8 @@ const defaults: Readonly<Record<string, string>> = {
   log_lock_waits: 'on',
   shared_preload_libraries: 'pg_stat_statements',
   track_io_timing: 'on',
-  // A standby that comes before its slot, or follows a new primary, tries again at once.
-  wal_retrieve_retry_interval: '1s',
+  // Commits wait until a standby follows the new primary, and it tries again only after this time.
+  wal_retrieve_retry_interval: '200ms',
   // A frozen peer is noticed within Patroni's ttl, not after PostgreSQL's minute.
   wal_receiver_timeout: '15s',
   wal_sender_timeout: '15s',

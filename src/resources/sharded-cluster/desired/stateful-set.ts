@@ -140,7 +140,11 @@ function container(cluster: ShardedCluster, image: string): V1Container {
     },
     // Patroni answers from its first second on, also while a volume is filled for hours: no probe waits for data.
     startupProbe: probe('/liveness', { periodSeconds: 1, failureThreshold: 120 }),
-    livenessProbe: probe('/liveness', { periodSeconds: 10, failureThreshold: 3 }),
+    // What hangs does not end in an orderly way either, so it is not waited for as long as for a healthy member.
+    livenessProbe: {
+      ...probe('/liveness', { periodSeconds: 10, failureThreshold: 3 }),
+      terminationGracePeriodSeconds: 15,
+    },
     readinessProbe: probe('/readiness', { periodSeconds: 2, failureThreshold: 2 }),
     volumeMounts: mounts,
   };
