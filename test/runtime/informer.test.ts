@@ -224,7 +224,10 @@ test('410 within the stream leads to a new list', async () => {
 
 test('a server that answers every watch with 410 is not asked in a tight loop', async () => {
   const server = await startServer();
-  const { clock } = await follow(server);
+  const { clock, changes } = await follow(server);
+  // After an event the watch has been of use, so that its end alone makes nobody wait.
+  server.put(configMaps, configMap('settings'));
+  await until('the change came', () => changes.length === 1);
   server.intercept((request, response) => {
     if (!request.query.has('watch')) return false;
     refuse(response, 410, 'Expired');
@@ -234,6 +237,21 @@ test('a server that answers every watch with 410 is not asked in a tight loop', 
   // The clock stands still: only what needs no waiting can happen.
   await until('it waits', () => clock.timers > 0);
   expect(lists(server)).toBeLessThanOrEqual(3);
+});
+
+test('a server that ends every watch at once is not asked in a tight loop', async () => {
+  const server = await startServer();
+  const { clock, changes } = await follow(server);
+  server.put(configMaps, configMap('settings'));
+  await until('the change came', () => changes.length === 1);
+  server.intercept((request, response) => {
+    if (!request.query.has('watch')) return false;
+    response.writeHead(200).end();
+    return true;
+  });
+  server.watches[0]?.end();
+  await until('it waits', () => clock.timers > 0);
+  expect(watchRequests(server).length).toBeLessThanOrEqual(3);
 });
 
 test('an object that was deleted and made anew unseen is told as two', async () => {

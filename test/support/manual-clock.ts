@@ -6,11 +6,14 @@ export interface ManualClock extends Clock {
   advance(ms: number): void;
   /** Timers that are set. */
   readonly timers: number;
+  /** Timers that were ever set: it grows when the code under test has come round to waiting again. */
+  readonly timersSet: number;
 }
 
 /** Makes a clock at a fixed date. */
 export function createManualClock(start = new Date('2026-01-01T00:00:00Z')): ManualClock {
   let nowMs = 0;
+  let timersSet = 0;
   const timers = new Set<{ readonly dueMs: number; readonly callback: () => void }>();
   return {
     now: () => new Date(start.getTime() + nowMs),
@@ -18,6 +21,7 @@ export function createManualClock(start = new Date('2026-01-01T00:00:00Z')): Man
     after(delayMs, callback) {
       const timer = { dueMs: nowMs + Math.max(0, delayMs), callback };
       timers.add(timer);
+      timersSet += 1;
       return () => void timers.delete(timer);
     },
     advance(ms) {
@@ -35,6 +39,9 @@ export function createManualClock(start = new Date('2026-01-01T00:00:00Z')): Man
     },
     get timers() {
       return timers.size;
+    },
+    get timersSet() {
+      return timersSet;
     },
   };
 }
