@@ -277,11 +277,15 @@ export function createObserver({
     return reading;
   }
 
-  /** The cache shows what is there; that something is absent the API server must say itself. */
-  async function readMap(cluster: ShardedCluster, signal: AbortSignal): Promise<Reading<ShardMapObject>> {
-    const key = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
-    const cached = sources.maps.cache.get(key);
-    if (cached !== undefined) return { state: 'present', value: cached };
+  /** That the map is absent the API server must say itself; it is asked when every shard has said what it holds. */
+  async function readMissingMap(
+    { metadata }: ShardedCluster,
+    shards: readonly ObservedShard[],
+    signal: AbortSignal,
+  ): Promise<Reading<ShardMapObject>> {
+    const isDue = shards.every((shard) => shard.database.state === 'present' && shard.database.value.isSetUp);
+    if (!isDue) return { state: 'unknown', error: new Error('it is asked for when every shard is set up') };
+    const key = { namespace: metadata.namespace, name: shardMapName(metadata.name) };
     return client.read<ShardMapObject>(shardMapType, key, { signal, timeoutMs: 5_000 });
   }
 
@@ -291,16 +295,20 @@ export function createObserver({
       const { namespace, name } = cluster.metadata;
       await learnZones(namespace, name, signal);
       const cached = cachedShards(cluster, sources, (node) => zones.get(node));
-      const [secretReadings, migrations, map] = await Promise.all([
+      const [secretReadings, migrations] = await Promise.all([
         readSecrets(cluster, cached, signal),
         readMigrations(cluster, signal),
-        readMap(cluster, signal),
       ]);
       const access = shardAccess(cluster, secretReadings);
-      const mapVersion = map.state === 'present' ? (map.value.metadata.resourceVersion ?? '') : map.state;
+      const knownMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });
+      const mapVersion = knownMap?.metadata.resourceVersion ?? '';
       const shards = await Promise.all(
         cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion, signal)),
       );
+      const map: Reading<ShardMapObject> =
+        knownMap === undefined
+          ? await readMissingMap(cluster, shards, signal)
+          : { state: 'present', value: knownMap };
       return {
         observed: { shards, map, secrets: secretReadings, migrations, objects: objectsOf(cluster, sources) },
         access,
