@@ -10,6 +10,7 @@ import { shardMapObject } from './desired/shard-map.ts';
 import { executeContent } from './execute-content.ts';
 import { executeIdentity } from './execute-identity.ts';
 import { executeMembers } from './execute-members.ts';
+import { stagesOf } from './execution-order.ts';
 import { shardMapType } from './kinds.ts';
 import type { Action, Observed, ShardedCluster } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
@@ -47,53 +48,25 @@ export interface ActionFailure {
   readonly error: Error;
 }
 
-/**
- * Carries out the actions of a plan: those of one group side by side, the groups in order, so that pods find their rights,
- * configuration and certificates. A group is not begun when one before it failed.
- */
+/** Carries out the actions of a plan, stage by stage; what depends on an action that failed is left to the next pass. */
 export async function execute(
   context: ExecutionContext,
   pass: Pass,
   actions: readonly Action[],
 ): Promise<ActionFailure[]> {
-  for (const group of grouped(actions)) {
-    const results = await Promise.allSettled(group.map((action) => run(context, pass, action)));
-    const failures = results.flatMap((result, index): ActionFailure[] => {
-      const action = group[index];
+  const failures: ActionFailure[] = [];
+  for (const stage of stagesOf(actions)) {
+    const results = await Promise.allSettled(stage.actions.map((action) => run(context, pass, action)));
+    const failed = results.flatMap((result, index): ActionFailure[] => {
+      const action = stage.actions[index];
       if (result.status === 'fulfilled' || action === undefined) return [];
       const { reason } = result;
       return [{ action, error: reason instanceof Error ? reason : new Error(String(reason)) }];
     });
-    if (failures.length > 0) return failures;
+    failures.push(...failed);
+    if (failed.length > 0 && stage.isNeeded) break;
   }
-  return [];
-}
-
-/** Identities, then what pods need, then StatefulSets and claims, then everything inside the servers, then deletions. */
-function grouped(actions: readonly Action[]): Action[][] {
-  const groups: Action[][] = [[], [], [], [], []];
-  for (const action of actions) groups[groupOf(action)]?.push(action);
-  return groups.filter((group) => group.length > 0);
-}
-
-function groupOf(action: Action): number {
-  switch (action.kind) {
-    case 'create-authority':
-    case 'rotate-authority':
-    case 'issue-shard':
-    case 'issue-operator':
-    case 'generate-login':
-    case 'write-secret':
-      return 0;
-    case 'apply':
-      return action.object.kind === 'StatefulSet' ? 2 : 1;
-    case 'resize-claim':
-      return 2;
-    case 'delete':
-      return 4;
-    default:
-      return 3;
-  }
+  return failures;
 }
 
 async function run(context: ExecutionContext, pass: Pass, action: Action): Promise<void> {
