@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { Clock } from '../../runtime/clock.ts';
@@ -13,8 +14,8 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled } from '../../runtime/watches.ts';
-import { type ActionFailure, type ExecutionContext, execute } from './execute.ts';
-import { MigrationError } from './execute-content.ts';
+import { type ExecutionContext, execute } from './execute.ts';
+import { type ActionFailure, withFailures } from './failure.ts';
 import { shardedClusterType } from './kinds.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
 import { clusterLabel, fieldManager } from './names.ts';
@@ -23,7 +24,7 @@ import { plan } from './plan.ts';
 import type { Outcome } from './plan-result.ts';
 import type { Sources } from './sources.ts';
 import { statusOf } from './status.ts';
-import { decideParameters } from './steps/parameters.ts';
+import { decideParameters, type ParameterDecision } from './steps/parameters.ts';
 import { hasParameters } from './steps/topology.ts';
 
 /** What the controller works with. */
@@ -104,18 +105,19 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     );
     for (const { action, error } of failures)
       log.warn({ key: owner, action: action.kind, error: error.message }, 'action failed');
-    const outcomes = [...decided.outcomes, ...failures.map(failureOutcome)];
+    const outcomes = withFailures(decided.outcomes, failures);
     const afterMs = delayOf(outcomes, failures);
     memory.isQuiet =
       decided.actions.length === 0 && outcomes.every((outcome) => outcome.result.kind === 'continue');
-    if (afterMs > soonMs || cluster.status === undefined) await report(input, outcomes, parameters, signal);
+    if (afterMs > soonMs || cluster.status === undefined || isNews(cluster, parameters))
+      await report(input, outcomes, parameters, signal);
     return { requeueAfterMs: afterMs };
   }
 
   async function report(
     input: PlanInput,
     outcomes: readonly Outcome[],
-    parameters: ReturnType<typeof decideParameters>,
+    parameters: ParameterDecision,
     signal: AbortSignal,
   ): Promise<void> {
     const { cluster } = input;
@@ -169,17 +171,12 @@ function noteSetUp(memory: ClusterMemory, { cluster, observed }: PlanInput, shar
   memory.setUps.set(shard, setUpKey(cluster, observed.secrets, leader, members.get(leader)?.timeline));
 }
 
-/** A failed action as the outcome of a step: what somebody has to correct degrades, all else is tried again. */
-function failureOutcome({ action, error }: ActionFailure): Outcome {
-  const { message } = error;
-  if (error instanceof MigrationError && error.needsCorrection) {
-    return { track: 'content', step: 'schema', result: { kind: 'fail', reason: 'MigrationFailed', message } };
-  }
-  return {
-    track: 'content',
-    step: action.kind,
-    result: { kind: 'wait', reason: 'Retrying', message, afterMs: 2_000 },
-  };
+/** Whether the status has to remember something of the parameters: what was refused must not be tried again meanwhile. */
+function isNews({ status }: ShardedCluster, { lastGood, refused }: ParameterDecision): boolean {
+  return (
+    !isDeepStrictEqual(lastGood, status?.lastGoodParameters) ||
+    !isDeepStrictEqual(refused, status?.refusedParameters)
+  );
 }
 
 function delayOf(outcomes: readonly Outcome[], failures: readonly ActionFailure[]): number {

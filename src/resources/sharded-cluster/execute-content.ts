@@ -12,6 +12,7 @@ import { BrokenBarrier, createBarrier } from './barrier.ts';
 import type { Login } from './desired/credentials.ts';
 import type { ExecutionContext, Pass } from './execute.ts';
 import { addressOf } from './execute-members.ts';
+import { MigrationError } from './migration-error.ts';
 import type { Action } from './model.ts';
 import { loginOf, operatorName } from './steps/identity.ts';
 
@@ -158,18 +159,6 @@ async function tryMigration(
       }
     }),
   );
-}
-
-/** A migration did not go through. */
-export class MigrationError extends Error {
-  override readonly name = 'MigrationError';
-  /** Whether somebody has to correct it; otherwise trying again may do. */
-  readonly needsCorrection: boolean;
-
-  constructor(needsCorrection: boolean, message: string) {
-    super(message);
-    this.needsCorrection = needsCorrection;
-  }
 }
 
 function requiredLogin(pass: Pass, role: 'application' | 'monitoring'): Login {

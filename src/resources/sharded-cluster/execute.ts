@@ -11,6 +11,7 @@ import { executeContent } from './execute-content.ts';
 import { executeIdentity } from './execute-identity.ts';
 import { executeMembers } from './execute-members.ts';
 import { stagesOf } from './execution-order.ts';
+import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
 import type { Action, Observed, ShardedCluster } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
@@ -40,12 +41,6 @@ export interface Pass {
   readonly signal: AbortSignal;
   /** Notes that a shard was set up as it was observed. */
   readonly noteSetUp: (shard: string) => void;
-}
-
-/** An action that did not succeed; the others were carried out all the same. */
-export interface ActionFailure {
-  readonly action: Action;
-  readonly error: Error;
 }
 
 /** Carries out the actions of a plan, stage by stage; what depends on an action that failed is left to the next pass. */
