@@ -10,6 +10,7 @@ import { createEventRecorder } from './runtime/events.ts';
 import { createKubeClient } from './runtime/kube-client.ts';
 import { createRuntimeMetrics } from './runtime/metrics.ts';
 import { runOperator } from './runtime/process.ts';
+import { terminationSignal } from './runtime/shutdown.ts';
 import { version } from './version.ts';
 
 const config = readConfig(process.env);
@@ -28,11 +29,6 @@ const events = createEventRecorder({
 });
 const sources = createSources(config.namespaces, { client, log, onRestart: metrics.watchRestarted });
 const connections = createConnections();
-
-const stop = new AbortController();
-for (const signal of ['SIGTERM', 'SIGINT'] as const) {
-  process.once(signal, () => stop.abort(new Error(`received ${signal}`)));
-}
 
 const ending = await runOperator(
   {
@@ -58,7 +54,7 @@ const ending = await runOperator(
     events,
     log,
   },
-  stop.signal,
+  terminationSignal(),
 );
 await connections.close();
 process.exit(ending === 'lost' ? 1 : 0);

@@ -79,13 +79,3 @@ export function isAlreadyExists(error: unknown): error is ApiError {
 export function isExpired(error: unknown): error is ApiError {
   return error instanceof ApiError && error.status === 410;
 }
-
-/** The object can never be accepted as it is: refused by its schema, a CEL rule or an admission plugin. */
-export function isInvalid(error: unknown): error is ApiError {
-  return error instanceof ApiError && (error.status === 422 || error.status === 400);
-}
-
-/** The operator lacks the right to do it, or a quota or policy forbids it. */
-export function isForbidden(error: unknown): error is ApiError {
-  return error instanceof ApiError && error.status === 403;
-}

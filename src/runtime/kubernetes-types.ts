@@ -16,16 +16,12 @@ const rbac = 'rbac.authorization.k8s.io';
 export const podType = define('', 'v1', 'pods', 'Pod');
 /** core/v1 Service. */
 export const serviceType = define('', 'v1', 'services', 'Service');
-/** core/v1 Endpoints. */
-export const endpointsType = define('', 'v1', 'endpoints', 'Endpoints');
 /** core/v1 Secret. */
 export const secretType = define('', 'v1', 'secrets', 'Secret');
 /** core/v1 ConfigMap. */
 export const configMapType = define('', 'v1', 'configmaps', 'ConfigMap');
 /** core/v1 PersistentVolumeClaim. */
 export const persistentVolumeClaimType = define('', 'v1', 'persistentvolumeclaims', 'PersistentVolumeClaim');
-/** core/v1 PersistentVolume. */
-export const persistentVolumeType = define('', 'v1', 'persistentvolumes', 'PersistentVolume', false);
 /** core/v1 ServiceAccount. */
 export const serviceAccountType = define('', 'v1', 'serviceaccounts', 'ServiceAccount');
 /** core/v1 Event. */
@@ -38,27 +34,11 @@ export const namespaceType = define('', 'v1', 'namespaces', 'Namespace', false);
 export const statefulSetType = define('apps', 'v1', 'statefulsets', 'StatefulSet');
 /** apps/v1 Deployment. */
 export const deploymentType = define('apps', 'v1', 'deployments', 'Deployment');
-/** batch/v1 Job. */
-export const jobType = define('batch', 'v1', 'jobs', 'Job');
 /** policy/v1 PodDisruptionBudget. */
 export const podDisruptionBudgetType = define('policy', 'v1', 'poddisruptionbudgets', 'PodDisruptionBudget');
 /** rbac.authorization.k8s.io/v1 Role. */
 export const roleType = define(rbac, 'v1', 'roles', 'Role');
 /** rbac.authorization.k8s.io/v1 RoleBinding. */
 export const roleBindingType = define(rbac, 'v1', 'rolebindings', 'RoleBinding');
-/** networking.k8s.io/v1 NetworkPolicy. */
-export const networkPolicyType = define('networking.k8s.io', 'v1', 'networkpolicies', 'NetworkPolicy');
 /** coordination.k8s.io/v1 Lease. */
 export const leaseType = define('coordination.k8s.io', 'v1', 'leases', 'Lease');
-/** storage.k8s.io/v1 StorageClass. */
-export const storageClassType = define('storage.k8s.io', 'v1', 'storageclasses', 'StorageClass', false);
-/** discovery.k8s.io/v1 EndpointSlice. */
-export const endpointSliceType = define('discovery.k8s.io', 'v1', 'endpointslices', 'EndpointSlice');
-/** apiextensions.k8s.io/v1 CustomResourceDefinition. */
-export const customResourceDefinitionType = define(
-  'apiextensions.k8s.io',
-  'v1',
-  'customresourcedefinitions',
-  'CustomResourceDefinition',
-  false,
-);

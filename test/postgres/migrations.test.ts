@@ -1,7 +1,8 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Table } from '../../src/api/v1alpha1/table.ts';
 import { applyBatches, readCatalog, readLedger } from '../../src/postgres/catalog.ts';
-import { applyMigration, planMigrations } from '../../src/postgres/migrations.ts';
+import { planMigrations } from '../../src/postgres/migration-plan.ts';
+import { applyMigration } from '../../src/postgres/migrations.ts';
 import { layoutOf } from '../../src/sharding/layout.ts';
 import { initialMap } from '../../src/sharding/map.ts';
 import { leavesOf, makeWorld, migrate, open, rows, type World } from './world.ts';

@@ -4,12 +4,8 @@ import type { Table } from '../../src/api/v1alpha1/table.ts';
 import { applyBatches, readCatalog, readLedger } from '../../src/postgres/catalog.ts';
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
-import {
-  applyMigration,
-  type MigrationOutcome,
-  planMigrations,
-  type ResolvedMigration,
-} from '../../src/postgres/migrations.ts';
+import { planMigrations, type ResolvedMigration } from '../../src/postgres/migration-plan.ts';
+import { applyMigration, type MigrationOutcome } from '../../src/postgres/migrations.ts';
 import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
 import { scramVerifier } from '../../src/postgres/scram.ts';
 import { type Layout, layoutOf } from '../../src/sharding/layout.ts';

@@ -30,6 +30,3 @@ export const migration = z
       message: 'give the SQL either in "sql" or by "configMapKeyRef": one of them, not both',
     }),
   );
-
-/** One entry of `spec.schema`. */
-export type Migration = z.output<typeof migration>;

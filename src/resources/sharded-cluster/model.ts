@@ -1,6 +1,6 @@
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import type { ShardedClusterSpec, ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
-import type { ResolvedMigration } from '../../postgres/migrations.ts';
+import type { ResolvedMigration } from '../../postgres/migration-plan.ts';
 import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/kubernetes-object.ts';
 import type { Reading } from '../../runtime/reading.ts';
 import type { Batch } from '../../sharding/leaves.ts';
@@ -59,6 +59,8 @@ export interface ObservedMember {
   readonly ready: boolean;
   /** Whether the pod was made from an older template than the StatefulSet has now. */
   readonly outdated: boolean;
+  /** Whether somebody deleted its claim: its data goes as soon as its pod does, and a new pod clones. */
+  readonly losesVolume: boolean;
   readonly zone: string | undefined;
 }
 

@@ -86,9 +86,8 @@ function membersOf(
         ordinal,
         pod,
         ready: pod !== undefined && isPodReady(pod),
-        // A claim that somebody deleted stays as long as its pod; a new pod gets a new one, and clones.
-        outdated:
-          isOutdated(pod, statefulSet) || doomedClaims.has(claimName(cluster.metadata.name, shard, ordinal)),
+        outdated: isOutdated(pod, statefulSet),
+        losesVolume: doomedClaims.has(claimName(cluster.metadata.name, shard, ordinal)),
         zone: node === undefined ? undefined : zoneOf(node),
       };
     });

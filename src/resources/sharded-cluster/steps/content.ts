@@ -1,5 +1,5 @@
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
-import { planMigrations, type ResolvedMigration } from '../../../postgres/migrations.ts';
+import { planMigrations, type ResolvedMigration } from '../../../postgres/migration-plan.ts';
 import { type Layout, layoutOf, placementProblems, type Shard } from '../../../sharding/layout.ts';
 import { planLeaves } from '../../../sharding/leaves.ts';
 import { initialMap, ownerCounts, reconcileMap } from '../../../sharding/map.ts';

@@ -37,15 +37,9 @@ const standbyNeedsAtLeast: ReadonlySet<string> = new Set([
 export function decideRollout(shard: ObservedShard): RolloutDecision {
   if (!shard.settled) return wait('StatefulSetUnsettled', 'the StatefulSet controller has not caught up yet');
   const group = shard.group.state === 'present' ? shard.group.value : undefined;
-  const brokenAndOutdated = shard.members.find(
-    (member) => member.outdated && !member.ready && isReplaceable(member) && group?.leader !== member.name,
-  );
-  if (brokenAndOutdated !== undefined) {
-    return {
-      kind: 'replace',
-      member: brokenAndOutdated,
-      why: 'it is not ready and its template is outdated',
-    };
+  const broken = shard.members.find((member) => isBrokenAndOutdated(member, group));
+  if (broken !== undefined) {
+    return { kind: 'replace', member: broken, why: 'it is not ready and its template is outdated' };
   }
   const needing = shard.members.filter((member) => needsWork(member, group));
   if (needing.length === 0) return { kind: 'none' };
@@ -54,6 +48,18 @@ export function decideRollout(shard: ObservedShard): RolloutDecision {
   if (group === undefined) return wait('PatroniUnknown', 'no member has said yet how the others are');
   if (group.paused) return { kind: 'stuck', reason: 'PatroniPaused', message: pausedMessage(shard.name) };
   return nextMember(shard, group);
+}
+
+/**
+ * Whether a new pod can only be better. While nobody says who leads, a pod that is merely not ready may be the primary
+ * behind a network that fails: then it has to be one that Kubernetes cannot run. One that loses its volume is not touched: what
+ * it holds may be the last copy.
+ */
+function isBrokenAndOutdated(member: ObservedMember, group: GroupFacts | undefined): boolean {
+  const { pod } = member;
+  if (pod === undefined || pod.metadata.deletionTimestamp !== undefined) return false;
+  if (!member.outdated || member.ready || member.losesVolume) return false;
+  return group === undefined ? podProblem(pod) !== undefined : group.leader !== member.name;
 }
 
 /** The standby that a planned switchover should promote; `acceptable` narrows the choice. */
@@ -90,16 +96,17 @@ function nextMember(shard: ObservedShard, group: GroupFacts): RolloutDecision {
   }
   const standbys = shard.members.filter((member) => member !== primary).sort((a, b) => b.ordinal - a.ordinal);
   for (const standby of standbys) {
-    if (standby.outdated) return { kind: 'replace', member: standby, why: 'its template is outdated' };
+    if (isRenewedByPod(standby)) return { kind: 'replace', member: standby, why: replacedWhy(standby) };
     const facts = group.members.get(standby.name);
     if (facts?.pendingRestart === true)
       return { kind: 'restart', member: standby.name, why: pendingWhy(facts) };
   }
   if (standbys.length === 0) {
-    if (primary.outdated) return { kind: 'replace', member: primary, why: 'its template is outdated' };
+    if (primary.losesVolume) return { kind: 'stuck', reason: 'OnlyCopy', message: onlyCopyMessage(primary.name) };
+    if (primary.outdated) return { kind: 'replace', member: primary, why: replacedWhy(primary) };
     return { kind: 'restart', member: primary.name, why: pendingWhy(primaryFacts) };
   }
-  const candidate = switchoverCandidate(shard, group, (member) => !member.outdated);
+  const candidate = switchoverCandidate(shard, group, (member) => !isRenewedByPod(member));
   if (candidate === undefined)
     return wait('NoCandidate', 'no standby is close enough to the primary to take over');
   return {
@@ -131,17 +138,21 @@ function firstUnwell(shard: ObservedShard, group: GroupFacts | undefined): Rollo
 }
 
 function needsWork(member: ObservedMember, group: GroupFacts | undefined): boolean {
-  return member.outdated || group?.members.get(member.name)?.pendingRestart === true;
+  return isRenewedByPod(member) || group?.members.get(member.name)?.pendingRestart === true;
 }
 
-/** Whether deleting the pod can help: it exists, and is not being deleted already. */
-function isReplaceable(member: ObservedMember): boolean {
-  return member.pod !== undefined && member.pod.metadata.deletionTimestamp === undefined;
+/** Whether it takes a new pod to make the member as it shall be. */
+function isRenewedByPod(member: ObservedMember): boolean {
+  return member.outdated || member.losesVolume;
 }
 
-/** Whether a standby follows its primary. */
+function replacedWhy(member: ObservedMember): string {
+  return member.losesVolume ? 'its volume claim was deleted' : 'its template is outdated';
+}
+
+/** Whether a standby follows its primary. (Patroni's `running` is a server that is up, and does not.) */
 export function isStreaming(facts: MemberFacts): boolean {
-  return facts.state === 'streaming' || facts.state === 'running' || facts.state === 'in archive recovery';
+  return facts.state === 'streaming' || facts.state === 'in archive recovery';
 }
 
 function shrinks(facts: MemberFacts): boolean {
@@ -163,6 +174,13 @@ function lagOf(group: GroupFacts, member: ObservedMember): number {
 
 function pausedMessage(shard: string): string {
   return `Patroni is paused on shard ${shard}, so nothing is restarted: resume it with "patronictl resume"`;
+}
+
+function onlyCopyMessage(member: string): string {
+  return (
+    `the volume claim of ${member} was deleted, and it holds the only copy of the shard: its pod must stay. ` +
+    'Raise spec.members, so that it is copied, before the pod goes'
+  );
 }
 
 function wait(reason: string, message: string): RolloutDecision {

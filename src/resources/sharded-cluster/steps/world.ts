@@ -4,6 +4,7 @@ import type { GroupFacts, MemberFacts, ObservedMember, ObservedShard } from '../
 export interface MemberSketch {
   readonly ready?: boolean;
   readonly outdated?: boolean;
+  readonly losesVolume?: boolean;
   readonly missing?: boolean;
   readonly deleting?: boolean;
   readonly waiting?: string;
@@ -68,6 +69,7 @@ function memberOf(sketch: MemberSketch, ordinal: number): ObservedMember {
     ordinal,
     ready: ready && sketch.missing !== true,
     outdated: sketch.outdated ?? false,
+    losesVolume: sketch.losesVolume ?? false,
     zone: sketch.zone,
     pod:
       sketch.missing === true
