@@ -103,6 +103,92 @@ describe('decideRollout', () => {
     });
   });
 
+  it('takes a standby that is up and does not stream for one that is not well', () => {
+    expect(decideRollout(sketchShard([old, {}, { facts: { state: 'running' } }]))).toMatchObject({
+      kind: 'wait',
+      reason: 'MemberNotStreaming',
+    });
+  });
+
+  it('replaces an outdated pod of a shard that nobody can ask about only when Kubernetes cannot run it', () => {
+    const silent = { group: 'unknown' } as const;
+    expect(decideRollout(sketchShard([{ outdated: true, ready: false }, {}], silent))).toMatchObject({
+      kind: 'wait',
+    });
+    const broken = { outdated: true, ready: false, waiting: 'ErrImagePull' };
+    expect(decideRollout(sketchShard([broken, broken], silent))).toMatchObject({
+      kind: 'replace',
+      member: { ordinal: 0 },
+    });
+  });
+
+  describe('of a member whose volume claim was deleted', () => {
+    const losing: MemberSketch = { losesVolume: true };
+
+    it('replaces a standby, so that it clones', () => {
+      expect(decideRollout(sketchShard([{}, losing, {}]))).toMatchObject({
+        kind: 'replace',
+        member: { ordinal: 1 },
+      });
+    });
+
+    it('switches over before the primary goes', () => {
+      expect(decideRollout(sketchShard([losing, {}, {}]))).toMatchObject({ kind: 'switchover' });
+      expect(decideRollout(sketchShard([losing, losing, {}]))).toMatchObject({
+        kind: 'replace',
+        member: { ordinal: 1 },
+      });
+    });
+
+    it('keeps the pod of the only copy, also when its template is outdated', () => {
+      for (const member of [losing, { losesVolume: true, outdated: true }]) {
+        expect(decideRollout(sketchShard([member]))).toMatchObject({ kind: 'stuck', reason: 'OnlyCopy' });
+      }
+    });
+
+    it('replaces one that is broken only while another member leads', () => {
+      const broken: MemberSketch = { losesVolume: true, ready: false, waiting: 'CrashLoopBackOff' };
+      expect(decideRollout(sketchShard([{}, broken, {}]))).toMatchObject({
+        kind: 'replace',
+        member: { ordinal: 1 },
+      });
+      expect(decideRollout(sketchShard([{ ready: false }, broken]))).not.toMatchObject({ kind: 'replace' });
+      expect(decideRollout(sketchShard([{}, broken], { group: 'unknown' }))).not.toMatchObject({
+        kind: 'replace',
+      });
+      expect(decideRollout(sketchShard([{}, broken], { leader: 7 }))).not.toMatchObject({ kind: 'replace' });
+    });
+
+    it('never deletes the pod of a copy that no ready leader has as well', () => {
+      const member = fc.record({
+        ready: fc.boolean(),
+        outdated: fc.boolean(),
+        losesVolume: fc.boolean(),
+        deleting: fc.boolean(),
+        waiting: fc.constantFrom(undefined, 'CrashLoopBackOff'),
+      });
+      fc.assert(
+        fc.property(
+          fc.array(member, { minLength: 1, maxLength: 4 }),
+          fc.nat({ max: 5 }),
+          fc.constantFrom(undefined, 'unknown' as const, 'absent' as const),
+          (members, leader, group) => {
+            const sketches = members.map(({ waiting, ...rest }) =>
+              waiting === undefined ? rest : { ...rest, waiting },
+            );
+            const shard = sketchShard(sketches, { leader, ...(group === undefined ? {} : { group }) });
+            const decision = decideRollout(shard);
+            if (decision.kind !== 'replace' || !decision.member.losesVolume) return;
+            const leading = shard.members[leader];
+            expect(group).toBeUndefined();
+            expect(leading?.ready).toBe(true);
+            expect(leading).not.toBe(decision.member);
+          },
+        ),
+      );
+    });
+  });
+
   it('does nothing on guesses', () => {
     expect(decideRollout(sketchShard([old, old], { settled: false }))).toMatchObject({ kind: 'wait' });
     expect(decideRollout(sketchShard([old, old], { group: 'unknown' }))).toMatchObject({

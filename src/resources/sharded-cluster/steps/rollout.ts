@@ -37,9 +37,9 @@ const standbyNeedsAtLeast: ReadonlySet<string> = new Set([
 export function decideRollout(shard: ObservedShard): RolloutDecision {
   if (!shard.settled) return wait('StatefulSetUnsettled', 'the StatefulSet controller has not caught up yet');
   const group = shard.group.state === 'present' ? shard.group.value : undefined;
-  const broken = shard.members.find((member) => isBrokenAndOutdated(member, group));
+  const broken = shard.members.find((member) => isBrokenAndOutdated(member, shard, group));
   if (broken !== undefined) {
-    return { kind: 'replace', member: broken, why: 'it is not ready and its template is outdated' };
+    return { kind: 'replace', member: broken, why: `it is not ready and ${replacedWhy(broken)}` };
   }
   const needing = shard.members.filter((member) => needsWork(member, group));
   if (needing.length === 0) return { kind: 'none' };
@@ -51,15 +51,20 @@ export function decideRollout(shard: ObservedShard): RolloutDecision {
 }
 
 /**
- * Whether a new pod can only be better. While nobody says who leads, a pod that is merely not ready may be the primary
- * behind a network that fails: then it has to be one that Kubernetes cannot run. One that loses its volume is not touched: what
- * it holds may be the last copy.
+ * Whether a new pod can only be better. While nobody says who leads, a pod that is merely not ready may be the primary behind
+ * a network that fails: then it has to be one that Kubernetes cannot run. One that loses its volume may hold the last copy, unless
+ * another member leads.
  */
-function isBrokenAndOutdated(member: ObservedMember, group: GroupFacts | undefined): boolean {
+function isBrokenAndOutdated(
+  member: ObservedMember,
+  shard: ObservedShard,
+  group: GroupFacts | undefined,
+): boolean {
   const { pod } = member;
   if (pod === undefined || pod.metadata.deletionTimestamp !== undefined) return false;
-  if (!member.outdated || member.ready || member.losesVolume) return false;
-  return group === undefined ? podProblem(pod) !== undefined : group.leader !== member.name;
+  if (!isRenewedByPod(member) || member.ready || group?.leader === member.name) return false;
+  if (member.losesVolume) return shard.members.some((other) => other.name === group?.leader && other.ready);
+  return group !== undefined || podProblem(pod) !== undefined;
 }
 
 /** The standby that a planned switchover should promote; `acceptable` narrows the choice. */
@@ -102,7 +107,8 @@ function nextMember(shard: ObservedShard, group: GroupFacts): RolloutDecision {
       return { kind: 'restart', member: standby.name, why: pendingWhy(facts) };
   }
   if (standbys.length === 0) {
-    if (primary.losesVolume) return { kind: 'stuck', reason: 'OnlyCopy', message: onlyCopyMessage(primary.name) };
+    if (primary.losesVolume)
+      return { kind: 'stuck', reason: 'OnlyCopy', message: onlyCopyMessage(primary.name) };
     if (primary.outdated) return { kind: 'replace', member: primary, why: replacedWhy(primary) };
     return { kind: 'restart', member: primary.name, why: pendingWhy(primaryFacts) };
   }

@@ -4,12 +4,12 @@ import { desiredObjects } from '../desired/index.ts';
 import { serverParameters } from '../desired/parameters.ts';
 import { bytesOf } from '../desired/quantity.ts';
 import { resourceTypeOf } from '../kinds.ts';
-import type { StatefulSet } from '../kubernetes.ts';
+import { podProblem, type StatefulSet } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
 import { decideMembers, type MembersDecision } from './members.ts';
 import { objectsToApply } from './objects.ts';
 import type { Parameters } from './parameters.ts';
-import { decideRollout } from './rollout.ts';
+import { decideRollout, type RolloutDecision } from './rollout.ts';
 
 /** Every object of every shard, applied only where it is missing or wanted otherwise than it was applied last. */
 export function objects(input: PlanInput): StepResult {
@@ -125,9 +125,14 @@ export function hasParameters(input: PlanInput, shard: ObservedShard, parameters
 }
 
 /** Renews members whose template or parameters changed, one shard at a time. */
-export function rollout({ observed }: PlanInput): StepResult {
+export function rollout({ cluster, observed }: PlanInput): StepResult {
   for (const shard of observed.shards) {
     const decision = decideRollout(shard);
+    const others = observed.shards.filter(
+      (other) => other !== shard && other.index < cluster.spec.shards.count,
+    );
+    const unwell = takesDown(decision) ? firstRenewedUnwell(others) : undefined;
+    if (unwell !== undefined) return unwell;
     switch (decision.kind) {
       case 'none':
         continue;
@@ -171,6 +176,31 @@ export function rollout({ observed }: PlanInput): StepResult {
     }
   }
   return proceed;
+}
+
+/** Whether a member that serves will be away for a moment. */
+function takesDown(decision: RolloutDecision): boolean {
+  if (decision.kind === 'replace') return decision.member.ready;
+  return decision.kind === 'restart' || decision.kind === 'switchover';
+}
+
+/** A renewed member that is not up keeps other shards from the same: what ails it would take them down as well. */
+function firstRenewedUnwell(shards: readonly ObservedShard[]): StepResult | undefined {
+  for (const shard of shards) {
+    const member = shard.members.find((candidate) => !candidate.outdated && !candidate.ready);
+    if (member === undefined) continue;
+    const problem = member.pod === undefined ? undefined : podProblem(member.pod);
+    const where = `shard ${shard.name}: member ${member.name}`;
+    if (problem !== undefined)
+      return { kind: 'fail', reason: problem.reason, message: `${where}: ${problem.message}` };
+    return {
+      kind: 'wait',
+      reason: 'MemberNotReady',
+      message: `${where} is not ready yet, and other shards wait for it`,
+      afterMs: 2_000,
+    };
+  }
+  return undefined;
 }
 
 function renewing(shard: string, message: string, action: Action): StepResult {
