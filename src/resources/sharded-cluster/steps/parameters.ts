@@ -51,11 +51,16 @@ export function decideParameters(
   if (problems.size > 0) return refuse([...problems].join('; '));
   if (lastGood !== undefined && hashOf(lastGood) === hash)
     return { use: wanted, refused: undefined, lastGood };
-  if (answering.length === 0) return { use: fallback, refused: undefined, lastGood };
+  // Before anybody is asked whether they would do: a server that they keep from starting does not answer.
   for (const shard of shards) {
     if (!isApplied(shard, wanted)) continue;
     const failure = failureOf(shard);
     if (failure !== undefined) return refuse(failure);
+  }
+  if (answering.length === 0) {
+    // While primaries change nobody answers for a moment, and what was handed out stays.
+    const isUnderWay = shards.some((shard) => isApplied(shard, wanted));
+    return { use: isUnderWay ? wanted : fallback, refused: undefined, lastGood };
   }
   const accepted =
     shards.length === answering.length &&
