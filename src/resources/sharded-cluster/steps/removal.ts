@@ -1,8 +1,9 @@
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
 import { resourceTypeOf } from '../kinds.ts';
+import type { PersistentVolumeClaim } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
-import { shardLabel } from '../names.ts';
+import { maxMembers, podName, shardLabel } from '../names.ts';
 import { factsOf } from './content.ts';
 
 /** Whether a shard may go: only on proof that it is empty. */
@@ -52,10 +53,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
         `${shard.index + 1}, or move its buckets away first`,
     };
   }
-  if (
-    shard.claims.every((claim) => claim.status?.phase !== 'Bound') &&
-    shard.members.every((member) => !member.ready)
-  ) {
+  if (shard.claims.every(wasNeverBound) && shard.members.every((member) => !member.ready)) {
     return { kind: 'empty', evidence: 'it owns no bucket, and no volume of it was ever bound' };
   }
   const facts = factsOf(shard);
@@ -76,10 +74,12 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   if (preparedTransactions > 0) {
     return refuse(`shard ${shard.name} has ${preparedTransactions} prepared transactions: end them first`);
   }
-  const logical = facts.stats.slots.filter(
-    (slot) => !slot.name.startsWith(cluster.metadata.name.replaceAll('-', '_')),
+  const ownSlots = new Set(
+    Array.from({ length: maxMembers }, (_, ordinal) =>
+      memberSlot(podName(cluster.metadata.name, shard.name, ordinal)),
+    ),
   );
-  const slot = logical[0];
+  const slot = facts.stats.slots.find(({ name }) => !ownSlots.has(name));
   if (slot !== undefined)
     return refuse(`shard ${shard.name} has the replication slot "${slot.name}": drop it first`);
   const references = new Set(
@@ -92,6 +92,16 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
     kind: 'empty',
     evidence: 'it owns no bucket, and has no marker, slot, prepared transaction or row of its own',
   };
+}
+
+/** A claim that is bound, or lost what it was bound to, may have held data. */
+function wasNeverBound({ spec, status }: PersistentVolumeClaim): boolean {
+  return (status?.phase ?? 'Pending') === 'Pending' && spec?.volumeName === undefined;
+}
+
+/** Patroni's name of the slot of a member. */
+function memberSlot(member: string): string {
+  return member.replaceAll('-', '_');
 }
 
 /** The StatefulSet goes last, since a shard is known by it. */
