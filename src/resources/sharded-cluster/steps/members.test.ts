@@ -1,6 +1,7 @@
+import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { sketchShard } from '../test-support/sketch-shard.ts';
 import { decideMembers } from './members.ts';
-import { sketchShard } from './world.ts';
 
 describe('decideMembers', () => {
   it('adds all members at once', () => {
@@ -25,6 +26,57 @@ describe('decideMembers', () => {
       kind: 'wait',
       replicas: 3,
     });
+  });
+
+  it('keeps the number while a member that stays does not stream', () => {
+    expect(decideMembers(sketchShard([{}, { facts: { state: 'starting' } }, {}]), 2)).toMatchObject({
+      kind: 'wait',
+      reason: 'MemberNotStreaming',
+      replicas: 3,
+    });
+    expect(decideMembers(sketchShard([{}, { facts: 'unknown' }, {}]), 2)).toMatchObject({
+      kind: 'wait',
+      replicas: 3,
+    });
+  });
+
+  it('makes a StatefulSet that is gone around the members that run, however few are wanted', () => {
+    const orphaned = { ...sketchShard([{}, {}, {}, {}, {}], { settled: false }), statefulSet: undefined };
+    expect(decideMembers(orphaned, 3)).toMatchObject({ kind: 'wait', replicas: 5 });
+    const going = sketchShard([{}, {}, {}, { deleting: true }, { missing: true }], { settled: false });
+    expect(decideMembers({ ...going, statefulSet: undefined }, 3)).toEqual({ kind: 'replicas', replicas: 3 });
+    const fresh = { ...sketchShard([], { settled: false }), statefulSet: undefined };
+    expect(decideMembers(fresh, 3)).toEqual({ kind: 'replicas', replicas: 3 });
+  });
+
+  it('takes at most one member away, never the leader, and only when all that stay are well', () => {
+    const member = fc.record({
+      ready: fc.boolean(),
+      deleting: fc.boolean(),
+      facts: fc.constantFrom(undefined, { state: 'starting' }, 'unknown' as const),
+    });
+    fc.assert(
+      fc.property(
+        fc.array(member, { minLength: 1, maxLength: 6 }),
+        fc.nat({ max: 6 }),
+        fc.integer({ min: 1, max: 6 }),
+        fc.constantFrom(undefined, 'unknown' as const, 'absent' as const),
+        (members, leader, wanted, group) => {
+          const sketches = members.map(({ facts, ...rest }) =>
+            facts === undefined ? rest : { ...rest, facts },
+          );
+          const shard = sketchShard(sketches, { leader, ...(group === undefined ? {} : { group }) });
+          const { replicas } = decideMembers(shard, wanted);
+          if (replicas >= members.length) return;
+          expect(replicas).toBe(members.length - 1);
+          expect(group).toBeUndefined();
+          expect(leader).toBeLessThan(replicas);
+          const staying = members.slice(0, wanted);
+          expect(staying.every(({ ready, deleting }) => ready && !deleting)).toBe(true);
+          expect(staying.every(({ facts }, ordinal) => facts === undefined || ordinal === leader)).toBe(true);
+        },
+      ),
+    );
   });
 
   it('keeps the number while nothing is known', () => {

@@ -1,5 +1,5 @@
 import type { ObservedShard } from '../model.ts';
-import { switchoverCandidate } from './rollout.ts';
+import { isStreaming, switchoverCandidate } from './rollout.ts';
 
 /** How many members a shard's StatefulSet shall have now, on the way to the number wanted. */
 export type MembersDecision =
@@ -17,7 +17,7 @@ export type MembersDecision =
  * first), and never while a member that stays is not streaming, so that the synchronous set stays as large as promised.
  */
 export function decideMembers(shard: ObservedShard, wanted: number): MembersDecision {
-  const current = shard.statefulSet?.spec?.replicas;
+  const current = shard.statefulSet?.spec?.replicas ?? runningMembers(shard);
   if (current === undefined || current <= wanted) return { kind: 'replicas', replicas: wanted };
   const hold = (reason: string, message: string): MembersDecision => ({
     kind: 'wait',
@@ -43,5 +43,19 @@ export function decideMembers(shard: ObservedShard, wanted: number): MembersDeci
   }
   const unwell = shard.members.find((member) => member.ordinal < wanted && !member.ready);
   if (unwell !== undefined) return hold('MemberNotReady', `member ${unwell.name} stays, and is not ready`);
+  const apart = shard.members.find(({ name, ordinal }) => {
+    const facts = group.members.get(name);
+    return ordinal < wanted && name !== group.leader && (facts === undefined || !isStreaming(facts));
+  });
+  if (apart !== undefined)
+    return hold('MemberNotStreaming', `member ${apart.name} stays, and does not stream`);
   return { kind: 'replicas', replicas: last };
+}
+
+/** Members that wait for their StatefulSet to be made again: it adopts them, and must not begin by taking some away. */
+function runningMembers({ members }: ObservedShard): number | undefined {
+  const running = members.filter(
+    ({ pod }) => pod !== undefined && pod.metadata.deletionTimestamp === undefined,
+  );
+  return running.length === 0 ? undefined : Math.max(...running.map(({ ordinal }) => ordinal)) + 1;
 }

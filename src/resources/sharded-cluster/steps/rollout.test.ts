@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
+import { type MemberSketch, sketchShard } from '../test-support/sketch-shard.ts';
 import { decideRollout } from './rollout.ts';
-import { type MemberSketch, sketchShard } from './world.ts';
 
 const old: MemberSketch = { outdated: true };
 const pending: MemberSketch = { facts: { pendingRestart: true } };

@@ -67,7 +67,7 @@ function memberOf(sketch: MemberSketch, ordinal: number): ObservedMember {
   return {
     name,
     ordinal,
-    ready: ready && sketch.missing !== true,
+    ready: ready && sketch.missing !== true && sketch.deleting !== true,
     outdated: sketch.outdated ?? false,
     losesVolume: sketch.losesVolume ?? false,
     zone: sketch.zone,
