@@ -1,10 +1,14 @@
 import type { Action, PlanInput, StepResult } from './model.ts';
 import type { Outcome, Plan } from './plan-result.ts';
-import { map, referenceTables, schema, setUp, tables } from './steps/content.ts';
 import { homeZones } from './steps/home-zone.ts';
 import { certificates, logins } from './steps/identity.ts';
 import type { Parameters } from './steps/parameters.ts';
+import { referenceTables } from './steps/reference-tables.ts';
 import { removal } from './steps/removal.ts';
+import { schema } from './steps/schema.ts';
+import { setUp } from './steps/set-up.ts';
+import { buckets, map } from './steps/shard-map.ts';
+import { leaves, tables } from './steps/tables.ts';
 import { bootstrap, configuration, objects, renewals, rollout, volumes } from './steps/topology.ts';
 
 /** One step of a track: looks at what was observed, and says what to do and whether to go on. */
@@ -33,10 +37,12 @@ const topologyTrack: readonly Step[] = [
 const contentTrack: readonly Step[] = [
   { name: 'logins', run: logins }, // passwords for people and applications
   { name: 'set-up', run: setUp }, // roles, database, Herdsman's schemas
-  { name: 'map', run: map }, // which shard owns which bucket
+  { name: 'map', run: map }, // agrees with the layout; rebuilt when it was lost
   { name: 'schema', run: schema }, // the user's migrations
-  { name: 'tables', run: tables }, // leaves and markers
+  { name: 'tables', run: tables }, // are as spec.tables describes them
   { name: 'reference-tables', run: referenceTables }, // rows for shards that joined later
+  { name: 'buckets', run: buckets }, // which shard owns which
+  { name: 'leaves', run: leaves }, // and markers, of the buckets that a shard owns
 ];
 
 /** Decides everything that one pass does. Pure and total: what is unknown is in `observed`, as unknown. */

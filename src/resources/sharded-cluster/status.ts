@@ -8,8 +8,8 @@ import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
 import { clusterMemberSelector, selectorText } from './names.ts';
 import type { Outcome } from './plan-result.ts';
 import { type ConditionFacts, conditionsOf, phaseOf } from './status-conditions.ts';
-import { factsOf } from './steps/content.ts';
 import type { ParameterDecision } from './steps/parameters.ts';
+import { factsOf } from './steps/shards.ts';
 
 /** Lag below this is shown as none: it changes with every write, and a status that says nothing new is not sent. */
 const shownLagBytes = 1024 * 1024;

@@ -1,7 +1,7 @@
 import type { Pod } from '../kubernetes.ts';
 import { type PlanInput, proceed, type StepResult } from '../model.ts';
-import { wantedShards } from './content.ts';
 import { switchoverCandidate } from './rollout.ts';
+import { wantedShards } from './shards.ts';
 
 /** How long a member must have been ready before it may take the primary home: one that keeps failing must not. */
 const steadyMs = 120_000;

@@ -4,7 +4,7 @@ import { resourceTypeOf } from '../kinds.ts';
 import type { PersistentVolumeClaim } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
 import { maxMembers, podName, shardLabel } from '../names.ts';
-import { factsOf } from './content.ts';
+import { factsOf } from './shards.ts';
 
 /** Whether a shard may go: only on proof that it is empty. */
 export type EmptinessDecision =

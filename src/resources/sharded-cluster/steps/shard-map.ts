@@ -1,0 +1,81 @@
+import { layoutOf, placementProblems } from '../../../sharding/layout.ts';
+import { initialMap, reconcileMap } from '../../../sharding/map.ts';
+import { type Rebuilt, rebuildFromMarkers, type ShardAnswer } from '../../../sharding/rebuild.ts';
+import {
+  type ObservedShard,
+  type PlanInput,
+  proceed,
+  type ShardedCluster,
+  type StepResult,
+} from '../model.ts';
+import { fail, messagesOf, wait } from './result.ts';
+import { catalogOf, wantedShards } from './shards.ts';
+
+/** Whether map and layout agree; a map that was lost is rebuilt from the markers. */
+export function map({ cluster, observed }: PlanInput): StepResult {
+  const layout = layoutOf(cluster.spec.tables);
+  const shards = wantedShards(cluster);
+  const problem = layout.problems[0] ?? placementProblems(layout, shards)[0];
+  if (problem !== undefined) return fail('TablesInvalid', problem.message);
+  if (observed.map.state === 'unknown') {
+    return wait('MapUnknown', `the ShardMap could not be read: ${observed.map.error.message}`, 2_000);
+  }
+  if (observed.map.state === 'absent') return lostMap(cluster, observed.shards);
+  const conflict = reconcileMap(observed.map.value.spec, layout, shards).problems[0];
+  return conflict === undefined ? proceed : fail('MapConflict', conflict.message);
+}
+
+function lostMap(cluster: ShardedCluster, shards: readonly ObservedShard[]): StepResult {
+  const rebuilt = rebuild(cluster, shards);
+  switch (rebuilt.kind) {
+    case 'empty':
+      return proceed;
+    case 'rebuilt':
+      return wait('MapPending', 'the ShardMap was lost and is rebuilt from the markers', 0, [
+        { kind: 'create-map', spec: rebuilt.map },
+        {
+          kind: 'event',
+          type: 'Warning',
+          reason: 'MapRebuilt',
+          note: `the ShardMap was missing; it was rebuilt from the markers on ${shards.length} shards`,
+        },
+      ]);
+    case 'refused': {
+      const message = `the ShardMap is missing and cannot be rebuilt: ${messagesOf(rebuilt.problems)}`;
+      const isSilent = rebuilt.problems.some((problem) => problem.code === 'shard-silent');
+      return isSilent ? wait('MapUnknown', message, 2_000) : fail('MapConflict', message);
+    }
+  }
+}
+
+function rebuild(cluster: ShardedCluster, shards: readonly ObservedShard[]): Rebuilt {
+  const answers = new Map(
+    shards.map((shard): [string, ShardAnswer] => [shard.name, catalogOf(shard) ?? 'unknown']),
+  );
+  const names = shards.map((shard) => shard.name);
+  return rebuildFromMarkers(cluster.metadata.name, names, answers);
+}
+
+/**
+ * Owners for buckets that have none: all of them at first, later those that the layout gained. Only now, since a bucket is
+ * never taken back: its tables were found to be as described, and its owner has the reference tables that its rows refer to.
+ */
+export function buckets({ cluster, observed }: PlanInput): StepResult {
+  const layout = layoutOf(cluster.spec.tables);
+  const shards = wantedShards(cluster);
+  const { map: known } = observed;
+  if (known.state === 'unknown') {
+    return wait('MapUnknown', `the ShardMap could not be read: ${known.error.message}`, 2_000);
+  }
+  if (known.state === 'absent') {
+    if (rebuild(cluster, observed.shards).kind !== 'empty')
+      return wait('MapUnknown', 'the ShardMap is missing', 2_000);
+    const spec = initialMap(cluster.metadata.name, layout, shards);
+    return wait('MapPending', 'the ShardMap is being made', 0, [{ kind: 'create-map', spec }]);
+  }
+  const { changed, map: extended } = reconcileMap(known.value.spec, layout, shards);
+  if (!changed) return proceed;
+  return wait('MapPending', 'the ShardMap gains buckets', 0, [
+    { kind: 'update-map', map: known.value, spec: extended },
+  ]);
+}

@@ -1,0 +1,58 @@
+import { layoutOf } from '../../../sharding/layout.ts';
+import { planLeaves } from '../../../sharding/leaves.ts';
+import type { Endpoint } from '../../../sharding/mirror.ts';
+import { verifyTables } from '../../../sharding/verify-tables.ts';
+import {
+  type Action,
+  type ObservedShard,
+  type PlanInput,
+  proceed,
+  type ShardedCluster,
+  type StepResult,
+} from '../model.ts';
+import { postgresPort, primaryHost } from '../names.ts';
+import { fail, messagesOf, wait } from './result.ts';
+import { catalogOf } from './shards.ts';
+
+/** Whether the tables that the migrations made are on every shard as `spec.tables` describes them. */
+export function tables({ cluster, observed }: PlanInput): StepResult {
+  const layout = layoutOf(cluster.spec.tables);
+  for (const shard of observed.shards) {
+    const catalog = catalogOf(shard);
+    if (catalog === undefined)
+      return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
+    const wrong = verifyTables(layout, catalog);
+    if (wrong.length > 0) return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(wrong)}`);
+  }
+  return proceed;
+}
+
+/** Leaves, markers and the mirror of the map, on every shard. */
+export function leaves({ cluster, observed }: PlanInput): StepResult {
+  if (observed.map.state !== 'present') return wait('MapUnknown', 'the ShardMap is not there yet', 1_000);
+  const layout = layoutOf(cluster.spec.tables);
+  const map = observed.map.value.spec;
+  const endpoints = endpointsOf(cluster, observed.shards);
+  const actions: Action[] = [];
+  for (const shard of observed.shards) {
+    const catalog = catalogOf(shard);
+    if (catalog === undefined)
+      return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
+    const plan = planLeaves({ shard: shard.name, map, layout, catalog, endpoints });
+    if (plan.problems.length > 0)
+      return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(plan.problems)}`);
+    if (plan.batches.length > 0) actions.push({ kind: 'sql', shard: shard.name, batches: plan.batches });
+  }
+  return actions.length === 0 ? proceed : wait('MakingBuckets', 'buckets are being made', 0, actions);
+}
+
+function endpointsOf(cluster: ShardedCluster, shards: readonly ObservedShard[]): Record<string, Endpoint> {
+  const { name, namespace } = cluster.metadata;
+  const dbname = cluster.spec.postgres.database;
+  return Object.fromEntries(
+    shards.map((shard) => [
+      shard.name,
+      { host: primaryHost(name, shard.name, namespace), port: postgresPort, dbname },
+    ]),
+  );
+}
