@@ -1,7 +1,17 @@
 import { isDeleting } from '../../runtime/kubernetes-object.ts';
+import { ownerCounts } from '../../sharding/map.ts';
 import { isPodReady, type PersistentVolumeClaim, type Pod, type StatefulSet } from './kubernetes.ts';
 import type { ObservedMember, ShardedCluster } from './model.ts';
-import { claimName, podName, podOrdinal, scope, shardIndex, shardLabel, shardName } from './names.ts';
+import {
+  claimName,
+  podName,
+  podOrdinal,
+  scope,
+  shardIndex,
+  shardLabel,
+  shardMapName,
+  shardName,
+} from './names.ts';
 import type { Sources } from './sources.ts';
 import { byCluster, clusterIndexValue } from './sources.ts';
 
@@ -15,7 +25,7 @@ export interface CachedShard {
   readonly claims: readonly PersistentVolumeClaim[];
 }
 
-/** The shards that are wanted and those that are there, in order of their index. */
+/** The shards that are wanted, those that are there and those that own buckets, in order of their index. */
 export function cachedShards(
   cluster: ShardedCluster,
   sources: Sources,
@@ -31,6 +41,12 @@ export function cachedShards(
     const index = shardIndex(statefulSet.metadata.labels?.[shardLabel] ?? '');
     if (index !== undefined && statefulSet.metadata.name === scope(name, shardName(index)))
       indexes.add(index);
+  }
+  // A shard that owns buckets is needed however few are wanted, and also when somebody deleted its StatefulSet.
+  const map = sources.maps.cache.get({ namespace, name: shardMapName(name) });
+  for (const owner of map === undefined ? [] : ownerCounts(map.spec).keys()) {
+    const index = shardIndex(owner);
+    if (index !== undefined) indexes.add(index);
   }
   return [...indexes]
     .sort((a, b) => a - b)
