@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { needsRenewal, type RenewalReason } from '../../../pki/renewal.ts';
+import { expiry, needsRenewal, type RenewalReason } from '../../../pki/renewal.ts';
 import { type AuthorityState, rotationStep } from '../../../pki/rotation.ts';
 import { applicationCredentials, type Login, monitoringCredentials } from '../desired/credentials.ts';
 import { decoded, type Secret } from '../desired/secrets.ts';
@@ -93,7 +93,10 @@ export function observedAuthority(
   cluster: string,
 ): AuthorityState | 'absent' | 'unreadable' {
   const content = contentOf(observed.secrets.get(authoritySecret(cluster)));
-  return content === undefined ? 'absent' : (authorityOf(content) ?? 'unreadable');
+  if (content === undefined) return 'absent';
+  const authority = authorityOf(content);
+  const isReadable = authority !== undefined && expiry(authority.current.certificate) !== undefined;
+  return isReadable ? authority : 'unreadable';
 }
 
 /** The login of a role: from the Secret that the user brought, else from our own; a text says what is wrong with it. */
