@@ -60,8 +60,10 @@ export function retentionController({ client, sources, events, clock }: Retentio
           { signal },
         );
         if (live.state === 'unknown') throw live.error;
-        if (live.state === 'present' && usageOf(claim, cluster, live.value) !== 'unused')
-          return { requeueAfterMs: 5_000 };
+        const isKept =
+          live.state === 'present' &&
+          (live.value.spec.deletionPolicy !== 'delete' || usageOf(claim, cluster, live.value) !== 'unused');
+        if (isKept) return { requeueAfterMs: 5_000 };
         await client.delete(persistentVolumeClaimType, key, {
           uid: decision.uid,
           ...(claim.metadata.resourceVersion === undefined
