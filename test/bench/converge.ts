@@ -2,7 +2,7 @@ import { createNamespace, deleteNamespace } from '../support/namespace.ts';
 import {
   applyCluster,
   type ClusterKey,
-  type MemberPod,
+  isReady,
   memberPods,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
@@ -65,8 +65,4 @@ async function converged(shards: number): Promise<Times> {
       return pods.length === 0 ? { done: true } : { state: pods.length };
     });
   }
-}
-
-function isReady({ status }: MemberPod): boolean {
-  return status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') === true;
 }

@@ -123,9 +123,11 @@ it('copies a standby anew whose volume is gone', async () => {
   });
   await waitUntilReady(key);
   await expectAllRows();
-  const rows = await query<{ n: number }>(
-    { ...target, service: 'ro' },
-    'SELECT count(*)::int AS n FROM items',
-  );
-  expect(rows).toEqual([{ n: 1000 }]);
+  await waitFor('the standby has all rows', async () => {
+    const [row] = await query<{ n: number }>(
+      { ...target, service: 'ro' },
+      'SELECT count(*)::int AS n FROM items WHERE pg_is_in_recovery()',
+    );
+    return row?.n === 1000 ? { done: true } : { state: row };
+  });
 });

@@ -1,8 +1,9 @@
+import pg from 'pg';
 import type { Fault } from './faults.ts';
 import type { StoredRow, Verdict } from './ledger.ts';
 import { applicationConfig, query } from './pg.ts';
-import { type ClusterKey, waitUntilReady } from './sharded-cluster.ts';
-import { waitUntil } from './wait.ts';
+import { type ClusterKey, isReady, memberPods, readCluster, waitUntilReady } from './sharded-cluster.ts';
+import { waitFor, waitUntil } from './wait.ts';
 import { type Load, startLoad } from './writer.ts';
 
 /** A migration that makes the table in which writers keep their rows; it has no key, so that a row written twice shows. */
@@ -52,6 +53,51 @@ export async function loadShard(key: ClusterKey, shard = 's0'): Promise<ShardLoa
   };
 }
 
+/**
+ * Waits until every member of a shard is there and streams, and commits wait for standbys where the spec says so: asked of
+ * Kubernetes and of PostgreSQL themselves, since a status may be a moment old.
+ */
+export async function waitUntilWhole(key: ClusterKey, shard = 's0'): Promise<void> {
+  const { members = 3, durability = 'quorum' } = (await readCluster(key)).spec;
+  const target = { namespace: key.namespace, cluster: key.name, shard };
+  const config = await applicationConfig(target, `${key.name}-monitoring`);
+  const isSynchronous = durability !== 'asynchronous' && members >= 3;
+  await waitFor(
+    `all members of ${key.name}-${shard} are there and stream`,
+    async () => {
+      const pods = await memberPods(key, shard);
+      const ready = pods.filter(isReady).map((pod) => pod.metadata.name);
+      if (ready.length !== members || pods.length !== members) return { state: { ready } };
+      const standbys = await readStandbys(config);
+      const streaming = standbys.filter(({ state }) => state === 'streaming');
+      const waitedFor = streaming.filter(({ sync }) => sync === 'quorum' || sync === 'sync');
+      const isWhole = streaming.length === members - 1 && (!isSynchronous || waitedFor.length > 0);
+      return isWhole ? { done: true } : { state: standbys };
+    },
+    { timeoutMs: 240_000 },
+  );
+}
+
+interface Standby {
+  readonly name: string;
+  readonly state: string;
+  readonly sync: string;
+}
+
+async function readStandbys(config: pg.ClientConfig): Promise<Standby[]> {
+  const client = new pg.Client(config);
+  client.on('error', () => undefined);
+  try {
+    await client.connect();
+    const { rows } = await client.query<Standby>(
+      'SELECT application_name AS name, state, sync_state AS sync FROM pg_stat_replication',
+    );
+    return rows;
+  } finally {
+    await client.end().catch(() => undefined);
+  }
+}
+
 /** What a fault cost. */
 export interface FaultOutcome {
   /** Longest time without an acknowledged commit, from the fault until all members were well again. */
@@ -66,6 +112,7 @@ const watchedMs = 30_000;
 
 /** Injects a fault under load, waits until writes go on, mends, waits until the cluster is Ready, and judges the ledger. */
 export async function endure(key: ClusterKey, fault: Fault, shard = 's0'): Promise<FaultOutcome> {
+  await waitUntilWhole(key, shard);
   const { load, finish } = await loadShard(key, shard);
   const before = load.server();
   const faultMs = performance.now();
@@ -83,6 +130,7 @@ export async function endure(key: ClusterKey, fault: Fault, shard = 's0'): Promi
   } finally {
     await mend();
   }
+  await waitUntilWhole(key, shard);
   await waitUntilReady(key, { timeoutMs: 240_000 });
   const verdict = await finish();
   return { writeGapMs: load.ledger.longestGapMs(faultMs), verdict, errors: load.errors };

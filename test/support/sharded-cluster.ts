@@ -149,6 +149,14 @@ export async function memberPods(key: ClusterKey, shard?: string): Promise<Membe
   return items.toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name));
 }
 
+/** Whether Kubernetes calls the pod ready, and nobody has asked it to go. */
+export function isReady({ metadata, status }: MemberPod): boolean {
+  return (
+    metadata.deletionTimestamp === undefined &&
+    status?.conditions?.some(({ type, status: value }) => type === 'Ready' && value === 'True') === true
+  );
+}
+
 /** The pod that Patroni has labelled primary; waits for exactly one. */
 export async function primaryPod(key: ClusterKey, shard = 's0'): Promise<MemberPod> {
   return waitFor(`${key.name}-${shard} has one primary`, async () => {
