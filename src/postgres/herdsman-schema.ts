@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Connection } from './connection.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { locateFunctions } from './locate.ts';
+import { poolerRole } from './roles.ts';
 import { statement } from './statement.ts';
 
 /** Roles that may use the schemas. */
@@ -59,12 +60,11 @@ CREATE TABLE IF NOT EXISTS herdsman.foreign_keys (
   definition jsonb NOT NULL,
   PRIMARY KEY (table_name, name)
 );
-CREATE TABLE IF NOT EXISTS herdsman.role_secrets (
+CREATE TABLE IF NOT EXISTS herdsman.logins (
   role_name text PRIMARY KEY,
-  salt bytea NOT NULL,
-  iterations int NOT NULL,
-  digest bytea NOT NULL
+  verifier text NOT NULL
 );
+DROP TABLE IF EXISTS herdsman.role_secrets;
 ${functions}
 ${locateFunctions}
 REVOKE ALL ON SCHEMA herdsman, own FROM PUBLIC;
@@ -75,6 +75,9 @@ GRANT SELECT ON herdsman.tables, herdsman.shard_map, herdsman.migrations, herdsm
 GRANT INSERT ON herdsman.migrations TO ${app};
 GRANT INSERT, UPDATE, DELETE ON herdsman.foreign_keys TO ${app};
 GRANT EXECUTE ON ALL FUNCTIONS IN SCHEMA herdsman TO ${app};
+REVOKE EXECUTE ON FUNCTION herdsman.login(text) FROM ${app};
+GRANT USAGE ON SCHEMA herdsman TO ${quoteIdentifier(poolerRole)};
+GRANT EXECUTE ON FUNCTION herdsman.login(text) TO ${quoteIdentifier(poolerRole)};
 GRANT SELECT ON ALL TABLES IN SCHEMA own TO ${app};
 ALTER DEFAULT PRIVILEGES IN SCHEMA own GRANT SELECT ON TABLES TO ${app};
 GRANT USAGE ON SCHEMA herdsman TO ${quoteIdentifier(monitoring)};
@@ -120,6 +123,14 @@ BEGIN
     RETURN NEXT;
   END LOOP;
 END
+$function$;
+
+CREATE OR REPLACE FUNCTION herdsman.login(name text) RETURNS TABLE (role_name text, verifier text)
+LANGUAGE sql STABLE SECURITY DEFINER SET search_path = pg_catalog, pg_temp AS $function$
+  -- A verifier lets nobody log in by itself: whoever has it can check a password, as a pooler must.
+  SELECT l.role_name, l.verifier FROM herdsman.logins l JOIN pg_roles r ON r.rolname = l.role_name
+    WHERE l.role_name = login.name AND r.rolcanlogin AND NOT r.rolsuper AND NOT r.rolreplication
+      AND (r.rolvaliduntil IS NULL OR r.rolvaliduntil > now())
 $function$;
 
 CREATE OR REPLACE FUNCTION herdsman.drop_foreign_key(table_name text, name text) RETURNS int

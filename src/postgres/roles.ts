@@ -1,9 +1,11 @@
-import { createHash } from 'node:crypto';
 import type { Problem } from '../sharding/problem.ts';
 import type { Connection } from './connection.ts';
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
-import { scramVerifier } from './scram.ts';
+import { scramVerifier, verifierMatches } from './scram.ts';
 import { type Statement, statement } from './statement.ts';
+
+/** The role as which poolers ask for the verifiers of those who log in to them (`herdsman.login`); it has no other right. */
+export const poolerRole = 'herdsman_pooler';
 
 /** A role that authenticates by password; only its SCRAM verifier is ever part of a statement. */
 export interface RoleSpec {
@@ -81,7 +83,7 @@ export interface RolesPlan {
 }
 
 /** Names that no Secret may ask for. */
-const reserved = new Set(['postgres', 'replication', 'rewind', 'public', 'none']);
+const reserved = new Set(['postgres', 'replication', 'rewind', poolerRole, 'public', 'none']);
 
 /** Plans what differs. Passwords of roles that are there are not its concern: see `ensurePasswords`. */
 export function planRoles(spec: RolesSpec, observed: RolesObserved): RolesPlan {
@@ -108,6 +110,7 @@ export function planRoles(spec: RolesSpec, observed: RolesObserved): RolesPlan {
     ...loginStatements(spec.monitoring, observed),
     ...membership('pg_monitor', spec.monitoring.name, observed),
     ...monitoringSettings(spec.monitoring.name, observed),
+    ...poolerStatements(observed),
     ...databaseStatements(spec, database),
   ];
   return { statements: statements.map((text) => statement(text)), problems };
@@ -147,9 +150,18 @@ function monitoringSettings(name: string, observed: RolesObserved): string[] {
     );
 }
 
+/** Without a password: it proves who it is by a certificate. All databases of a server share it, so another may be faster. */
+function poolerStatements(observed: RolesObserved): string[] {
+  if (observed.roles.some((candidate) => candidate.name === poolerRole)) return [];
+  return [
+    `DO $$ BEGIN CREATE ROLE ${quoteIdentifier(poolerRole)} LOGIN; ` +
+      'EXCEPTION WHEN duplicate_object OR unique_violation THEN NULL; END $$',
+  ];
+}
+
 function databaseStatements(spec: RolesSpec, database: ObservedDatabase | undefined): string[] {
   const name = quoteIdentifier(spec.database);
-  const connectors = [spec.operator, spec.monitoring.name].filter(
+  const connectors = [spec.operator, spec.monitoring.name, poolerRole].filter(
     (role) => !database?.connectors.includes(role),
   );
   return [
@@ -170,54 +182,38 @@ export async function applyRoles(connection: Connection, plan: RolesPlan): Promi
   for (const next of plan.statements) await connection.query(next);
 }
 
-interface SecretRow {
-  readonly role_name: string;
-  readonly salt: Buffer;
-  readonly iterations: number;
-  readonly digest: Buffer;
-}
-
 /**
  * Gives roles the passwords of their Secrets, where they differ from what was given last; answers the names of those that
- * changed. The operator cannot read PostgreSQL's own verifiers, so `herdsman.role_secrets`, which nobody else may read, keeps
- * the verifier's salt and a digest of it: no more than the verifier itself would tell. In the application database.
+ * changed. The operator cannot read PostgreSQL's own verifiers, so `herdsman.logins` keeps a second copy of them, which
+ * nobody else may read; poolers ask for one at a time by `herdsman.login`. In the application database.
  */
 export async function ensurePasswords(
   connection: Connection,
   roles: readonly { readonly name: string; readonly password: string }[],
 ): Promise<string[]> {
-  const known = await connection.query<SecretRow>({
-    text: 'SELECT role_name, salt, iterations, digest FROM herdsman.role_secrets',
+  const known = await connection.query<{ role_name: string; verifier: string }>({
+    text: 'SELECT role_name, verifier FROM herdsman.logins',
   });
   const changed = roles.filter(({ name, password }) => {
     const row = known.find((candidate) => candidate.role_name === name);
-    if (row === undefined) return true;
-    const verifier = scramVerifier(password, { salt: row.salt, iterations: row.iterations });
-    return !digestOf(verifier).equals(row.digest);
+    return row === undefined || !verifierMatches(row.verifier, password);
   });
   for (const { name, password } of changed) await setPassword(connection, name, scramVerifier(password));
   return changed.map((role) => role.name);
 }
 
 async function setPassword(connection: Connection, name: string, verifier: string): Promise<void> {
-  const [iterations = '4096', salt = ''] = (verifier.split('$')[1] ?? '').split(':');
   await connection.transaction(async () => {
     await connection.query({
       text: `ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(verifier)}`,
     });
     await connection.query(
       statement(
-        `INSERT INTO herdsman.role_secrets (role_name, salt, iterations, digest) VALUES ($1, $2, $3, $4)
-          ON CONFLICT (role_name) DO UPDATE SET salt = excluded.salt, iterations = excluded.iterations, digest = excluded.digest`,
+        `INSERT INTO herdsman.logins (role_name, verifier) VALUES ($1, $2)
+          ON CONFLICT (role_name) DO UPDATE SET verifier = excluded.verifier`,
         name,
-        Buffer.from(salt, 'base64'),
-        Number(iterations),
-        digestOf(verifier),
+        verifier,
       ),
     );
   });
-}
-
-function digestOf(verifier: string): Buffer {
-  return createHash('sha256').update(verifier).digest();
 }

@@ -119,7 +119,7 @@ describe('migrations', () => {
     ['CREATE TABLE half (id int); CREATE DATABASE elsewhere', 'CREATE DATABASE cannot'],
     ['CREATE TABLE half (id int); CREATE ROLE mighty SUPERUSER', 'Migrations run as the application role'],
     ['CREATE TABLE half (id int); DELETE FROM herdsman.migrations', 'permission denied'],
-    ['CREATE TABLE half (id int); SELECT * FROM herdsman.role_secrets', 'permission denied'],
+    ['CREATE TABLE half (id int); SELECT * FROM herdsman.logins', 'permission denied'],
     ['CREATE TABLE half (id int); SET ROLE herdsman', 'permission denied'],
   ])('leave nothing of %s', async (sql, advice) => {
     const before = await readLedger(world.shard(0).operator);

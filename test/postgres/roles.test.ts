@@ -1,7 +1,13 @@
 import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
-import { ensurePasswords, planRoles, type RolesSpec, readRoles } from '../../src/postgres/roles.ts';
-import { scramVerifier } from '../../src/postgres/scram.ts';
+import {
+  ensurePasswords,
+  planRoles,
+  poolerRole,
+  type RolesSpec,
+  readRoles,
+} from '../../src/postgres/roles.ts';
+import { scramVerifier, verifierMatches } from '../../src/postgres/scram.ts';
 import { makeWorld, open, rows, type World } from './world.ts';
 
 let world: World;
@@ -76,6 +82,29 @@ describe('roles', () => {
       sqlstate: '42501',
     });
     await session.close();
+  });
+
+  it('let poolers alone ask for a verifier, and one at a time', async () => {
+    const { operator, application } = world.shard(0);
+    await ensurePasswords(operator, [{ name: world.application, password: world.password }]);
+    const [login] = await rows<{ verifier: string }>(
+      operator,
+      'SELECT verifier FROM herdsman.login($1)',
+      world.application,
+    );
+    expect(verifierMatches(login?.verifier ?? '', world.password)).toBe(true);
+    expect(await rows(operator, "SELECT verifier FROM herdsman.login('postgres')")).toEqual([]);
+    for (const text of ["SELECT FROM herdsman.login('x')", 'SELECT FROM herdsman.logins']) {
+      await expect(application.query({ text })).rejects.toMatchObject({ sqlstate: '42501' });
+    }
+    const granted = await rows<{ login: boolean; logins: boolean; member: boolean }>(
+      operator,
+      `SELECT has_function_privilege($1, 'herdsman.login(text)', 'EXECUTE') AS login,
+        has_table_privilege($1, 'herdsman.logins', 'SELECT') AS logins,
+        EXISTS (SELECT FROM pg_auth_members WHERE member = $1::regrole) AS member`,
+      poolerRole,
+    );
+    expect(granted).toEqual([{ login: true, logins: false, member: false }]);
   });
 
   it('without rights on a database cannot connect to it', async () => {

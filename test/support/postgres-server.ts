@@ -44,6 +44,8 @@ export interface PostgresServer {
   connection(database: string, role?: 'postgres' | 'herdsman' | 'replication'): Promise<ClientConfig>;
   /** The client certificate of one of the roles that have no password. */
   certificate(role: 'herdsman' | 'replication'): Promise<Certificate>;
+  /** The authority that signed the server's certificate, to sign others with. */
+  authority(): Promise<{ readonly certificate: string; readonly key: string }>;
   /** Everything that the server has logged. */
   log(): string;
   /** Ends the server at once; its data is gone. */
@@ -83,7 +85,7 @@ const plainHba = ['local all all trust', 'host all all 127.0.0.1/32 scram-sha-25
 const plainReplication = 'host replication all 127.0.0.1/32 scram-sha-256';
 const tlsHba = [
   'local all all trust',
-  'hostssl all herdsman,replication 127.0.0.1/32 cert',
+  'hostssl all herdsman,herdsman_pooler,replication 127.0.0.1/32 cert',
   'hostssl replication replication 127.0.0.1/32 cert',
   'hostssl all all 127.0.0.1/32 scram-sha-256',
 ];
@@ -280,6 +282,7 @@ export async function startPostgres(options: PostgresOptions = {}): Promise<Post
     ca,
     connection,
     certificate,
+    authority: async () => ({ certificate: ca, key: await read('tls/ca.key') }),
     log: process.log,
     stop: process.stop,
     async createDatabase(name) {

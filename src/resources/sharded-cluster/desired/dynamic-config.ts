@@ -59,8 +59,8 @@ function hostBasedAuthentication(tlsRequired: boolean): string[] {
     'local replication replication peer map=socket',
     'hostssl replication replication all cert map=herdsman',
     'hostssl all rewind all cert map=herdsman',
-    'hostssl all herdsman all cert',
-    'host all,replication postgres,replication,rewind,herdsman all reject',
+    'hostssl all herdsman,herdsman_pooler all cert',
+    'host all,replication postgres,replication,rewind,herdsman,herdsman_pooler all reject',
     `${tlsRequired ? 'hostssl' : 'host'} all all all scram-sha-256`,
   ];
 }

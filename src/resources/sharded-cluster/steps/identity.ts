@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { expiry, needsRenewal, type RenewalReason } from '../../../pki/renewal.ts';
 import { type AuthorityState, rotationStep } from '../../../pki/rotation.ts';
+import { poolerRole } from '../../../postgres/roles.ts';
 import { applicationCredentials, type Login, monitoringCredentials } from '../desired/credentials.ts';
 import { decoded, type Secret } from '../desired/secrets.ts';
 import { authorityOf, pairOf } from '../desired/tls-secrets.ts';
@@ -126,6 +127,7 @@ const reservedRoles: ReadonlySet<string> = new Set([
   replicationName,
   'rewind',
   operatorName,
+  poolerRole,
   'public',
   'none',
 ]);
