@@ -9,6 +9,7 @@ import {
   stageAuthority,
 } from '../../pki/rotation.ts';
 import { isAlreadyExists } from '../../runtime/api-error.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
 import { applicationCredentials, monitoringCredentials } from './desired/credentials.ts';
 import type { Secret } from './desired/secrets.ts';
@@ -17,9 +18,11 @@ import {
   operatorTlsSecretObject,
   shardTlsSecretObject,
 } from './desired/tls-secrets.ts';
-import type { ExecutionContext, Pass } from './execute.ts';
+import type { Pass } from './execute.ts';
 import type { Action } from './model.ts';
+import type { NamedReader } from './named-reader.ts';
 import { fieldManager, serverNames } from './names.ts';
+import type { SecretObject } from './observe.ts';
 import { observedAuthority, operatorName, replicationName, serverCommonName } from './steps/identity.ts';
 
 type IdentityAction = Extract<
@@ -35,13 +38,23 @@ type IdentityAction = Extract<
   }
 >;
 
+/** What identities are made and stored with. */
+export interface IdentityContext {
+  readonly client: Pick<KubeClient, 'create' | 'apply'>;
+  readonly secrets: Pick<NamedReader<SecretObject>, 'note' | 'forget'>;
+  readonly now: () => Date;
+}
+
+/** What of a pass identities depend on. */
+export type IdentityPass = Pick<Pass, 'cluster' | 'observed' | 'signal'>;
+
 /** Names of application and monitoring roles that are generated. */
 const generatedNames = { application: 'app', monitoring: 'monitoring' } as const;
 
 /** Makes keys, certificates and passwords, and stores them in Secrets. */
 export async function executeIdentity(
-  context: ExecutionContext,
-  pass: Pass,
+  context: IdentityContext,
+  pass: IdentityPass,
   action: IdentityAction,
 ): Promise<void> {
   const { cluster } = pass;
@@ -99,8 +112,8 @@ export async function executeIdentity(
 }
 
 async function newAuthority(
-  context: ExecutionContext,
-  { cluster }: Pass,
+  context: IdentityContext,
+  { cluster }: IdentityPass,
 ): Promise<AuthorityState['current']> {
   const { name, namespace } = cluster.metadata;
   return createAuthority({
@@ -110,20 +123,20 @@ async function newAuthority(
   });
 }
 
-function validityOf(context: ExecutionContext, { cluster }: Pass): { now: Date; lifetime: number } {
+function validityOf(context: IdentityContext, { cluster }: IdentityPass): { now: Date; lifetime: number } {
   const lifetime = durationMs(cluster.spec.tls.certificateLifetime);
   if (lifetime === undefined) throw new Error('spec.tls.certificateLifetime is not a duration');
   return { now: context.now(), lifetime };
 }
 
-function readAuthority({ cluster, observed }: Pass): AuthorityState {
+function readAuthority({ cluster, observed }: IdentityPass): AuthorityState {
   const state = observedAuthority(observed, cluster.metadata.name);
   if (typeof state === 'string') throw new Error(`the certificate authority is ${state}`);
   return state;
 }
 
 /** What is random is created, never applied: if another was faster, theirs counts. */
-async function create(context: ExecutionContext, pass: Pass, secret: Secret): Promise<void> {
+async function create(context: IdentityContext, pass: IdentityPass, secret: Secret): Promise<void> {
   try {
     context.secrets.note(
       await context.client.create(secretType, secret, { fieldManager, signal: pass.signal }),
@@ -135,7 +148,7 @@ async function create(context: ExecutionContext, pass: Pass, secret: Secret): Pr
   }
 }
 
-async function write(context: ExecutionContext, pass: Pass, secret: Secret): Promise<void> {
+async function write(context: IdentityContext, pass: IdentityPass, secret: Secret): Promise<void> {
   context.secrets.note(
     await context.client.apply(secretType, secret, { fieldManager, force: true, signal: pass.signal }),
   );

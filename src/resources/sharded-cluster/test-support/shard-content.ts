@@ -1,0 +1,153 @@
+import type { ShardMapSpec } from '../../../api/v1alpha1/shard-map.ts';
+import type { Group, Layout } from '../../../sharding/layout.ts';
+import { bucketsOf } from '../../../sharding/map.ts';
+import { type Endpoint, mirrorRow } from '../../../sharding/mirror.ts';
+import { defaultName, leafName, leafParent, markerName, regionName } from '../../../sharding/names.ts';
+import type { CatalogTable, DistributionRow, ShardCatalog } from '../../../sharding/shard-catalog.ts';
+
+/** The catalog of a database that is set up, and in which nothing was made yet. */
+export const emptyCatalog: ShardCatalog = {
+  installed: true,
+  tables: [],
+  foreignKeys: [],
+  recordedKeys: [],
+  markers: [],
+  mirror: [],
+  distribution: [],
+  ledger: [],
+  preparedTransactions: 0,
+};
+
+const ordinary: CatalogTable = {
+  name: '',
+  owner: 'app',
+  partitioned: false,
+  strategy: null,
+  key: [],
+  keyTypes: [],
+  primaryKey: ['id'],
+  parent: null,
+  bound: null,
+  checks: [],
+  refuses: false,
+};
+
+/** The tables that a layout describes, as migrations make them. */
+export function migratedTables(layout: Layout): CatalogTable[] {
+  const parents = layout.groups.flatMap((group) =>
+    group.tables.map((table): CatalogTable => {
+      const { strategy } = group;
+      return {
+        ...ordinary,
+        name: table.name,
+        partitioned: true,
+        strategy: strategy === 'hash' || strategy === 'range' ? strategy : 'list',
+        key: [table.key],
+        keyTypes: ['text'],
+        primaryKey: [table.key, ...(table.hashKey === undefined ? [] : [table.hashKey])],
+      };
+    }),
+  );
+  return [...parents, ...layout.references.map((name): CatalogTable => ({ ...ordinary, name }))];
+}
+
+/** The catalog after all planned statements have run: leaves and markers of what the shard owns, and the mirror of the map. */
+export function laidOut(
+  shard: string,
+  catalog: ShardCatalog,
+  map: ShardMapSpec,
+  layout: Layout,
+  endpoints: Readonly<Record<string, Endpoint>>,
+): ShardCatalog {
+  const owned = bucketsOf(map, shard);
+  const roots = new Map(layout.groups.map((group) => [group.name, group]));
+  const leaves = owned.flatMap(({ group, bucket }) =>
+    (roots.get(group.name)?.tables ?? []).map((table): CatalogTable => {
+      const { hash } = bucket;
+      return {
+        ...ordinary,
+        name: leafName(table.name, bucket.id),
+        parent: leafParent(table.name, bucket),
+        bound:
+          hash === undefined
+            ? 'FOR VALUES'
+            : `FOR VALUES WITH (modulus ${hash.modulus}, remainder ${hash.remainder})`,
+      };
+    }),
+  );
+  const placeHolders = layout.groups.flatMap((group) => placeHoldersOf(shard, group, map));
+  const made = [...layout.groups.flatMap(between), ...leaves, ...placeHolders];
+  const known = new Set(catalog.tables.map(({ name }) => name));
+  return {
+    ...catalog,
+    tables: [...catalog.tables, ...made.filter(({ name }) => !known.has(name))],
+    markers: owned.map(({ group, bucket }) => ({
+      name: markerName(group.name, bucket.id),
+      bucket: bucket.id,
+      epoch: bucket.epoch,
+    })),
+    mirror: map.groups.flatMap((group) =>
+      group.buckets.flatMap((bucket) => {
+        const endpoint = endpoints[bucket.shard];
+        return endpoint === undefined ? [] : [mirrorRow(group, bucket, endpoint)];
+      }),
+    ),
+    distribution: distributionOf(layout),
+  };
+}
+
+/** The partitioned tables between parents and leaves. */
+function between(group: Group): CatalogTable[] {
+  return group.tables.flatMap((table) => {
+    const names =
+      group.strategy === 'directory'
+        ? [defaultName(table.name)]
+        : group.regions
+            .filter((region) => (region.buckets ?? 1) > 1)
+            .map((region) => regionName(table.name, region.name));
+    return names.map((name): CatalogTable => ({ ...ordinary, name, partitioned: true, parent: table.name }));
+  });
+}
+
+/** Leaves that refuse the rows of tenants which other shards own. */
+function placeHoldersOf(shard: string, group: Group, map: ShardMapSpec): CatalogTable[] {
+  if (group.strategy !== 'directory') return [];
+  const buckets = map.groups.find(({ name }) => name === group.name)?.buckets ?? [];
+  return buckets
+    .filter((bucket) => bucket.isDefault !== true && bucket.shard !== shard)
+    .flatMap((bucket) =>
+      group.tables.map(
+        (table): CatalogTable => ({
+          ...ordinary,
+          name: leafName(table.name, bucket.id),
+          parent: table.name,
+          refuses: true,
+        }),
+      ),
+    );
+}
+
+function distributionOf(layout: Layout): DistributionRow[] {
+  const distributed = layout.groups.flatMap((group) =>
+    group.tables.map((table): DistributionRow => {
+      const isDivided = group.regions.some((region) => (region.buckets ?? 1) > 1);
+      return {
+        table_name: table.name,
+        group_name: group.name,
+        strategy: group.strategy,
+        key_column: table.key,
+        hash_column: isDivided ? (table.hashKey ?? null) : null,
+      };
+    }),
+  );
+  const whole = layout.references.map(
+    (name): DistributionRow => ({
+      table_name: name,
+      group_name: null,
+      strategy: 'reference',
+      key_column: null,
+      hash_column: null,
+    }),
+  );
+  return [...distributed, ...whole];
+}
