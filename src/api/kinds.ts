@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { readReplicaSet } from './v1alpha1/read-replica-set.ts';
 import { shardMap } from './v1alpha1/shard-map.ts';
 import { shardedCluster } from './v1alpha1/sharded-cluster.ts';
 
@@ -97,5 +98,45 @@ const shardMapKind: Kind = {
   ],
 };
 
+const readReplicaSetKind: Kind = {
+  kind: 'ReadReplicaSet',
+  plural: 'readreplicasets',
+  shortNames: ['rrs'],
+  schema: readReplicaSet,
+  columns: [
+    { name: 'Cluster', jsonPath: '.spec.cluster', description: 'The ShardedCluster that is read.' },
+    { name: 'Workload', jsonPath: '.spec.workload', description: 'What the set is for.' },
+    {
+      name: 'Replicas',
+      type: 'integer',
+      jsonPath: '.status.replicas.desired',
+      description: 'Members wanted per shard.',
+    },
+    {
+      name: 'Serving',
+      jsonPath: '.status.replicas.summary',
+      description: 'Members in rotation of those wanted, over all shards.',
+    },
+    {
+      name: 'Ready',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].status',
+      description: 'Whether every shard can be read through the set.',
+    },
+    { name: 'Status', jsonPath: '.status.phase', description: 'What the set is doing.' },
+    {
+      name: 'Message',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].message',
+      description: 'Why the set is ready or not.',
+      wide: true,
+    },
+    age,
+  ],
+  scale: {
+    specReplicasPath: '.spec.replicas',
+    statusReplicasPath: '.status.replicas.current',
+    labelSelectorPath: '.status.selector',
+  },
+};
+
 /** Every kind that has a CustomResourceDefinition. */
-export const kinds: readonly Kind[] = [shardedClusterKind, shardMapKind];
+export const kinds: readonly Kind[] = [readReplicaSetKind, shardedClusterKind, shardMapKind];
