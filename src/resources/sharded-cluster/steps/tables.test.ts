@@ -1,0 +1,127 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { CatalogTable } from '../../../sharding/shard-catalog.ts';
+import type { PlanInput } from '../model.ts';
+import { settled } from '../test-support/advance.ts';
+import { everyStrategy } from '../test-support/scenes.ts';
+import {
+  emptyWorld,
+  observing,
+  shardedCluster,
+  shardOf,
+  withFacts,
+  withShard,
+} from '../test-support/world.ts';
+import { leaves, tables } from './tables.ts';
+
+let world: PlanInput;
+beforeAll(async () => {
+  world = await settled(emptyWorld(shardedCluster(everyStrategy)));
+});
+
+function withTables(
+  input: PlanInput,
+  shard: string,
+  change: (tables: readonly CatalogTable[]) => readonly CatalogTable[],
+): PlanInput {
+  const { database } = shardOf(input, shard);
+  if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
+  const { catalog } = database.value;
+  return withFacts(input, shard, { catalog: { ...catalog, tables: change(catalog.tables) } });
+}
+
+const altered =
+  (name: string, change: Partial<CatalogTable>) =>
+  (all: readonly CatalogTable[]): CatalogTable[] =>
+    all.map((table) => (table.name === name ? { ...table, ...change } : table));
+const without =
+  (name: string) =>
+  (all: readonly CatalogTable[]): CatalogTable[] =>
+    all.filter((table) => table.name !== name);
+
+describe('tables', () => {
+  it('are as they shall be', () => {
+    expect(tables(world)).toEqual({ kind: 'continue' });
+    expect(leaves(world)).toEqual({ kind: 'continue' });
+  });
+
+  it.each([
+    ['is missing', without('orders'), /s1: table "orders" .* does not exist/],
+    [
+      'is not partitioned',
+      altered('orders', { partitioned: false }),
+      /s1: table "orders" is not partitioned/,
+    ],
+    ['is partitioned otherwise', altered('orders', { strategy: 'list' }), /strategy hash needs HASH/],
+    ['has another key', altered('orders', { key: ['id'] }), /says key "customer"/],
+    ['has no primary key', altered('lines', { primaryKey: [] }), /"lines" has no primary key/],
+    [
+      'has the key outside its primary key',
+      altered('lines', { primaryKey: ['id'] }),
+      /not in its primary key/,
+    ],
+    [
+      'has a key of another type than its group',
+      altered('lines', { keyTypes: ['uuid'] }),
+      /give both one type/,
+    ],
+    [
+      'is a reference table without primary key',
+      altered('countries', { primaryKey: [] }),
+      /"countries" has no/,
+    ],
+  ])('stop with the shard and what to write when one %s', (_, change, message) => {
+    const result = tables(withTables(world, 's1', change));
+    expect(result).toMatchObject({ kind: 'fail', reason: 'TablesInvalid' });
+    expect(result.kind === 'fail' && result.message).toMatch(message);
+  });
+
+  it('wait for a shard that does not say what it has', () => {
+    const silent = withShard(world, 's1', { database: { state: 'absent' } });
+    expect(tables(silent)).toMatchObject({ kind: 'wait', reason: 'PrimaryUnknown' });
+    expect(leaves(silent)).toMatchObject({ kind: 'wait', reason: 'PrimaryUnknown', actions: [] });
+  });
+});
+
+describe('leaves', () => {
+  it('are made where they are missing, and nowhere else', () => {
+    const result = leaves(withTables(world, 's1', without('orders_b0001')));
+    expect(result).toMatchObject({ kind: 'wait', actions: [{ kind: 'sql', shard: 's1' }] });
+    const text = JSON.stringify(result.actions);
+    expect(text).toContain('orders_b0001');
+    expect(text).not.toContain('lines_b0001');
+    expect(text).not.toMatch(/DROP|DELETE|TRUNCATE|DETACH/);
+  });
+
+  it('are not made without a map', () => {
+    expect(leaves(observing(world, { map: { state: 'absent' } }))).toMatchObject({
+      kind: 'wait',
+      reason: 'MapUnknown',
+      actions: [],
+    });
+  });
+
+  it('that the map gives to another shard are left alone, and said', () => {
+    const owner = shardOf(world, 's0').database;
+    if (owner.state !== 'present') throw new Error('no answer');
+    const stray = owner.value.catalog?.tables.find(({ name }) => name === 'orders_b0000');
+    if (stray === undefined) throw new Error('no leaf');
+    const result = leaves(withTables(world, 's1', (all) => [...all, stray]));
+    expect(result).toMatchObject({
+      kind: 'fail',
+      reason: 'TablesInvalid',
+      message: expect.stringContaining('"orders_b0000"'),
+    });
+    expect(result.actions ?? []).toEqual([]);
+  });
+
+  it('are not touched when the data is newer than the map', () => {
+    const { map } = world.observed;
+    if (map.state !== 'present') throw new Error('no map');
+    const { database } = shardOf(world, 's0');
+    if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
+    const { catalog } = database.value;
+    const markers = catalog.markers.map((marker) => ({ ...marker, epoch: map.value.spec.epoch + 1 }));
+    const result = leaves(withFacts(world, 's0', { catalog: { ...catalog, markers } }));
+    expect(result).toMatchObject({ kind: 'fail', message: expect.stringContaining('older than the data') });
+  });
+});
