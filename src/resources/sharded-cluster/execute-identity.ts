@@ -79,7 +79,7 @@ export async function executeIdentity(
       const [server, client] = await Promise.all([
         issueCertificate(current, {
           commonName: serverCommonName(name, action.shard),
-          dnsNames: serverNames(name, action.shard, namespace),
+          dnsNames: serverNames(name, action.shard, namespace, pass.observed.readServices?.get(action.shard)),
           usage: 'server',
           ...validity,
         }),

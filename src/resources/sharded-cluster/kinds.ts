@@ -31,6 +31,15 @@ export const shardMapType: ResourceType = {
   namespaced: true,
 };
 
+/** herdsman.dev ReadReplicaSet. */
+export const readReplicaSetType: ResourceType = {
+  group,
+  version,
+  plural: 'readreplicasets',
+  kind: 'ReadReplicaSet',
+  namespaced: true,
+};
+
 const types: ReadonlyMap<string, ResourceType> = new Map(
   [
     configMapType,

@@ -101,6 +101,8 @@ export interface Observed {
   readonly secrets: ReadonlyMap<string, SecretReading>;
   /** SQL by migration name. */
   readonly migrations: ReadonlyMap<string, MigrationSource>;
+  /** By shard: Services of read replica sets, by whose names its members are known too. */
+  readonly readServices?: ReadonlyMap<string, readonly string[]>;
   /** Objects of ours that are there, by `objectId`. */
   readonly objects: ReadonlyMap<string, KubernetesObject>;
 }

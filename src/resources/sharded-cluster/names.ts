@@ -14,6 +14,9 @@ export const roleLabel = 'herdsman.dev/role';
 /** Label by which Patroni finds what belongs to its scope. */
 export const scopeLabel = 'herdsman.dev/scope';
 
+/** Label with the name of the ReadReplicaSet that an object belongs to. */
+export const replicaSetLabel = 'herdsman.dev/replica-set';
+
 /** Annotation of Patroni's `config` ConfigMap with the system identifier; empty while a member initialises the shard. */
 export const initializeAnnotation = 'initialize';
 
@@ -90,9 +93,14 @@ export function primaryHost(cluster: string, shard: string, namespace: string): 
   return serviceHost(readWriteService(cluster, shard), namespace);
 }
 
-/** Every name that a shard's server certificate is valid for. */
-export function serverNames(cluster: string, shard: string, namespace: string): string[] {
-  const services = [readWriteService(cluster, shard), readOnlyService(cluster, shard)];
+/** Every name that a shard's server certificate is valid for; `readServices` are those of its read replica sets. */
+export function serverNames(
+  cluster: string,
+  shard: string,
+  namespace: string,
+  readServices: readonly string[] = [],
+): string[] {
+  const services = [readWriteService(cluster, shard), readOnlyService(cluster, shard), ...readServices];
   const members = `*.${serviceHost(headlessService(cluster, shard), namespace)}`;
   return [
     ...services.flatMap((service) => [

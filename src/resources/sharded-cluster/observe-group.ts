@@ -39,7 +39,7 @@ export async function readGroup(
     }
     const config = view.value.members.length === 0 ? undefined : await readingOf(() => api.config());
     return {
-      group: { state: 'present', value: groupFacts(view.value) },
+      group: { state: 'present', value: groupFacts(withoutReplicas(view.value)) },
       config: config ?? { state: 'absent' },
     };
   }
@@ -49,6 +49,11 @@ export async function readGroup(
 function rank(member: ObservedMember): number {
   if (member.pod?.metadata.labels?.[roleLabel] === 'primary') return 0;
   return member.pod !== undefined && isPodReady(member.pod) ? 1 : 2;
+}
+
+/** Members of read replica sets are nobody's standby: they are never promoted, and another controller looks after them. */
+function withoutReplicas(view: ClusterView): ClusterView {
+  return { ...view, members: view.members.filter((member) => member.tags?.nofailover !== true) };
 }
 
 /** Patroni's answer in our terms. */

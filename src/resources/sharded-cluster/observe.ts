@@ -5,6 +5,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
+import { readService } from '../read-replica-set/names.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import { hashOf } from './hash.ts';
 import { shardMapType } from './kinds.ts';
@@ -310,7 +311,14 @@ export function createObserver({
           ? await readMissingMap(cluster, shards, signal)
           : { state: 'present', value: knownMap };
       return {
-        observed: { shards, map, secrets: secretReadings, migrations, objects: objectsOf(cluster, sources) },
+        observed: {
+          shards,
+          map,
+          secrets: secretReadings,
+          migrations,
+          readServices: readServicesOf(cluster, sources, shards),
+          objects: objectsOf(cluster, sources),
+        },
         access,
       };
     },
@@ -332,6 +340,25 @@ function secretReading(reading: Reading<SecretObject>): SecretReading {
   if (reading.state !== 'present') return reading;
   const { data = {}, metadata } = reading.value;
   return { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } };
+}
+
+/** Whoever reads through a set verifies the name of its Service, also when the primary stands in for its members. */
+function readServicesOf(
+  { metadata }: ShardedCluster,
+  sources: Sources,
+  shards: readonly ObservedShard[],
+): ReadonlyMap<string, readonly string[]> {
+  const value = clusterIndexValue(metadata.namespace, metadata.name);
+  const sets = sources.replicaSets.cache.byIndex(byCluster, value);
+  return new Map(
+    shards.map(({ name }) => [
+      name,
+      sets
+        .filter(({ spec }) => spec.shards === undefined || spec.shards.includes(name))
+        .map((set) => readService(set.metadata.name, name))
+        .sort(),
+    ]),
+  );
 }
 
 function objectsOf(cluster: ShardedCluster, sources: Sources): ReadonlyMap<string, KubernetesObject> {

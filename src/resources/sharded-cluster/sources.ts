@@ -12,15 +12,18 @@ import {
   serviceType,
   statefulSetType,
 } from '../../runtime/kubernetes-types.ts';
-import { shardedClusterType, shardMapType } from './kinds.ts';
+import type { ReadReplicaSet } from '../read-replica-set/model.ts';
+import { readReplicaSetType, shardedClusterType, shardMapType } from './kinds.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from './kubernetes.ts';
 import type { ShardedCluster, ShardMapObject } from './model.ts';
-import { clusterLabel, componentLabel, managedByLabel } from './names.ts';
+import { clusterLabel, componentLabel, managedByLabel, replicaSetLabel, scopeLabel } from './names.ts';
 
 /** Everything the controller follows by watches. Secrets are not among it: they are read by name. */
 export interface Sources {
   readonly clusters: Informer<ShardedCluster>;
   readonly maps: Informer<ShardMapObject>;
+  /** The sets whose Services the shards' certificates are valid for as well. */
+  readonly replicaSets: Informer<ReadReplicaSet>;
   readonly statefulSets: Informer<StatefulSet>;
   readonly pods: Informer<Pod>;
   readonly claims: Informer<PersistentVolumeClaim>;
@@ -41,9 +44,9 @@ export function createSources(
   namespaces: readonly string[] | undefined,
   dependencies: InformerDependencies,
 ): Sources {
-  const ours = `${managedByLabel}=herdsman`;
-  // Patroni writes its ConfigMaps every few seconds; they carry the members' component label and are left out.
-  const configuration = `${ours},${componentLabel}!=member`;
+  const ours = `${managedByLabel}=herdsman,!${replicaSetLabel}`;
+  // Patroni writes its ConfigMaps every few seconds; they carry its scope and are left out.
+  const configuration = `${ours},!${scopeLabel}`;
   function informer<T extends KubernetesObject>(
     type: ResourceType,
     labelSelector?: string,
@@ -57,6 +60,10 @@ export function createSources(
   return {
     clusters: informer<ShardedCluster>(shardedClusterType),
     maps: informer<ShardMapObject>(shardMapType),
+    replicaSets: createInformer<ReadReplicaSet>(
+      { type: readReplicaSetType, namespaces, indexes: { [byCluster]: clusterOfSet } },
+      dependencies,
+    ),
     statefulSets: informer<StatefulSet>(statefulSetType, ours),
     pods: informer<Pod>(podType, `${ours},${componentLabel}=member`, slimPod),
     claims: informer<PersistentVolumeClaim>(persistentVolumeClaimType, ours),
@@ -75,12 +82,16 @@ export function createSources(
 export function allInformers(
   sources: Sources,
 ): readonly Pick<Informer<KubernetesObject>, 'type' | 'start' | 'hasSynced' | 'waitForSync'>[] {
-  const { clusters, maps, statefulSets, pods, claims, plain } = sources;
-  return [clusters, maps, statefulSets, pods, claims, ...plain];
+  const { clusters, maps, replicaSets, statefulSets, pods, claims, plain } = sources;
+  return [clusters, maps, replicaSets, statefulSets, pods, claims, ...plain];
+}
+
+function clusterOfSet({ metadata, spec }: ReadReplicaSet): string[] {
+  return [clusterIndexValue(metadata.namespace, spec.cluster)];
 }
 
 /** Patroni writes an annotation to its pod at every beat; what a plan does not read is dropped. */
-function slimPod(pod: Pod): Pod {
+export function slimPod(pod: Pod): Pod {
   const { annotations: _annotations, ...metadata } = pod.metadata;
   return {
     apiVersion: pod.apiVersion,

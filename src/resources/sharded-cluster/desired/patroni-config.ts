@@ -2,13 +2,13 @@ import { dump } from 'js-yaml';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import type { ShardedCluster } from '../model.ts';
 import {
-  memberLabels,
   patroniConfigMap,
   patroniPort,
   postgresPort,
   roleLabel,
   scope,
   scopeLabel,
+  shardLabels,
 } from '../names.ts';
 import { dynamicConfig } from './dynamic-config.ts';
 import { ownedMetadata } from './owned-object.ts';
@@ -51,13 +51,38 @@ function staticConfig(
   shard: string,
   parameters: Readonly<Record<string, string>>,
 ): Record<string, unknown> {
+  return {
+    ...memberSettings(cluster, shard),
+    // Others are copied from a standby while there is one: the primary has enough to do.
+    tags: { clonefrom: true },
+    bootstrap: {
+      dcs: dynamicConfig(cluster.spec, parameters),
+      initdb: [
+        'data-checksums',
+        { encoding: 'UTF8' },
+        // Sorts the same whatever C library the image has.
+        { 'locale-provider': 'builtin' },
+        { 'builtin-locale': 'C.UTF-8' },
+        { locale: 'C.UTF-8' },
+        { 'auth-local': 'peer' },
+        { 'auth-host': 'scram-sha-256' },
+        { set: 'huge_pages=off' },
+      ],
+      post_init: '/usr/local/bin/herdsman-post-init',
+    },
+    postgresql: serverSettings(),
+  };
+}
+
+/** By what a member knows the others of its shard, and is known to them. */
+export function memberSettings(cluster: ShardedCluster, shard: string): Record<string, unknown> {
   const name = cluster.metadata.name;
-  const { [scopeLabel]: _, ...labels } = memberLabels(name, shard);
   return {
     scope: scope(name, shard),
     kubernetes: {
       namespace: cluster.metadata.namespace,
-      labels,
+      // Patroni looks for pods with these labels: members of read replica sets have them as well.
+      labels: shardLabels(name, shard),
       scope_label: scopeLabel,
       role_label: roleLabel,
       leader_label_value: 'primary',
@@ -82,36 +107,31 @@ function staticConfig(
       keyfile: `${tlsDirectory}/client.key`,
     },
     watchdog: { mode: 'off' },
-    bootstrap: {
-      dcs: dynamicConfig(cluster.spec, parameters),
-      initdb: [
-        'data-checksums',
-        { encoding: 'UTF8' },
-        // Sorts the same whatever C library the image has.
-        { 'locale-provider': 'builtin' },
-        { 'builtin-locale': 'C.UTF-8' },
-        { locale: 'C.UTF-8' },
-        { 'auth-local': 'peer' },
-        { 'auth-host': 'scram-sha-256' },
-        { set: 'huge_pages=off' },
-      ],
-      post_init: '/usr/local/bin/herdsman-post-init',
+  };
+}
+
+/** How a member runs PostgreSQL: where it is, as whom it connects, how it is copied. */
+export function serverSettings(
+  parameters: Readonly<Record<string, string>> = {},
+  copyOptions: Readonly<Record<string, string>> = {},
+): Record<string, unknown> {
+  return {
+    listen: `*:${postgresPort}`,
+    data_dir: `${volumeDirectory}/pgdata`,
+    bin_dir: '/usr/lib/postgresql/17/bin',
+    pgpass: `${socketDirectory}/pgpass`,
+    use_unix_socket: true,
+    use_unix_socket_repl: true,
+    authentication: {
+      superuser: { username: 'postgres' },
+      replication: { username: 'replication', ...clientCertificate },
+      rewind: { username: 'rewind', ...clientCertificate },
     },
-    postgresql: {
-      listen: `*:${postgresPort}`,
-      data_dir: `${volumeDirectory}/pgdata`,
-      bin_dir: '/usr/lib/postgresql/17/bin',
-      pgpass: `${socketDirectory}/pgpass`,
-      use_unix_socket: true,
-      use_unix_socket_repl: true,
-      authentication: {
-        superuser: { username: 'postgres' },
-        replication: { username: 'replication', ...clientCertificate },
-        rewind: { username: 'rewind', ...clientCertificate },
-      },
-      create_replica_methods: ['basebackup'],
-      basebackup: [{ checkpoint: 'fast' }],
-      parameters: { unix_socket_directories: socketDirectory },
-    },
+    create_replica_methods: ['basebackup'],
+    basebackup: [
+      { checkpoint: 'fast' },
+      ...Object.entries(copyOptions).map(([name, value]) => ({ [name]: value })),
+    ],
+    parameters: { ...parameters, unix_socket_directories: socketDirectory },
   };
 }

@@ -166,7 +166,7 @@ function shardRenewal(
   return (
     needsRenewal(server, {
       commonName: serverCommonName(name, shard),
-      dnsNames: serverNames(name, shard, namespace),
+      dnsNames: serverNames(name, shard, namespace, observed.readServices?.get(shard)),
       authority: signer,
       now,
     }) ??
