@@ -19,7 +19,7 @@ const synchronous: ReadonlySet<string> = new Set(['sync_standby', 'quorum_standb
  */
 export async function readGroup(
   members: readonly ObservedMember[],
-  patroni: (address: string) => PatroniApi,
+  patroni: (address: string) => Pick<PatroniApi, 'cluster' | 'config'>,
 ): Promise<GroupReading> {
   const addresses = [...members]
     .filter(

@@ -86,7 +86,8 @@ export async function advanced(input: PlanInput, action: Action): Promise<PlanIn
       const promoted = withMember(demoted, action.shard, action.candidate, primary);
       const { group } = shardOf(promoted, action.shard);
       if (group.state !== 'present') throw new Error('nobody leads');
-      return withShard(promoted, action.shard, {
+      const led = withFacts(promoted, action.shard, { member: action.candidate });
+      return withShard(led, action.shard, {
         group: { state: 'present', value: { ...group.value, leader: action.candidate } },
       });
     }

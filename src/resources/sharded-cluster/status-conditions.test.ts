@@ -1,0 +1,119 @@
+import { describe, expect, it } from 'vitest';
+import type { StepResult } from './model.ts';
+import type { Outcome } from './plan-result.ts';
+import { type ConditionFacts, conditionsOf, phaseOf } from './status-conditions.ts';
+
+const proceed: StepResult = { kind: 'continue' };
+const waits: StepResult = { kind: 'wait', reason: 'RollingOut', message: 'it is being renewed', afterMs: 0 };
+const fails: StepResult = { kind: 'fail', reason: 'PatroniPaused', message: 'Patroni is paused' };
+
+function facts(
+  change: Partial<ConditionFacts> & { topology?: StepResult; content?: StepResult } = {},
+): ConditionFacts {
+  const { topology = proceed, content = proceed, ...rest } = change;
+  const outcomes: Outcome[] = [
+    { track: 'identity', step: undefined, result: proceed },
+    { track: 'topology', step: undefined, result: topology },
+    { track: 'content', step: undefined, result: content },
+  ];
+  return {
+    outcomes,
+    readyShards: 2,
+    desiredShards: 2,
+    unreadyReasons: [],
+    missingMembers: [],
+    refusedParameters: undefined,
+    generation: 7,
+    ...rest,
+  };
+}
+
+/** Each condition as `Type=Status Reason`. */
+const said = (input: ConditionFacts) =>
+  conditionsOf(input).map(({ type, status, reason }) => `${type}=${status} ${reason}`);
+
+describe('conditions', () => {
+  it('of a cluster that is well', () => {
+    expect(said(facts())).toEqual([
+      'Ready=True AllShardsReady',
+      'Progressing=False AsWanted',
+      'Degraded=False AsWanted',
+      'SchemaApplied=True Applied',
+      'ParametersAccepted=True Accepted',
+    ]);
+    expect(phaseOf(facts())).toBe('Ready');
+    expect(conditionsOf(facts()).every(({ observedGeneration }) => observedGeneration === 7)).toBe(true);
+  });
+
+  it('of a rollout: it goes on serving', () => {
+    expect(said(facts({ topology: waits })).slice(0, 3)).toEqual([
+      'Ready=True AllShardsReady',
+      'Progressing=True RollingOut',
+      'Degraded=False AsWanted',
+    ]);
+    expect(phaseOf(facts({ topology: waits }))).toBe('Updating');
+  });
+
+  it('of a rollout that is stuck: it serves, and somebody has to act', () => {
+    expect(said(facts({ topology: fails })).slice(0, 3)).toEqual([
+      'Ready=True AllShardsReady',
+      'Progressing=False AsWanted',
+      'Degraded=True PatroniPaused',
+    ]);
+    expect(phaseOf(facts({ topology: fails }))).toBe('Degraded');
+  });
+
+  it('of a schema that failed: it is not what was wanted', () => {
+    const result: StepResult = { kind: 'fail', reason: 'MigrationFailed', message: 'shard s1: no such type' };
+    expect(said(facts({ content: result }))).toEqual([
+      'Ready=False MigrationFailed',
+      'Progressing=False AsWanted',
+      'Degraded=True MigrationFailed',
+      'SchemaApplied=False MigrationFailed',
+      'ParametersAccepted=True Accepted',
+    ]);
+    expect(conditionsOf(facts({ content: result }))[3]?.message).toBe('shard s1: no such type');
+  });
+
+  it('name all failures at once', () => {
+    const result: StepResult = { kind: 'fail', reason: 'MigrationFailed', message: 'no such type' };
+    expect(conditionsOf(facts({ topology: fails, content: result }))[2]?.message).toBe(
+      'Patroni is paused; no such type',
+    );
+  });
+
+  it('of a shard without a primary', () => {
+    const input = facts({
+      readyShards: 1,
+      unreadyReasons: ['shard s1: it has no primary yet'],
+      content: waits,
+    });
+    expect(said(input)[0]).toBe('Ready=False ShardsNotReady');
+    expect(conditionsOf(input)[0]?.message).toBe('shard s1: it has no primary yet');
+    expect(phaseOf(input)).toBe('Creating');
+  });
+
+  it('of a member that is away: the shards serve', () => {
+    const input = facts({ missingMembers: ['shop-s0-2 (Unschedulable: no node has room)'] });
+    expect(said(input).slice(0, 3)).toEqual([
+      'Ready=True AllShardsReady',
+      'Progressing=False AsWanted',
+      'Degraded=True MembersNotReady',
+    ]);
+    expect(phaseOf(input)).toBe('Degraded');
+  });
+
+  it('of refused parameters', () => {
+    const input = facts({ refusedParameters: 'parameter "work_mem": no' });
+    expect(said(input)[2]).toBe('Degraded=True ParametersRefused');
+    expect(conditionsOf(input)[4]).toMatchObject({
+      status: 'False',
+      message: 'parameter "work_mem": no. The servers go on with the last good parameters.',
+    });
+  });
+
+  it('say that the schema was not looked at when identities were not to be had', () => {
+    const outcomes: Outcome[] = [{ track: 'identity', step: 'certificates', result: waits }];
+    expect(said(facts({ outcomes }))[3]).toBe('SchemaApplied=Unknown NotReached');
+  });
+});

@@ -1,0 +1,55 @@
+import { describe, expect, it } from 'vitest';
+import type { ObservedShard, PlanInput } from '../model.ts';
+import { type MemberSketch, sketchShard } from '../test-support/sketch-shard.ts';
+import { emptyWorld, now, observing, shardedCluster } from '../test-support/world.ts';
+import { homeZones } from './home-zone.ts';
+
+const minutes = (count: number) => new Date(now.getTime() - count * 60_000).toISOString();
+
+/** Members in zones a, b and c; member 0 leads. The home zone is b. */
+function world(
+  change: readonly MemberSketch[] = [{}, {}, {}],
+  { readySince = minutes(10), ...options }: { readySince?: string; leader?: number; paused?: boolean } = {},
+): PlanInput {
+  const shard = sketchShard(
+    change.map((sketch, ordinal) => ({ zone: 'abc'.charAt(ordinal), ...sketch })),
+    options,
+  );
+  const members = shard.members.map((member): ObservedShard['members'][number] => {
+    if (member.pod === undefined) return member;
+    const conditions = [{ type: 'Ready', status: 'True', lastTransitionTime: readySince }];
+    return { ...member, pod: { ...member.pod, status: { ...member.pod.status, conditions } } };
+  });
+  const cluster = shardedCluster({ shards: { count: 1, zones: ['b'] } });
+  return observing(emptyWorld(cluster), { shards: [{ ...shard, members }] });
+}
+
+describe('home zones', () => {
+  it('get their primary back by a planned switchover', () => {
+    expect(homeZones(world())).toMatchObject({
+      kind: 'wait',
+      reason: 'GoingHome',
+      actions: [{ kind: 'switchover', shard: 's0', leader: 'shop-s0-0', candidate: 'shop-s0-1' }],
+    });
+  });
+
+  it.each([
+    ['the primary is at home', world([{}, {}, {}], { leader: 1 })],
+    ['a member is not ready', world([{}, {}, { ready: false }])],
+    ['the member at home is not in the synchronous set', world([{}, { facts: { sync: false } }, {}])],
+    ['the member at home lags', world([{}, { facts: { lagBytes: 1e9 } }, {}])],
+    ['the member at home has not been ready for long', world([{}, {}, {}], { readySince: minutes(1) })],
+    ['Patroni is paused', world([{}, {}, {}], { paused: true })],
+    ['nobody leads', world([{}, {}, {}], { leader: 7 })],
+    ['no member is at home', world([{}, { zone: 'c' }, {}])],
+  ])('are left when %s', (_, input) => {
+    expect(homeZones(input)).toEqual({ kind: 'continue' });
+  });
+
+  it('mean nothing when there are none, or nothing is known', () => {
+    const { cluster, ...rest } = world();
+    expect(homeZones({ ...rest, cluster: shardedCluster() })).toEqual({ kind: 'continue' });
+    const shards = rest.observed.shards.map((shard) => ({ ...shard, group: { state: 'absent' } as const }));
+    expect(homeZones(observing({ ...rest, cluster }, { shards }))).toEqual({ kind: 'continue' });
+  });
+});
