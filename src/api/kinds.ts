@@ -1,4 +1,5 @@
 import type { z } from 'zod';
+import { poolerConfig } from './v1alpha1/pooler-config.ts';
 import { readReplicaSet } from './v1alpha1/read-replica-set.ts';
 import { shardMap } from './v1alpha1/shard-map.ts';
 import { shardedCluster } from './v1alpha1/sharded-cluster.ts';
@@ -138,5 +139,61 @@ const readReplicaSetKind: Kind = {
   },
 };
 
+const poolerConfigKind: Kind = {
+  kind: 'PoolerConfig',
+  plural: 'poolerconfigs',
+  shortNames: ['pc'],
+  schema: poolerConfig,
+  columns: [
+    {
+      name: 'Cluster',
+      jsonPath: '.spec.target.cluster',
+      description: 'The ShardedCluster behind the poolers.',
+    },
+    { name: 'Role', jsonPath: '.spec.target.role', description: 'rw: primaries; ro: standbys.' },
+    {
+      name: 'Instances',
+      jsonPath: '.status.replicas.summary',
+      description: 'Ready instances of those wanted.',
+    },
+    {
+      name: 'Ready',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].status',
+      description: 'Whether clients are taken.',
+    },
+    { name: 'Status', jsonPath: '.status.phase', description: 'What the poolers are doing.' },
+    {
+      name: 'Clients',
+      type: 'integer',
+      jsonPath: '.status.pools.clients',
+      description: 'Clients of all instances.',
+    },
+    {
+      name: 'Waiting',
+      type: 'integer',
+      jsonPath: '.status.pools.waiting',
+      description: 'Clients that wait for a server connection.',
+      wide: true,
+    },
+    {
+      name: 'Message',
+      jsonPath: '.status.conditions[?(@.type=="Ready")].message',
+      description: 'Why the poolers are ready or not.',
+      wide: true,
+    },
+    age,
+  ],
+  scale: {
+    specReplicasPath: '.spec.replicas',
+    statusReplicasPath: '.status.replicas.current',
+    labelSelectorPath: '.status.selector',
+  },
+};
+
 /** Every kind that has a CustomResourceDefinition. */
-export const kinds: readonly Kind[] = [readReplicaSetKind, shardedClusterKind, shardMapKind];
+export const kinds: readonly Kind[] = [
+  readReplicaSetKind,
+  shardedClusterKind,
+  shardMapKind,
+  poolerConfigKind,
+];
