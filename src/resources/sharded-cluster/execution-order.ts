@@ -38,7 +38,8 @@ function placeOf(action: Action): number {
     case 'write-secret':
       return identities;
     case 'apply':
-      return action.object.kind === 'StatefulSet' ? statefulSets : whatPodsNeed;
+      // A RoleBinding is refused before its Role is there; pods outlast the moment in which it is not.
+      return ['RoleBinding', 'StatefulSet'].includes(action.object.kind) ? statefulSets : whatPodsNeed;
     case 'delete':
       return action.object.kind === 'StatefulSet' ? statefulSetDeletions : deletions;
     default:

@@ -79,6 +79,8 @@ export interface ObservedShard {
   readonly config: Reading<Readonly<Record<string, unknown>>>;
   /** Whether a member that was killed while it initialised the shard left its claim behind, so that all others wait. */
   readonly hasAbandonedClaim: boolean;
+  /** Members whose server failed to start and has not come up for some time since. */
+  readonly failedStarts: readonly string[];
   /** Members that still serve a certificate from before the last renewal. */
   readonly staleCertificates: readonly string[];
   /** What the primary's database says; absent while there is no primary. */

@@ -53,6 +53,8 @@ const freshMs = {
 };
 /** An empty claim is abandoned when for so long no member has said that it initialises the shard. */
 const abandonedMs = 20_000;
+/** A server that does not come up for so long after it failed to start will not: Patroni tries every few seconds. */
+const failedStartMs = 10_000;
 
 /** What is remembered between passes, per cluster; all of it can be found out again. */
 export interface ClusterMemory {
@@ -65,6 +67,8 @@ export interface ClusterMemory {
   >;
   /** By shard: since when its claim to initialise it has looked abandoned, on the monotonic clock. */
   readonly claims: Map<string, number>;
+  /** By member: since when its server has failed to start. */
+  readonly failedStarts: Map<string, number>;
   /** By shard: when its members' certificates were last looked at. */
   readonly certificates: Map<string, number>;
   /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
@@ -77,6 +81,7 @@ export function emptyMemory(): ClusterMemory {
     setUps: new Map(),
     catalogs: new Map(),
     claims: new Map(),
+    failedStarts: new Map(),
     certificates: new Map(),
     isQuiet: false,
   };
@@ -180,6 +185,7 @@ export function createObserver({
         config: { state: 'absent' },
         database: { state: 'absent' },
         hasAbandonedClaim: false,
+        failedStarts: [],
         staleCertificates: [],
       };
     }
@@ -189,7 +195,8 @@ export function createObserver({
     const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, mapVersion);
     const hasAbandonedClaim = await isClaimAbandoned(cluster, memory, shard, group, signal);
     const staleCertificates = await readStaleCertificates(cluster, memory, shard, secretReadings);
-    return { ...shard, group, config, database, hasAbandonedClaim, staleCertificates };
+    const failedStarts = failedStartsOf(memory, group, monotonicMs());
+    return { ...shard, group, config, database, hasAbandonedClaim, failedStarts, staleCertificates };
   }
 
   /** A member that initialises a shard says so at every beat; one that was killed meanwhile leaves an empty claim. */
@@ -323,6 +330,20 @@ export function createObserver({
       };
     },
   };
+}
+
+/** Between its tries a failing server says that it starts; only one that runs is over it. */
+function failedStartsOf(memory: ClusterMemory, group: ObservedShard['group'], nowMs: number): string[] {
+  if (group.state !== 'present') return [];
+  return [...group.value.members].flatMap(([name, { state }]) => {
+    const since = memory.failedStarts.get(name) ?? (state === 'start failed' ? nowMs : undefined);
+    if (since === undefined || state === 'running' || state === 'streaming') {
+      memory.failedStarts.delete(name);
+      return [];
+    }
+    memory.failedStarts.set(name, since);
+    return nowMs - since < failedStartMs ? [] : [name];
+  });
 }
 
 /** What a set-up is good for: this server, on this timeline, with these logins. */

@@ -1,5 +1,6 @@
 import type { Action, PlanInput, StepResult } from './model.ts';
 import type { Outcome, Plan } from './plan-result.ts';
+import { durability } from './steps/durability.ts';
 import { homeZones } from './steps/home-zone.ts';
 import { certificates, logins } from './steps/identity.ts';
 import type { Parameters } from './steps/parameters.ts';
@@ -32,6 +33,7 @@ const topologyTrack: readonly Step[] = [
   { name: 'configuration', run: configuration }, // Patroni's dynamic configuration
   { name: 'rollout', run: rollout }, // standbys, switchover, old primary; one shard at a time
   { name: 'removal', run: removal }, // shards beyond the count, when proved empty
+  { name: 'durability', run: durability }, // commits wait for a standby, where promised
   { name: 'home-zones', run: homeZones }, // primaries back to their zone
 ];
 const contentTrack: readonly Step[] = [

@@ -8,6 +8,7 @@ import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
 import { clusterMemberSelector, selectorText } from './names.ts';
 import type { Outcome } from './plan-result.ts';
 import { type ConditionFacts, conditionsOf, phaseOf } from './status-conditions.ts';
+import { confirmsCommits } from './steps/durability.ts';
 import type { ParameterDecision } from './steps/parameters.ts';
 import { factsOf } from './steps/shards.ts';
 
@@ -95,7 +96,7 @@ function laidOutTables({ cluster, observed }: PlanInput): Pick<ShardedClusterSta
   return names.length === 0 ? {} : { laidOutTables: names };
 }
 
-function shardStatus(shard: ObservedShard, { observed }: PlanInput): ShardStatus {
+function shardStatus(shard: ObservedShard, { cluster, observed }: PlanInput): ShardStatus {
   const group = shard.group.state === 'present' ? shard.group.value : undefined;
   const facts = factsOf(shard);
   const primary = facts?.member ?? group?.leader;
@@ -103,8 +104,9 @@ function shardStatus(shard: ObservedShard, { observed }: PlanInput): ShardStatus
   const map = observed.map.state === 'present' ? observed.map.value.spec : undefined;
   const buckets = map === undefined ? undefined : ownerCounts(map).get(shard.name);
   const last = facts?.catalog?.ledger.toSorted((a, b) => a.position - b.position).at(-1);
-  const ready = facts?.isSetUp === true;
-  const message = ready ? undefined : whyNotReady(shard);
+  const isSafe = confirmsCommits(cluster.spec, shard);
+  const ready = facts?.isSetUp === true && isSafe;
+  const message = ready ? undefined : whyNotReady(shard, isSafe);
   return {
     name: shard.name,
     ...(primary === undefined ? {} : { primary }),
@@ -138,13 +140,14 @@ function memberStatus(member: ObservedMember, shard: ObservedShard): MemberStatu
   };
 }
 
-function whyNotReady(shard: ObservedShard): string {
+function whyNotReady(shard: ObservedShard, isSafe: boolean): string {
   for (const { pod, name } of shard.members) {
     const problem = pod === undefined ? undefined : podProblem(pod);
     if (problem !== undefined) return `member ${name}: ${problem.reason}: ${problem.message}`;
   }
   if (shard.database.state === 'unknown') return shard.database.error.message;
   if (shard.group.state === 'unknown') return shard.group.error.message;
+  if (shard.database.state === 'present' && !isSafe) return 'no standby confirms its commits';
   return 'it has no primary yet';
 }
 

@@ -35,6 +35,10 @@ function withMemberFacts(input: PlanInput, facts: Partial<MemberFacts>): PlanInp
   return withShard(input, 's1', { group: { state: 'present', value: { ...group.value, members } } });
 }
 
+function withFailedStart(input: PlanInput): PlanInput {
+  return withShard(input, 's1', { failedStarts: ['shop-s1-2'] });
+}
+
 describe('parameters of the user', () => {
   it('are handed out while nobody refuses them, and are good when all servers run with them', () => {
     expect(parametersOf(asked)).toEqual({ use: wanted, refused: undefined, lastGood: good });
@@ -81,7 +85,7 @@ describe('parameters of the user', () => {
     ['while its primary answers', (input: PlanInput) => input],
     ['while nobody answers any more', withoutPrimary],
   ])('are taken back when a member does not start with them, %s', (_, change) => {
-    const failing = change(withMemberFacts(applied, { state: 'start failed' }));
+    const failing = change(withFailedStart(applied));
     expect(parametersOf(failing)).toMatchObject({
       use: good,
       refused: { hash: hashOf(wanted), message: expect.stringContaining('shop-s1-2') },
@@ -93,7 +97,7 @@ describe('parameters of the user', () => {
   });
 
   it('are not blamed for a member that did not start with others', () => {
-    const failing = withMemberFacts(asked, { state: 'start failed' });
+    const failing = withFailedStart(asked);
     expect(parametersOf(failing).refused).toBeUndefined();
   });
 

@@ -52,9 +52,10 @@ export function decideParameters(
   if (lastGood !== undefined && hashOf(lastGood) === hash)
     return { use: wanted, refused: undefined, lastGood };
   // Before anybody is asked whether they would do: a server that they keep from starting does not answer.
+  const changed = Object.keys(wanted).filter((name) => wanted[name] !== fallback[name]);
   for (const shard of shards) {
     if (!isApplied(shard, wanted)) continue;
-    const failure = failureOf(shard);
+    const failure = failureOf(shard, changed);
     if (failure !== undefined) return refuse(failure);
   }
   if (answering.length === 0) {
@@ -69,16 +70,13 @@ export function decideParameters(
 }
 
 /** What a server says against parameters that it was already given. */
-function failureOf(shard: ObservedShard): string | undefined {
+function failureOf(shard: ObservedShard, changed: readonly string[]): string | undefined {
   if (shard.database.state === 'present' && shard.database.value.fileErrors.length > 0) {
     return `shard ${shard.name}: ${shard.database.value.fileErrors.join('; ')}`;
   }
-  if (shard.group.state !== 'present') return undefined;
-  for (const [name, facts] of shard.group.value.members) {
-    if (facts.state !== 'start failed') continue;
-    return `member ${name} does not start with these parameters; its log says why`;
-  }
-  return undefined;
+  const member = shard.failedStarts[0];
+  if (member === undefined) return undefined;
+  return `member ${member} does not start with ${changed.join(', ') || 'these parameters'}; its log says why`;
 }
 
 /** Whether no member waits for a restart to take parameters over. */

@@ -56,6 +56,7 @@ export function sketchShard(
           : { state: 'present', value: group },
     config: { state: 'absent' },
     hasAbandonedClaim: false,
+    failedStarts: [],
     staleCertificates: [],
     database: { state: 'absent' },
   };

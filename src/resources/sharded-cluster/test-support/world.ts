@@ -57,6 +57,7 @@ export function absentShard(index: number): ObservedShard {
     group: { state: 'absent' },
     config: { state: 'absent' },
     hasAbandonedClaim: false,
+    failedStarts: [],
     staleCertificates: [],
     database: { state: 'absent' },
   };
