@@ -19,7 +19,7 @@ export interface NamedReader<T extends KubernetesObject> {
 
 /** A reader of one type. */
 export function createNamedReader<T extends KubernetesObject>(
-  client: KubeClient,
+  client: Pick<KubeClient, 'read'>,
   type: ResourceType,
   monotonicMs: () => number,
 ): NamedReader<T> {

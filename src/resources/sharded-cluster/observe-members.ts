@@ -1,7 +1,8 @@
+import type { Cache } from '../../runtime/cache.ts';
 import { isDeleting } from '../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../sharding/map.ts';
 import { isPodReady, type PersistentVolumeClaim, type Pod, type StatefulSet } from './kubernetes.ts';
-import type { ObservedMember, ShardedCluster } from './model.ts';
+import type { ObservedMember, ShardedCluster, ShardMapObject } from './model.ts';
 import {
   claimName,
   podName,
@@ -12,7 +13,6 @@ import {
   shardMapName,
   shardName,
 } from './names.ts';
-import type { Sources } from './sources.ts';
 import { byCluster, clusterIndexValue } from './sources.ts';
 
 /** What the caches show of one shard, before anybody is asked over the network. */
@@ -25,10 +25,18 @@ export interface CachedShard {
   readonly claims: readonly PersistentVolumeClaim[];
 }
 
+/** The caches that show shards. */
+export interface ShardSources {
+  readonly statefulSets: { readonly cache: Pick<Cache<StatefulSet>, 'byIndex'> };
+  readonly pods: { readonly cache: Pick<Cache<Pod>, 'byIndex'> };
+  readonly claims: { readonly cache: Pick<Cache<PersistentVolumeClaim>, 'byIndex'> };
+  readonly maps: { readonly cache: Pick<Cache<ShardMapObject>, 'get'> };
+}
+
 /** The shards that are wanted, those that are there and those that own buckets, in order of their index. */
 export function cachedShards(
   cluster: ShardedCluster,
-  sources: Sources,
+  sources: ShardSources,
   zoneOf: (node: string) => string | undefined,
 ): CachedShard[] {
   const { name, namespace } = cluster.metadata;
