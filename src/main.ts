@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { readConfig } from './config.ts';
 import { createConnections } from './postgres/connections.ts';
+import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
 import { shardedClusterController } from './resources/sharded-cluster/controller.ts';
 import { allInformers, createSources } from './resources/sharded-cluster/sources.ts';
@@ -43,6 +44,7 @@ const ending = await runOperator(
         clock: systemClock,
         settings: { postgresImage: config.postgresImage },
       }),
+      rebalanceController({ client, sources, connections, events, clock: systemClock }),
       retentionController({ client, sources, events, clock: systemClock }),
     ],
     metrics,

@@ -22,7 +22,7 @@ export interface ShardLoadStats {
   /** Changes when the counters start anew: with the server, or by pg_stat_reset. */
   readonly incarnation: string;
   readonly buckets: readonly BucketStats[];
-  /** Sessions of clients in this database now. */
+  /** Sessions of clients in this database now, without the operator's. */
   readonly connections: number;
   readonly maxConnections: number;
   /** Transactions, committed or rolled back, since the statistics began. */
@@ -58,8 +58,8 @@ SELECT pg_is_in_recovery() AS "inRecovery",
   coalesce((SELECT jsonb_agg(jsonb_build_object('group', b.group_name, 'id', b.bucket, 'reads', b.reads,
     'writes', b.writes, 'blocks', b.blocks, 'bytes', b.bytes, 'rows', b.rows) ORDER BY b.group_name, b.bucket)
     FROM buckets b), '[]') AS buckets,
-  (SELECT count(*) FROM pg_stat_activity a WHERE a.datname = d.datname AND a.backend_type = 'client backend')::int
-    AS connections,
+  (SELECT count(*) FROM pg_stat_activity a
+    WHERE a.datname = d.datname AND a.backend_type = 'client backend' AND a.usename <> current_user)::int AS connections,
   current_setting('max_connections')::int AS "maxConnections",
   (d.xact_commit + d.xact_rollback)::float8 AS transactions,
   d.active_time AS "activeMs",

@@ -56,6 +56,15 @@ export const specRules: readonly CelRule[] = [
     message:
       'regions are pinned to zones, so each of shards.zones needs a shard: raise shards.count to the number of zones',
   },
+  {
+    rule:
+      '!has(self.shards.autoscaling) || self.shards.autoscaling.dryRun || ' +
+      "(self.rebalance.mode == 'auto' && !self.rebalance.dryRun)",
+    fieldPath: '.rebalance.mode',
+    message:
+      'autoscaling of shards fills and empties them by moving buckets: write "mode: auto" without dryRun, ' +
+      'or "dryRun: true" in shards.autoscaling',
+  },
 ];
 
 const laid = 'self.status.laidOutTables';

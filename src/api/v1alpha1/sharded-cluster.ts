@@ -14,6 +14,8 @@ import {
 import { groupRules } from './group-rules.ts';
 import { migration } from './migration.ts';
 import { parameters } from './parameters.ts';
+import { loadStatus, rebalance, rebalanceStatus } from './rebalance.ts';
+import { shardAutoscaling, shardAutoscalingStatus } from './shard-autoscaling.ts';
 import { table } from './table.ts';
 
 const postgres = z
@@ -59,6 +61,7 @@ const postgres = z
 const shards = z
   .object({
     count: z.int().min(1).max(128).default(1).describe('Number of shards; the path of /scale.'),
+    autoscaling: shardAutoscaling.optional(),
     zones: z
       .array(z.string().min(1).max(63))
       .max(16)
@@ -192,6 +195,7 @@ export const shardedClusterSpec = z
       .default([])
       .describe('Tables that are distributed over the shards, and reference tables that are on all of them.')
       .meta({ ...keyedBy('name'), ...cel(...groupRules) }),
+    rebalance: rebalance.prefault({}),
     suspend: z.boolean().default(false).describe('Whether the operator leaves the cluster as it is.'),
     holdPeriod: duration
       .default('7d')
@@ -278,6 +282,9 @@ export const shardedClusterStatus = z
       .optional()
       .describe('Tables that lie on every shard, with their buckets; their layout can no longer change.'),
     primaries: z.string().optional().describe('Pod names of the primaries, for people.'),
+    rebalance: rebalanceStatus.optional(),
+    load: loadStatus.optional(),
+    autoscaling: shardAutoscalingStatus.optional(),
     lastGoodParameters: z
       .record(z.string(), z.string())
       .optional()

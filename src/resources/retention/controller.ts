@@ -6,6 +6,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
+import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType } from '../sharded-cluster/kinds.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -122,7 +123,7 @@ export function retentionController({ client, sources, events, clock }: Retentio
     if (ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
     if (owner === undefined) return 'unused';
     const wanted =
-      Number(shard.slice(1)) < (owner.spec.shards?.count ?? 1) && ordinal < (owner.spec.members ?? 3);
+      Number(shard.slice(1)) < desiredShards(owner.spec, owner.status) && ordinal < (owner.spec.members ?? 3);
     return wanted ? 'used' : 'unused';
   }
 

@@ -15,6 +15,7 @@ import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled } from '../../runtime/watches.ts';
 import { type ExecutionContext, execute } from './execute.ts';
+import { desiredShards } from './desired-shards.ts';
 import { type ActionFailure, withFailures } from './failure.ts';
 import { shardedClusterType } from './kinds.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
@@ -24,6 +25,7 @@ import { plan } from './plan.ts';
 import type { Outcome } from './plan-result.ts';
 import type { Sources } from './sources.ts';
 import { statusOf } from './status.ts';
+import { clusterPart } from './status-parts.ts';
 import { decideParameters, type ParameterDecision } from './steps/parameters.ts';
 import { hasParameters } from './steps/topology.ts';
 
@@ -69,7 +71,12 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       return undefined;
     }
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
-    const cluster: ShardedCluster = { ...found, spec: shardedClusterSpec.parse(found.spec) };
+    const spec = shardedClusterSpec.parse(found.spec);
+    const cluster: ShardedCluster = {
+      ...found,
+      spec: { ...spec, shards: { ...spec.shards, count: desiredShards(spec, found.status) } },
+      ...(found.status === undefined ? {} : { status: clusterPart(found.status) }),
+    };
     if (cluster.spec.suspend) return undefined;
     const memory = memories.get(owner) ?? emptyMemory();
     memories.set(owner, memory);

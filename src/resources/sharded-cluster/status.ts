@@ -68,7 +68,8 @@ export function statusOf(
   };
 }
 
-function conditionsBefore(status: ShardedClusterStatus | undefined): Condition[] {
+/** The conditions that a status has. */
+export function conditionsBefore(status: ShardedClusterStatus | undefined): Condition[] {
   return (status?.conditions ?? []).map(({ observedGeneration, ...condition }) =>
     observedGeneration === undefined ? condition : { ...condition, observedGeneration },
   );

@@ -95,15 +95,18 @@ const leastRelief = 0.05;
  */
 export function decideShards(input: AutoscaleInput): AutoscaleDecision {
   const { count, settings, state, nowMs } = input;
-  const clamped = Math.min(settings.maxShards, Math.max(settings.minShards, count));
   const metrics = input.metrics.map((metric) => judge(metric, input.shards));
+  const within = (shards: number) => Math.min(settings.maxShards, Math.max(settings.minShards, shards));
+  const limits = `within ${settings.minShards} to ${settings.maxShards}`;
   if (state === undefined || state.base !== count) {
-    const message = `the number of shards starts from spec.shards.count (${count}), within ${settings.minShards} to ${settings.maxShards}`;
-    return follow(clamped, message, metrics, count);
+    // Without a memory, shards that are there already stay: what was decided before may have made them.
+    const start = state === undefined ? Math.max(count, input.shards.length) : count;
+    const message = `the number of shards starts from spec.shards.count (${count}), ${limits}`;
+    return follow(within(start), message, metrics, count);
   }
-  const current = Math.min(settings.maxShards, Math.max(settings.minShards, state.desired));
+  const current = within(state.desired);
   if (current !== state.desired) {
-    const message = `the number of shards is held within ${settings.minShards} to ${settings.maxShards}`;
+    const message = `the number of shards is held ${limits}`;
     return follow(current, message, metrics, count);
   }
   const missing = input.metrics.find((metric) => input.shards.some((shard) => !metric.values.has(shard)));
@@ -151,7 +154,7 @@ function decideOut(
   if (nowMs < dueMs) {
     return hold(
       'Stabilising',
-      `${why}; a shard is added if it stays so for ${seconds(dueMs - nowMs)}`,
+      `${why}; a shard is added if it stays so until ${timeOf(dueMs)}`,
       metrics,
       state,
     );
@@ -181,7 +184,7 @@ function decideIn(
   if (nowMs < dueMs) {
     return hold(
       'Stabilising',
-      `${why}; one is taken away if it stays so for ${seconds(dueMs - nowMs)}`,
+      `${why}; one is taken away if it stays so until ${timeOf(dueMs)}`,
       metrics,
       state,
     );
@@ -247,8 +250,8 @@ function without<K extends 'overSinceMs' | 'quietSinceMs'>(state: AutoscaleState
   return rest as AutoscaleState;
 }
 
-function seconds(ms: number): string {
-  return `${Math.ceil(ms / 1_000)} s`;
+function timeOf(ms: number): string {
+  return `${new Date(ms).toISOString().slice(0, 19)}Z`;
 }
 
 function text(value: number | undefined): string {

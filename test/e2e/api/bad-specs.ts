@@ -1,4 +1,4 @@
-import { type BadSpec, minimal, parameters } from './specs.ts';
+import { autoscaled, type BadSpec, minimal, parameters } from './specs.ts';
 
 /** Specs that must be refused when the object is made. */
 export const badSpecs: readonly BadSpec[] = [
@@ -80,5 +80,35 @@ export const badSpecs: readonly BadSpec[] = [
       ],
     },
     says: 'name="one"',
+  },
+  {
+    what: 'fewer shards at most than at least',
+    spec: autoscaled({ minShards: 4, maxShards: 2 }),
+    says: 'minShards is more than maxShards',
+  },
+  {
+    what: 'a target of more than all processors',
+    spec: autoscaled({ metrics: [{ type: 'CPU', target: 200 }] }),
+    says: 'a target for CPU is a percentage',
+  },
+  {
+    what: 'a target of nothing',
+    spec: autoscaled({ metrics: [{ type: 'Size', target: 0 }] }),
+    says: 'a target of 0 is always exceeded',
+  },
+  {
+    what: 'autoscaling of shards that nobody fills',
+    spec: { ...autoscaled({}), rebalance: { mode: 'manual' } },
+    says: 'autoscaling of shards fills and empties them by moving buckets',
+  },
+  {
+    what: 'load measured all the time',
+    spec: { ...minimal, rebalance: { interval: '1s' } },
+    says: 'write "interval: 5s" or more',
+  },
+  {
+    what: 'a window at no time of day',
+    spec: { ...minimal, rebalance: { window: { start: '24:00', end: '04:00' } } },
+    says: 'spec.rebalance.window.start',
   },
 ];

@@ -1,4 +1,14 @@
-import { directory, minimal, parameters, ranges, regions, type Spec, table, tables } from './specs.ts';
+import {
+  autoscaled,
+  directory,
+  minimal,
+  parameters,
+  ranges,
+  regions,
+  type Spec,
+  table,
+  tables,
+} from './specs.ts';
 
 const hundred = Array.from({ length: 200 }, (_, index) => index);
 
@@ -68,6 +78,24 @@ export const goodSpecs: readonly { readonly what: string; readonly spec: Spec }[
     spec: directory([{ value: 'acme', shard: 's0' }, { value: 'globex' }], { buckets: 16 }),
   },
   { what: 'a reference table', spec: tables({ name: 'countries', strategy: 'reference' }) },
+  {
+    what: 'shards that scale themselves, at night',
+    spec: {
+      ...autoscaled({
+        minShards: 2,
+        metrics: [
+          { type: 'CPU', target: 60 },
+          { type: 'Size', target: '200Gi' },
+        ],
+        behavior: { scaleIn: { stabilization: '2h' } },
+      }),
+      rebalance: { interval: '5s', window: { start: '22:00', end: '04:30', days: ['Sat', 'Sun'] } },
+    },
+  },
+  {
+    what: 'autoscaling of shards that only tells, without a rebalancer that moves',
+    spec: { ...autoscaled({ dryRun: true }), rebalance: { mode: 'manual', dryRun: true } },
+  },
   {
     what: 'as many tables, ranges and parameters as there may be',
     spec: {

@@ -45,3 +45,9 @@ export function directory(tenants: readonly Spec[], fields: Spec = {}): Spec {
 export function parameters(values: Spec): Spec {
   return { ...minimal, postgres: { parameters: values } };
 }
+
+/** A spec whose number of shards the operator chooses. */
+export function autoscaled(fields: Spec): Spec {
+  const autoscaling = { maxShards: 4, metrics: [{ type: 'CPU', target: 60 }], ...fields };
+  return { ...minimal, shards: { count: 2, autoscaling } };
+}

@@ -1,0 +1,126 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
+import type { ShardAutoscalingSpec, ShardAutoscalingStatus } from '../../api/v1alpha1/shard-autoscaling.ts';
+import {
+  type AutoscaleDecision,
+  type AutoscaleSettings,
+  type AutoscaleState,
+  decideShards,
+  type MetricReading,
+  type ShardMetric,
+} from '../../sharding/rebalance/autoscale-shards.ts';
+import type { RebalanceInput, RebalancePlan } from '../../sharding/rebalance/model.ts';
+import { planRebalance } from '../../sharding/rebalance/plan.ts';
+import { parseQuantity } from '../sharded-cluster/desired/quantity.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { shardIndex } from '../sharded-cluster/names.ts';
+import type { RebalanceView } from './model.ts';
+
+/** What `spec.shards.autoscaling` comes to; `undefined` without it. */
+export function decideAutoscaling(
+  view: RebalanceView,
+  world: RebalanceInput,
+  plan: RebalancePlan,
+  before: ShardAutoscalingStatus | undefined,
+): AutoscaleDecision | undefined {
+  const { cluster, measurements, now } = view;
+  const { autoscaling } = cluster.spec.shards;
+  if (autoscaling === undefined) return undefined;
+  const shards = world.shards.filter((shard) => !shard.isDraining).map((shard) => shard.name);
+  const larger = planRebalance(withOneMore(world));
+  const isQuiet = plan.moves.length === 0 && plan.stuck.length === 0 && world.running.length === 0;
+  return decideShards({
+    count: view.count,
+    shards,
+    metrics: autoscaling.metrics.map(({ type, target }): MetricReading => {
+      return {
+        type,
+        target: parseQuantity(target),
+        values: new Map(shards.flatMap((name) => metricOf(type, name, measurements))),
+        peakShareAfter: peakShare(type, plan),
+        peakShareWithMore: peakShare(type, larger),
+      };
+    }),
+    settings: settingsOf(autoscaling, cluster),
+    state: before === undefined ? undefined : stateOf(before),
+    isSettled: isQuiet && world.shards.every((shard) => shard.isAvailable && !shard.isDraining),
+    nowMs: now.getTime(),
+  });
+}
+
+function settingsOf(autoscaling: ShardAutoscalingSpec, cluster: ShardedCluster): AutoscaleSettings {
+  const { minShards, maxShards, behavior, dryRun } = autoscaling;
+  return {
+    // What the spec pins to a shard needs that shard.
+    minShards: Math.min(maxShards, Math.max(minShards, pinnedShards(cluster))),
+    maxShards,
+    outStabilisationMs: durationMs(behavior.scaleOut.stabilization) ?? 300_000,
+    inStabilisationMs: durationMs(behavior.scaleIn.stabilization) ?? 3_600_000,
+    dryRun,
+  };
+}
+
+/** Number of shards that the tables name, or that their zones need. */
+function pinnedShards({ spec }: ShardedCluster): number {
+  const names = spec.tables.flatMap(({ bounds = [], tenants = [], regions = [] }) => [
+    ...[...bounds, ...tenants].flatMap(({ shard }) => shard ?? []),
+    ...regions.flatMap(({ shards = [] }) => shards),
+  ]);
+  const isZoned = spec.tables.some(({ regions = [] }) =>
+    regions.some((region) => region.zones !== undefined),
+  );
+  return Math.max(
+    isZoned ? spec.shards.zones.length : 1,
+    ...names.map((name) => (shardIndex(name) ?? 0) + 1),
+  );
+}
+
+function metricOf(
+  type: ShardMetric,
+  name: string,
+  { latest, rates, silent }: RebalanceView['measurements'],
+): [string, number][] {
+  const stats = latest.get(name)?.stats;
+  const measured = rates.get(name);
+  if (silent.has(name) || stats === undefined || measured === undefined) return [];
+  switch (type) {
+    case 'CPU':
+      return [[name, measured.utilisation * 100]];
+    case 'Connections':
+      return [[name, stats.connections]];
+    case 'TPS':
+      return [[name, measured.transactionsPerSecond]];
+    case 'Size':
+      return [[name, stats.databaseBytes]];
+  }
+}
+
+/** The largest part of all load, or of all bytes, that one shard has after a plan. */
+function peakShare(type: ShardMetric, plan: RebalancePlan): number {
+  const values = plan.shards.map((shard) => (type === 'Size' ? shard.bytesAfter : shard.loadAfter));
+  const total = values.reduce((sum, value) => sum + value, 0);
+  return total === 0 ? 0 : Math.max(...values) / total;
+}
+
+function withOneMore(world: RebalanceInput): RebalanceInput {
+  const capacity = world.shards[0]?.capacity ?? 1;
+  return {
+    ...world,
+    shards: [...world.shards, { name: 'one more', capacity, isDraining: false, isAvailable: true }],
+  };
+}
+
+function stateOf({
+  base,
+  desired,
+  overSince,
+  quietSince,
+  changedAt,
+}: ShardAutoscalingStatus): AutoscaleState {
+  return {
+    base,
+    desired,
+    ...(overSince === undefined ? {} : { overSinceMs: Date.parse(overSince) }),
+    ...(quietSince === undefined ? {} : { quietSinceMs: Date.parse(quietSince) }),
+    ...(changedAt === undefined ? {} : { changedAtMs: Date.parse(changedAt) }),
+  };
+}

@@ -1,0 +1,145 @@
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import {
+  type Controller,
+  defineController,
+  type ReconcileContext,
+  type ReconcileResult,
+} from '../../runtime/controller.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import { createExpectations } from '../../runtime/expectations.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { writeStatus } from '../../runtime/status-writer.ts';
+import { changed, labelled } from '../../runtime/watches.ts';
+import { readRates } from '../../sharding/rebalance/load-text.ts';
+import { desiredShards } from '../sharded-cluster/desired-shards.ts';
+import { shardedClusterType } from '../sharded-cluster/kinds.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { clusterLabel, shardMapName } from '../sharded-cluster/names.ts';
+import type { Sources } from '../sharded-cluster/sources.ts';
+import { rebalanceManager, rebalancePart } from '../sharded-cluster/status-parts.ts';
+import { addMeasures, startMeasurements } from './measure.ts';
+import type { Measurements, RebalanceView } from './model.ts';
+import { createLoadObserver } from './observe.ts';
+import { decideRebalance, type RebalanceDecision } from './plan.ts';
+import { hotText, type OwnStatus, statusOf } from './status.ts';
+import { coresOf, intervalOf, shardsOf } from './world.ts';
+
+/** What the controller works with. */
+export interface RebalanceDependencies {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly connections: Connections;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+}
+
+interface Memory {
+  measurements: Measurements;
+  /** When the shards were asked last, on the monotonic clock. */
+  askedAtMs: number;
+}
+
+/** Rates follow a change by half within so many intervals. */
+const halfLifeIntervals = 4;
+/** How soon a cluster without a map or a status is looked at again. */
+const startingMs = 5_000;
+const soonMs = 100;
+
+/** Measures the load of buckets, plans where they shall be, and decides how many shards there shall be. */
+export function rebalanceController(dependencies: RebalanceDependencies): Controller {
+  const { client, sources, connections, events, clock } = dependencies;
+  const { monotonicMs } = clock;
+  const expectations = createExpectations({ clock });
+  const observer = createLoadObserver({ client, sources, connections, monotonicMs });
+  const memories = new Map<string, Memory>();
+
+  async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
+    const owner = keyString(key);
+    const found = sources.clusters.cache.get(key);
+    if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
+      memories.delete(owner);
+      expectations.forget(owner);
+      return undefined;
+    }
+    if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
+    const spec = shardedClusterSpec.parse(found.spec);
+    if (spec.suspend) return undefined;
+    if (spec.tables.length === 0 || spec.rebalance.mode === 'off') {
+      memories.delete(owner);
+      await write(found, {}, context.signal);
+      return undefined;
+    }
+    const count = desiredShards(spec, found.status);
+    const cluster: ShardedCluster = { ...found, spec: { ...spec, shards: { ...spec.shards, count } } };
+    const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
+    if (map === undefined || cluster.status?.shards === undefined) return { requeueAfterMs: startingMs };
+    const memory = memories.get(owner) ?? {
+      measurements: startMeasurements(readRates(cluster.status.load?.groups ?? [])),
+      askedAtMs: Number.NEGATIVE_INFINITY,
+    };
+    memories.set(owner, memory);
+    const intervalMs = intervalOf(cluster);
+    if (monotonicMs() - memory.askedAtMs >= intervalMs) await measure(cluster, memory, map, context);
+    const { measurements } = memory;
+    const view: RebalanceView = {
+      cluster,
+      count: spec.shards.count,
+      map,
+      measurements,
+      moves: [],
+      now: clock.now(),
+    };
+    const decision = decideRebalance(view, cluster.status.autoscaling);
+    memory.measurements = {
+      ...measurements,
+      hotKeys: await observer.findKeys(cluster, decision.hot, context.signal),
+    };
+    tell(cluster, decision);
+    await write(found, statusOf(view, decision), context.signal);
+    return { requeueAfterMs: Math.max(soonMs, memory.askedAtMs + intervalMs - monotonicMs()) };
+  }
+
+  async function measure(
+    cluster: ShardedCluster,
+    memory: Memory,
+    map: RebalanceView['map'],
+    { signal, log }: ReconcileContext,
+  ): Promise<void> {
+    memory.askedAtMs = monotonicMs();
+    const measures = await observer.measure(cluster, map, signal, log);
+    const settings = { cores: coresOf(cluster), halfLifeMs: halfLifeIntervals * intervalOf(cluster) };
+    memory.measurements = addMeasures(memory.measurements, map, measures, shardsOf(cluster, map), settings);
+  }
+
+  async function write(found: ShardedCluster, status: OwnStatus, signal: AbortSignal): Promise<void> {
+    const own = { ...found, status: rebalancePart(found.status) };
+    const options = { signal, fieldManager: rebalanceManager };
+    const written = await writeStatus(client, shardedClusterType, own, status, options);
+    if (written.changed)
+      expectations.expectWritten(keyString(keyOf(found)), sources.clusters.cache, written.object);
+  }
+
+  /** What somebody should hear of once: heat that is new, and another number of shards. */
+  function tell(cluster: ShardedCluster, { hot, autoscaling }: RebalanceDecision): void {
+    const before = cluster.status?.load?.hot ?? [];
+    for (const note of hot.map(hotText).filter((text) => !before.includes(text))) {
+      events.record(cluster, { type: 'Warning', reason: 'Hot', action: 'Measure', note });
+    }
+    const decided = cluster.status?.autoscaling?.desired;
+    if (autoscaling === undefined || decided === undefined || autoscaling.desired === decided) return;
+    const reason = autoscaling.desired > decided ? 'ScalingOut' : 'ScalingIn';
+    const note = `from ${decided} to ${autoscaling.desired} shards: ${autoscaling.message}`;
+    events.record(cluster, { type: 'Normal', reason, action: 'Autoscale', note });
+  }
+
+  return defineController<ShardedCluster>({
+    name: 'rebalance',
+    source: sources.clusters,
+    watches: [labelled(sources.maps, clusterLabel, changed('generation', 'deletion'))],
+    concurrency: 2,
+    reconcile,
+  });
+}

@@ -1,0 +1,58 @@
+import { describe, expect, it } from 'vitest';
+import { addMeasures, startMeasurements } from './measure.ts';
+import { sketchCluster, sketchMap, sketchMeasure, sketchMeasurements } from './sketch.ts';
+
+const map = sketchMap(sketchCluster({}));
+const settings = { cores: 2, halfLifeMs: 120_000 };
+const shards = ['s0', 's1'];
+
+describe('measurements', () => {
+  it('tell busy time as a part of the processors, and transactions, from two rounds', () => {
+    const first = addMeasures(startMeasurements({}), map, [sketchMeasure(map, 's0', 0, 0)], shards, settings);
+    expect(first.rates.size).toBe(0);
+    expect(first.windows).toEqual([]);
+    const second = addMeasures(first, map, [sketchMeasure(map, 's0', 30, 0.4)], shards, settings);
+    expect(second.rates.get('s0')).toEqual({ utilisation: expect.closeTo(0.4), transactionsPerSecond: 50 });
+    expect(second.load.rates['customer/0']).toBeCloseTo(140);
+    expect([...second.silent]).toEqual(['s1']);
+  });
+
+  it('keep what a shard said last, when it does not answer or has started anew', () => {
+    const before = sketchMeasurements(map, { s0: 0.4, s1: 0.2 });
+    const restarted = sketchMeasure(map, 's0', 200, 0.9, { incarnation: 'another' });
+    const after = addMeasures(before, map, [restarted], shards, settings);
+    expect(after.rates.get('s0')?.utilisation).toBeCloseTo(0.4);
+    expect(after.rates.get('s1')).toEqual(before.rates.get('s1'));
+    expect(after.latest.get('s1')).toBe(before.latest.get('s1'));
+    expect(after.load.rates).toEqual(before.load.rates);
+    expect(after.windows).toBe(before.windows);
+  });
+
+  it('start from the loads that an earlier process left', () => {
+    const kept = startMeasurements({ 'customer/0': 70, 'gone/1': 5 });
+    const after = addMeasures(kept, map, [sketchMeasure(map, 's0', 10, 0.1)], shards, settings);
+    expect(after.load.rates).toEqual({ 'customer/0': 70 });
+  });
+
+  it('do not count what a move copies', () => {
+    const moving = {
+      ...map,
+      groups: map.groups.map((group) => ({
+        ...group,
+        buckets: group.buckets.map((bucket) =>
+          bucket.id === 0 ? { ...bucket, pending: { move: 'm', attempt: 1 } } : bucket,
+        ),
+      })),
+    };
+    const measurements = sketchMeasurements(moving, { s0: 0.4, s1: 0.2 });
+    expect(measurements.load.rates).not.toHaveProperty('customer/0');
+    expect(measurements.load.rates).toHaveProperty('customer/2');
+  });
+
+  it('keep five windows, each with the parts of the buckets', () => {
+    const { windows } = sketchMeasurements(map, { s0: 0.4, s1: 0.2 }, 8);
+    expect(windows).toHaveLength(5);
+    const [first] = windows.at(-1) ?? [];
+    expect(first?.buckets.reduce((sum, bucket) => sum + bucket.share, 0)).toBeCloseTo(1);
+  });
+});

@@ -1,0 +1,133 @@
+import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import { type BucketWindow, hotWindows, type LoadWindow } from '../../sharding/rebalance/hot.ts';
+import { addSamples, forgetLoad, type LoadSample, type LoadState } from '../../sharding/rebalance/load.ts';
+import { bucketText } from '../../sharding/rebalance/model.ts';
+import type { Measurements, ShardMeasure, ShardRates } from './model.ts';
+
+/** Nothing measured, but for loads that an earlier process left. */
+export function startMeasurements(rates: LoadState['rates']): Measurements {
+  return {
+    load: { rates, baselines: {} },
+    latest: new Map(),
+    rates: new Map(),
+    windows: [],
+    silent: new Set(),
+    hotKeys: [],
+  };
+}
+
+/** How measurements are read. */
+export interface MeasureSettings {
+  /** Processors of one member. */
+  readonly cores: number;
+  readonly halfLifeMs: number;
+}
+
+/** Takes in one round of measurements; a shard that did not answer keeps what was known of it. */
+export function addMeasures(
+  before: Measurements,
+  map: ShardMapSpec,
+  measures: readonly ShardMeasure[],
+  shards: readonly string[],
+  { cores, halfLifeMs }: MeasureSettings,
+): Measurements {
+  const owners = ownersOf(map);
+  const samples = new Map(measures.map((measure) => [measure.name, sampleOf(measure, owners)]));
+  const known = new Set(shards);
+  const load = forgetLoad(addSamples(before.load, samples, halfLifeMs), new Set(owners.keys()), known);
+  const latest = new Map([...before.latest].filter(([name]) => known.has(name)));
+  const rates = new Map([...before.rates].filter(([name]) => known.has(name)));
+  const current = new Map<string, ShardRates>();
+  for (const measure of measures) {
+    const measured = ratesBetween(before.latest.get(measure.name), measure, cores);
+    latest.set(measure.name, measure);
+    if (measured === undefined) continue;
+    current.set(measure.name, measured);
+    rates.set(measure.name, smoothed(before, measure, measured, halfLifeMs));
+  }
+  const window = windowOf(current, owners, load);
+  return {
+    load,
+    latest,
+    rates,
+    windows: window.length === 0 ? before.windows : [...before.windows, window].slice(-hotWindows),
+    silent: new Set(shards.filter((name) => !samples.has(name))),
+    hotKeys: before.hotKeys,
+  };
+}
+
+interface Owned {
+  readonly group: string;
+  readonly id: number;
+  readonly shard: string;
+  readonly isMoving: boolean;
+}
+
+function ownersOf(map: ShardMapSpec): Map<string, Owned> {
+  return new Map(
+    map.groups.flatMap(({ name, buckets }) =>
+      buckets.map(({ id, shard, pending }): [string, Owned] => [
+        bucketText({ group: name, id }),
+        { group: name, id, shard, isMoving: pending !== undefined },
+      ]),
+    ),
+  );
+}
+
+/** A shard's buckets by the map: what it has attached besides belongs to a move. */
+function sampleOf({ name, atMs, stats }: ShardMeasure, owners: ReadonlyMap<string, Owned>): LoadSample {
+  const buckets = stats.buckets.filter((bucket) => {
+    const owned = owners.get(bucketText(bucket));
+    return owned?.shard === name && !owned.isMoving;
+  });
+  return { atMs, incarnation: stats.incarnation, buckets };
+}
+
+function ratesBetween(
+  before: ShardMeasure | undefined,
+  after: ShardMeasure,
+  cores: number,
+): ShardRates | undefined {
+  if (before === undefined || before.stats.incarnation !== after.stats.incarnation) return undefined;
+  const elapsedMs = after.atMs - before.atMs;
+  const activeMs = after.stats.activeMs - before.stats.activeMs;
+  const transactions = after.stats.transactions - before.stats.transactions;
+  if (elapsedMs <= 0 || activeMs < 0 || transactions < 0) return undefined;
+  return {
+    utilisation: activeMs / elapsedMs / cores,
+    transactionsPerSecond: (transactions * 1_000) / elapsedMs,
+  };
+}
+
+function smoothed(
+  before: Measurements,
+  { name, atMs }: ShardMeasure,
+  measured: ShardRates,
+  halfLifeMs: number,
+): ShardRates {
+  const known = before.rates.get(name);
+  const last = before.latest.get(name);
+  if (known === undefined || last === undefined) return measured;
+  const weight = 1 - 2 ** (-(atMs - last.atMs) / halfLifeMs);
+  const mix = (old: number, fresh: number): number => old + weight * (fresh - old);
+  return {
+    utilisation: mix(known.utilisation, measured.utilisation),
+    transactionsPerSecond: mix(known.transactionsPerSecond, measured.transactionsPerSecond),
+  };
+}
+
+function windowOf(
+  current: ReadonlyMap<string, ShardRates>,
+  owners: ReadonlyMap<string, Owned>,
+  load: LoadState,
+): LoadWindow {
+  return [...current].map(([name, { utilisation }]) => {
+    const owned = [...owners.values()].filter((bucket) => bucket.shard === name);
+    const rates = owned.map((bucket) => load.rates[bucketText(bucket)] ?? 0);
+    const total = rates.reduce((sum, rate) => sum + rate, 0);
+    const buckets = owned.map(({ group, id }, index): BucketWindow => {
+      return { group, id, share: total === 0 ? 0 : (rates[index] ?? 0) / total };
+    });
+    return { name, utilisation, buckets };
+  });
+}

@@ -1,0 +1,63 @@
+import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import type { ShardLoadStats } from '../../postgres/bucket-stats.ts';
+import type { LoadWindow } from '../../sharding/rebalance/hot.ts';
+import type { LoadState } from '../../sharding/rebalance/load.ts';
+import type { BucketKey, Move } from '../../sharding/rebalance/model.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+
+/** What one shard said at one time. */
+export interface ShardMeasure {
+  readonly name: string;
+  readonly atMs: number;
+  readonly stats: ShardLoadStats;
+}
+
+/** A key with most rows of a bucket. */
+export interface HotKey extends BucketKey {
+  readonly value: string;
+  readonly share: number;
+}
+
+/** Rates of one shard between its last two measurements. */
+export interface ShardRates {
+  /** Time in which sessions were executing, as a part of its processors' time. */
+  readonly utilisation: number;
+  readonly transactionsPerSecond: number;
+}
+
+/** What is remembered of a cluster between passes. */
+export interface Measurements {
+  readonly load: LoadState;
+  /** The newest measurement of each shard. */
+  readonly latest: ReadonlyMap<string, ShardMeasure>;
+  /** Smoothed; absent before the second measurement of the shard. */
+  readonly rates: ReadonlyMap<string, ShardRates>;
+  /** The last windows, the oldest first. */
+  readonly windows: readonly LoadWindow[];
+  /** Shards that did not answer when they were asked last. */
+  readonly silent: ReadonlySet<string>;
+  readonly hotKeys: readonly HotKey[];
+}
+
+/** A ShardMove, as far as a plan needs to know it. */
+export interface MoveFacts {
+  readonly name: string;
+  readonly buckets: readonly Move[];
+  readonly isRunning: boolean;
+  /** When it ended without having moved its bucket. */
+  readonly failedAtMs?: number;
+  /** Rate of its copy, when it is done and was big enough to tell. */
+  readonly bytesPerSecond?: number;
+}
+
+/** What a decision is made from. */
+export interface RebalanceView {
+  /** Its `spec.shards.count` is the number of shards that is wanted now. */
+  readonly cluster: ShardedCluster;
+  /** `spec.shards.count` as the user wrote it. */
+  readonly count: number;
+  readonly map: ShardMapSpec;
+  readonly measurements: Measurements;
+  readonly moves: readonly MoveFacts[];
+  readonly now: Date;
+}

@@ -1,0 +1,111 @@
+import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import { readShardLoad, readTopKeys } from '../../postgres/bucket-stats.ts';
+import type { ConnectOptions } from '../../postgres/connection.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { secretType } from '../../runtime/kubernetes-types.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import { readingOf } from '../../runtime/reading.ts';
+import type { HotSpot } from '../../sharding/rebalance/hot.ts';
+import { isPodReady } from '../sharded-cluster/kubernetes.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { createNamedReader } from '../sharded-cluster/named-reader.ts';
+import { operatorTlsSecret, roleLabel, shardLabel } from '../sharded-cluster/names.ts';
+import type { SecretObject } from '../sharded-cluster/observe.ts';
+import { shardAccess } from '../sharded-cluster/shard-access.ts';
+import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import type { HotKey, ShardMeasure } from './model.ts';
+import { shardsOf } from './world.ts';
+
+/** Asks the primaries of a cluster's shards what they do. */
+export interface LoadObserver {
+  /** One round: each shard that answered. */
+  measure(
+    cluster: ShardedCluster,
+    map: ShardMapSpec,
+    signal: AbortSignal,
+    log: Logger,
+  ): Promise<ShardMeasure[]>;
+  /** The keys with most rows of hot buckets; a shard that does not answer has none. */
+  findKeys(cluster: ShardedCluster, hot: readonly HotSpot[], signal: AbortSignal): Promise<HotKey[]>;
+}
+
+/** What an observer works with. */
+export interface LoadObserverDependencies {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly connections: Connections;
+  readonly monotonicMs: () => number;
+}
+
+/** A certificate is renewed long before it ends. */
+const certificateMs = 900_000;
+
+/** An observer. */
+export function createLoadObserver({
+  client,
+  sources,
+  connections,
+  monotonicMs,
+}: LoadObserverDependencies): LoadObserver {
+  const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
+
+  /** How to reach the primary of each shard, where there is one. */
+  async function primaries(
+    cluster: ShardedCluster,
+    signal: AbortSignal,
+  ): Promise<Map<string, ConnectOptions>> {
+    const { name, namespace } = cluster.metadata;
+    const secret = operatorTlsSecret(name);
+    const reading = await secrets.read({ namespace, name: secret }, certificateMs, signal);
+    if (reading.state !== 'present') return new Map();
+    const { data = {}, metadata } = reading.value;
+    const content = { data, resourceVersion: metadata.resourceVersion ?? '' };
+    const access = shardAccess(cluster, new Map([[secret, { state: 'present', value: content }]]));
+    if (access === undefined) return new Map();
+    const { database } = cluster.spec.postgres;
+    const pods = sources.pods.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+    return new Map(
+      pods.flatMap((pod): [string, ConnectOptions][] => {
+        const shard = pod.metadata.labels?.[shardLabel];
+        const address = pod.status?.podIP;
+        if (pod.metadata.labels?.[roleLabel] !== 'primary' || !isPodReady(pod)) return [];
+        if (shard === undefined || address === undefined) return [];
+        return [[shard, access.asOperator(shard, address, database)]];
+      }),
+    );
+  }
+
+  return {
+    async measure(cluster, map, signal, log) {
+      const reachable = await primaries(cluster, signal);
+      const readings = shardsOf(cluster, map).map(async (name): Promise<ShardMeasure[]> => {
+        const options = reachable.get(name);
+        if (options === undefined) return [];
+        const reading = await readingOf(() => connections.use(options, readShardLoad));
+        if (reading.state === 'present' && !reading.value.inRecovery) {
+          return [{ name, atMs: monotonicMs(), stats: reading.value }];
+        }
+        const { namespace, name: clusterName } = cluster.metadata;
+        const error = reading.state === 'unknown' ? reading.error.message : 'not a primary';
+        log.info({ cluster: `${namespace}/${clusterName}`, shard: name, error }, 'load not measured');
+        return [];
+      });
+      return (await Promise.all(readings)).flat();
+    },
+    async findKeys(cluster, hot, signal) {
+      const buckets = hot.flatMap((spot) => (spot.kind === 'bucket' ? [spot] : []));
+      if (buckets.length === 0) return [];
+      const reachable = await primaries(cluster, signal);
+      const readings = [...reachable].map(async ([name, options]) => {
+        const wanted = buckets.filter((spot) => spot.shard === name).map((spot) => spot.bucket);
+        if (wanted.length === 0) return [];
+        const reading = await readingOf(() =>
+          connections.use(options, (connection) => readTopKeys(connection, wanted)),
+        );
+        return reading.state === 'present' ? reading.value : [];
+      });
+      return (await Promise.all(readings)).flat();
+    },
+  };
+}

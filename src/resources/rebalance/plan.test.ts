@@ -1,0 +1,177 @@
+import { describe, expect, it } from 'vitest';
+import type { RebalanceView } from './model.ts';
+import { decideRebalance } from './plan.ts';
+import { sketchCluster, sketchMap, sketchMeasurements, sketchView, start } from './sketch.ts';
+
+function decide(view: RebalanceView) {
+  return decideRebalance(view, view.cluster.status?.autoscaling);
+}
+
+/** Two shards own all, and there are four. */
+const wider = { owners: 2, shards: { count: 4 } };
+
+describe('the rebalancer', () => {
+  it('is at rest when the shards are even', () => {
+    const decision = decide(sketchView());
+    expect(decision).toMatchObject({ phase: 'Balanced', create: [], running: [], hot: [] });
+    expect(decision.message).toBe('every shard is within 10 % of its fair share');
+  });
+
+  it('makes ShardMoves onto new shards, one for each pair of shards', () => {
+    const { phase, message, create, plan } = decide(sketchView(wider));
+    expect({ phase, message }).toEqual({ phase: 'Planned', message: '8 moves planned' });
+    expect(create).toEqual([
+      { name: 'shop-customer-b0000-e1', group: 'customer', id: 0, from: 's0', to: 's3', reason: 'balance' },
+      { name: 'shop-customer-b0001-e1', group: 'customer', id: 1, from: 's1', to: 's2', reason: 'balance' },
+    ]);
+    expect(plan?.shards.map((shard) => shard.bucketsAfter)).toEqual([4, 4, 4, 4]);
+  });
+
+  it.each([
+    ['dryRun', { dryRun: true }, 'dryRun'],
+    ['mode manual', { mode: 'manual' }, 'mode is manual'],
+    ['a closed window', { window: { start: '22:00', end: '04:00' } }, 'the window opens at 22:00 UTC'],
+  ])('only plans with %s', (_, rebalance, message) => {
+    const decision = decide(sketchView({ ...wider, rebalance }));
+    expect(decision).toMatchObject({
+      phase: 'Planned',
+      create: [],
+      message: expect.stringContaining(message),
+    });
+    expect(decision.plan?.moves).toHaveLength(8);
+  });
+
+  it('waits for the shards of a move, and names the next attempt of one that failed', () => {
+    const move = { group: 'customer', id: 0, from: 's0', to: 's3' };
+    const running = { name: 'shop-customer-b0000-e1', buckets: [move], isRunning: true };
+    const during = decide(sketchView(wider, { moves: [running] }));
+    expect(during).toMatchObject({ phase: 'Moving', message: '1 move under way, 7 to come' });
+    expect(during.create.map(({ from, to }) => [from, to])).toEqual([['s1', 's2']]);
+    const failed = { ...running, isRunning: false, failedAtMs: start.getTime() - 60_000 };
+    const after = decide(sketchView(wider, { moves: [failed] }));
+    expect(after.plan?.moves.map(({ id }) => id)).not.toContain(0);
+    const later = decide(
+      sketchView(wider, { moves: [{ ...failed, failedAtMs: start.getTime() - 3_600_000 }] }),
+    );
+    expect(later.create[0]?.name).toBe('shop-customer-b0000-e1-2');
+  });
+
+  it('drains a shard that is not wanted any more', () => {
+    const { create, plan } = decide(sketchView({ owners: 3, shards: { count: 2 } }));
+    expect(create[0]).toMatchObject({ from: 's2', reason: 'drain' });
+    expect(plan?.shards.map((shard) => shard.bucketsAfter)).toEqual([8, 8, 0]);
+  });
+
+  it('plans nothing before every owner has answered, and moves nothing to or from one that is silent', () => {
+    const view = sketchView(wider);
+    const partly = sketchMeasurements(view.map, { s0: 0.5 });
+    expect(decide({ ...view, measurements: partly })).toMatchObject({
+      phase: 'Unknown',
+      message: 'no plan is made until every shard has answered: s1',
+      create: [],
+    });
+    const silent = { ...view.measurements, silent: new Set(['s3']) };
+    const { plan } = decide({ ...view, measurements: silent });
+    expect(plan?.moves.every(({ to }) => to === 's2')).toBe(true);
+  });
+
+  it('moves nothing onto a shard without the newest migration', () => {
+    const view = sketchView(wider);
+    const schema = [{ name: '001', sql: 'SELECT 1' }];
+    const items = (view.cluster.status?.shards?.items ?? []).map((item) =>
+      item.name === 's3' ? item : { ...item, schemaVersion: '001' },
+    );
+    const shards = { desired: 4, current: 4, ready: 4, summary: '', items };
+    const cluster = { ...view.cluster, spec: { ...view.cluster.spec, schema }, status: { shards } };
+    expect(decide({ ...view, cluster }).plan?.moves.map(({ to }) => to)).not.toContain('s3');
+  });
+
+  it('takes a region to the shards that may hold it', () => {
+    const regions = [{ name: 'east', values: ['JFK'], shards: ['s1'] }];
+    const sketch = { tables: [{ name: 'weather', strategy: 'geographic', key: 'origin', regions }] };
+    const placed = sketchMap(sketchCluster(sketch));
+    const astray = {
+      ...placed,
+      groups: placed.groups.map((group) => ({
+        ...group,
+        buckets: group.buckets.map((bucket) => ({ ...bucket, shard: 's0' })),
+      })),
+    };
+    const { create } = decide(sketchView(sketch, { map: astray }));
+    expect(create).toMatchObject([{ group: 'weather', from: 's0', to: 's1', reason: 'not-allowed' }]);
+  });
+
+  it('tells a hot shard and its hot bucket, with the key that has most of it', () => {
+    const cluster = sketchCluster({ shards: { count: 3 }, owners: 3 });
+    const map = sketchMap(cluster, 3);
+    const measured = sketchMeasurements(map, { s0: 0.95, s1: 0.2, s2: 0.2 }, 5, 0);
+    const hotKeys = [{ group: 'customer', id: 0, value: '42', share: 0.7 }];
+    const view = sketchView(
+      { shards: { count: 3 }, owners: 3 },
+      { map, measurements: { ...measured, hotKeys } },
+    );
+    expect(decide(view).hot).toMatchObject([
+      { kind: 'shard', shard: 's0' },
+      { kind: 'bucket', bucket: { id: 0 }, remedy: 'split' },
+      { kind: 'tenant', tenant: '42' },
+    ]);
+  });
+});
+
+describe('autoscaling of shards', () => {
+  const autoscaling = {
+    minShards: 2,
+    maxShards: 4,
+    metrics: [{ type: 'CPU', target: 40 }],
+    behavior: { scaleOut: { stabilization: '1m' } },
+  };
+  const sketch = { shards: { count: 2, autoscaling } };
+  const status = { base: 2, desired: 2, recommended: 2, reason: '', message: '', metrics: [] };
+
+  it('adds a shard when both are over their target for the stabilisation time', () => {
+    const view = sketchView(sketch);
+    const over = { ...status, overSince: '2026-01-09T11:58:00Z' };
+    const decision = decideRebalance(view, over).autoscaling;
+    expect(decision).toMatchObject({
+      desired: 3,
+      reason: 'AboveTarget',
+      metrics: [{ type: 'CPU', target: 40 }],
+    });
+    expect(decision?.metrics[0]?.peakAfter).toBeCloseTo(50);
+    expect(decision?.metrics[0]?.peakWithMore).toBeLessThan(40);
+  });
+
+  it('does not add one for a bucket that is too hot for any shard', () => {
+    const cluster = sketchCluster(sketch);
+    const map = sketchMap(cluster);
+    const measurements = sketchMeasurements(map, { s0: 0.9, s1: 0.05 }, 5, 0);
+    const over = { ...status, overSince: '2026-01-09T11:58:00Z' };
+    const decision = decideRebalance(sketchView(sketch, { map, measurements }), over).autoscaling;
+    expect(decision).toMatchObject({ desired: 2, reason: 'OneBucketTooHot' });
+  });
+
+  it('never goes below a shard that the spec pins something to', () => {
+    const tables = [
+      {
+        name: 'accounts',
+        strategy: 'directory',
+        key: 'tenant',
+        buckets: 8,
+        tenants: [{ value: 'a', shard: 's2' }],
+      },
+    ];
+    const quiet = { shards: { count: 3, autoscaling }, tables, owners: 3 };
+    const cluster = sketchCluster(quiet);
+    const map = sketchMap(cluster, 3);
+    const measurements = sketchMeasurements(map, { s0: 0.01, s1: 0.01, s2: 0.01 });
+    const before = { ...status, base: 3, desired: 3, quietSince: '2026-01-01T00:00:00Z' };
+    expect(decideRebalance(sketchView(quiet, { map, measurements }), before).autoscaling).toMatchObject({
+      desired: 3,
+      reason: 'AtMinimum',
+    });
+  });
+
+  it('is left alone without a setting', () => {
+    expect(decide(sketchView()).autoscaling).toBeUndefined();
+  });
+});

@@ -1,0 +1,140 @@
+import type { ShardAutoscalingStatus } from '../../api/v1alpha1/shard-autoscaling.ts';
+import type { AutoscaleDecision } from '../../sharding/rebalance/autoscale-shards.ts';
+import { type HotSpot, hotSpots } from '../../sharding/rebalance/hot.ts';
+import {
+  bucketText,
+  type Move,
+  type PlannedMove,
+  type RebalancePlan,
+} from '../../sharding/rebalance/model.ts';
+import { isOpen } from '../../sharding/rebalance/move-window.ts';
+import { planRebalance } from '../../sharding/rebalance/plan.ts';
+import { decideAutoscaling } from './autoscale.ts';
+import type { RebalanceView } from './model.ts';
+import { runningMoves, shardsOf, worldOf } from './world.ts';
+
+/** What the rebalancer is doing, in one word, and why. */
+export interface Phase {
+  readonly phase: 'Balanced' | 'Planned' | 'Moving' | 'Stuck' | 'Unknown';
+  readonly message: string;
+}
+
+/** A ShardMove to be made. */
+export interface NewMove extends Move {
+  readonly name: string;
+  readonly reason: PlannedMove['reason'];
+}
+
+/** What comes of one pass. */
+export interface RebalanceDecision extends Phase {
+  /** Absent while a shard that owns buckets has never answered. */
+  readonly plan: RebalancePlan | undefined;
+  readonly running: readonly Move[];
+  readonly create: readonly NewMove[];
+  readonly hot: readonly HotSpot[];
+  /** Absent without `spec.shards.autoscaling`. */
+  readonly autoscaling: AutoscaleDecision | undefined;
+}
+
+/** Decides what to move, and how many shards there shall be. */
+export function decideRebalance(
+  view: RebalanceView,
+  before: ShardAutoscalingStatus | undefined,
+): RebalanceDecision {
+  const running = runningMoves(view);
+  const hot = hotSpotsOf(view);
+  const silent = silentShards(view);
+  if (silent.length > 0) {
+    const message = `no plan is made until every shard has answered: ${silent.join(', ')}`;
+    return { phase: 'Unknown', message, plan: undefined, running, create: [], hot, autoscaling: undefined };
+  }
+  const world = worldOf(view);
+  const plan = planRebalance(world);
+  const obstacle = obstacleOf(view, plan);
+  return {
+    ...phaseOf(plan, running, obstacle, view),
+    plan,
+    running,
+    create: obstacle === undefined ? plan.next.map((move) => newMove(move, view)) : [],
+    hot,
+    autoscaling: decideAutoscaling(view, world, plan, before),
+  };
+}
+
+/** Shards that own buckets, and have not said anything yet. */
+function silentShards({ cluster, map, measurements }: RebalanceView): string[] {
+  const owners = new Set(map.groups.flatMap((group) => group.buckets.map((bucket) => bucket.shard)));
+  return shardsOf(cluster, map).filter((name) => owners.has(name) && !measurements.latest.has(name));
+}
+
+/** Why nothing is moved though it is planned. */
+function obstacleOf({ cluster, now }: RebalanceView, plan: RebalancePlan): string | undefined {
+  const { mode, dryRun, window } = cluster.spec.rebalance;
+  if (plan.moves.length === 0) return 'nothing is to be moved';
+  if (mode !== 'auto') return 'mode is manual: write the ShardMoves that you want';
+  if (dryRun) return 'dryRun: nothing is moved';
+  if (isOpen(window, now)) return undefined;
+  return `the window opens at ${window?.start} UTC`;
+}
+
+function phaseOf(
+  plan: RebalancePlan,
+  running: readonly Move[],
+  obstacle: string | undefined,
+  { cluster }: RebalanceView,
+): Phase {
+  const { threshold, improvementThreshold } = cluster.spec.rebalance;
+  if (running.length > 0) {
+    return {
+      phase: 'Moving',
+      message: `${count(running.length, 'move')} under way, ${plan.moves.length} to come`,
+    };
+  }
+  if (plan.moves.length > 0) {
+    const message = `${count(plan.moves.length, 'move')} planned${obstacle === undefined ? '' : `; ${obstacle}`}`;
+    return { phase: 'Planned', message };
+  }
+  const stuck = plan.stuck[0];
+  if (stuck !== undefined) {
+    return {
+      phase: 'Stuck',
+      message: `bucket ${bucketText(stuck)} should leave ${stuck.shard}: ${stuck.message}`,
+    };
+  }
+  const message = plan.isBalanced
+    ? `every shard is within ${threshold} % of its fair share`
+    : `no move helps by ${improvementThreshold} % of what the bucket costs`;
+  return { phase: 'Balanced', message };
+}
+
+/** Its name tells bucket and epoch, so that no bucket gets two moves from two passes that both saw the same map. */
+function newMove(
+  { group, id, from, to, reason }: PlannedMove,
+  { cluster, map, moves }: RebalanceView,
+): NewMove {
+  const epoch = map.groups
+    .find((candidate) => candidate.name === group)
+    ?.buckets.find((bucket) => bucket.id === id)?.epoch;
+  const base = `${cluster.metadata.name}-${group.replaceAll('_', '-')}-b${String(id).padStart(4, '0')}-e${epoch ?? 0}`;
+  const earlier = moves.filter(({ name }) => name === base || name.startsWith(`${base}-`)).length;
+  return { name: earlier === 0 ? base : `${base}-${earlier + 1}`, group, id, from, to, reason };
+}
+
+function hotSpotsOf({ measurements }: RebalanceView): HotSpot[] {
+  const keys = new Map(measurements.hotKeys.map((key) => [bucketText(key), key]));
+  const windows = measurements.windows.map((window) =>
+    window.map((shard) => ({
+      ...shard,
+      buckets: shard.buckets.map((bucket) => {
+        const key = keys.get(bucketText(bucket));
+        return key === undefined ? bucket : { ...bucket, topKey: { value: key.value, share: key.share } };
+      }),
+    })),
+  );
+  return hotSpots(windows);
+}
+
+/** `1 move`, `2 moves`. */
+export function count(number: number, noun: string): string {
+  return `${number} ${noun}${number === 1 ? '' : 's'}`;
+}

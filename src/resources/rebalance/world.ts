@@ -1,0 +1,154 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
+import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import { layoutOf } from '../../sharding/layout.ts';
+import {
+  type BucketLoad,
+  bucketText,
+  compareShards,
+  type Move,
+  type RebalanceInput,
+  type ShardCapacity,
+} from '../../sharding/rebalance/model.ts';
+import { placementOf } from '../../sharding/rebalance/placement.ts';
+import { bytesOf, parseQuantity } from '../sharded-cluster/desired/quantity.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { shardIndex, shardName } from '../sharded-cluster/names.ts';
+import { wantedShards } from '../sharded-cluster/steps/shards.ts';
+import type { RebalanceView } from './model.ts';
+
+/** Part of a volume that may be filled. */
+const usableVolume = 0.9;
+/** What a bucket needs on its new shard, as a multiple of its size: WAL and indexes while they are built. */
+const roomFactor = 1.3;
+/** A bucket whose move failed stays for so long. */
+const holdMs = 600_000;
+
+/** Processors of one member. */
+export function coresOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
+  const { limits, requests } = spec.resources;
+  return parseQuantity(limits?.cpu ?? requests?.cpu ?? '1') || 1;
+}
+
+/** How often load is measured. */
+export function intervalOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
+  return durationMs(spec.rebalance.interval) ?? 30_000;
+}
+
+/** Every shard that is wanted, is there, or owns a bucket. */
+export function shardsOf(cluster: ShardedCluster, map: ShardMapSpec): string[] {
+  const owners = map.groups.flatMap((group) => group.buckets.map((bucket) => bucket.shard));
+  const items = (cluster.status?.shards?.items ?? []).map((item) => item.name);
+  const wanted = Array.from({ length: cluster.spec.shards.count }, (_, index) => shardName(index));
+  return [...new Set([...wanted, ...items, ...owners])].sort(compareShards);
+}
+
+/** The moves under way: those of ShardMoves that have not ended. */
+export function runningMoves({ moves, map }: Pick<RebalanceView, 'moves' | 'map'>): Move[] {
+  const owners = new Map(
+    map.groups.flatMap(({ name, buckets }) =>
+      buckets.map(({ id, shard }) => [bucketText({ group: name, id }), shard] as const),
+    ),
+  );
+  return moves
+    .filter((move) => move.isRunning)
+    .flatMap((move) => move.buckets)
+    .filter((move) => owners.has(bucketText(move)));
+}
+
+/** The world in the planner's terms. */
+export function worldOf(view: RebalanceView): RebalanceInput {
+  const { cluster, map, measurements } = view;
+  const { strategy, threshold, improvementThreshold, maxConcurrent } = cluster.spec.rebalance;
+  const shards = shardsOf(cluster, map);
+  const utilisations = [...measurements.rates.values()].map((rates) => rates.utilisation);
+  const bytesPerSecond = medianRate(view);
+  return {
+    shards: shards.map((name) => capacityOf(view, name)),
+    buckets: bucketsOf(view),
+    running: runningMoves(view),
+    settings: {
+      strategy,
+      threshold: threshold / 100,
+      improvementThreshold: improvementThreshold / 100,
+      maxConcurrent,
+    },
+    meanUtilisation:
+      utilisations.length === 0
+        ? 0
+        : utilisations.reduce((sum, value) => sum + value, 0) / utilisations.length,
+    ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
+  };
+}
+
+function capacityOf({ cluster, measurements }: RebalanceView, name: string): ShardCapacity {
+  const item = cluster.status?.shards?.items.find((candidate) => candidate.name === name);
+  const newest = cluster.spec.schema.at(-1)?.name;
+  const stats = measurements.latest.get(name)?.stats;
+  const volume = bytesOf(cluster.spec.storage.size);
+  return {
+    name,
+    capacity: coresOf(cluster),
+    isDraining: (shardIndex(name) ?? 0) >= cluster.spec.shards.count,
+    // A shard without the newest migration has not the tables that a bucket needs.
+    isAvailable:
+      item?.ready === true &&
+      stats !== undefined &&
+      !measurements.silent.has(name) &&
+      (newest === undefined || item.schemaVersion === newest),
+    ...(stats === undefined
+      ? {}
+      : { freeBytes: Math.max(0, Math.floor((usableVolume * volume - stats.databaseBytes) / roomFactor)) }),
+  };
+}
+
+function bucketsOf(view: RebalanceView): BucketLoad[] {
+  const { cluster, map, measurements, moves, now } = view;
+  const layout = layoutOf(cluster.spec.tables);
+  const wanted = wantedShards(cluster);
+  const cores = coresOf(cluster);
+  const held = new Set(
+    moves
+      .filter(({ failedAtMs }) => failedAtMs !== undefined && now.getTime() - failedAtMs < holdMs)
+      .flatMap((move) => move.buckets.map(bucketText)),
+  );
+  const sizes = new Map(
+    [...measurements.latest.values()].flatMap(({ name, stats }) =>
+      stats.buckets.map((bucket) => [`${name}/${bucketText(bucket)}`, bucket.bytes] as const),
+    ),
+  );
+  const totals = new Map<string, number>();
+  for (const group of map.groups) {
+    for (const { id, shard } of group.buckets) {
+      const rate = measurements.load.rates[bucketText({ group: group.name, id })] ?? 0;
+      totals.set(shard, (totals.get(shard) ?? 0) + rate);
+    }
+  }
+  return map.groups.flatMap((group) =>
+    group.buckets.map((bucket): BucketLoad => {
+      const key = bucketText({ group: group.name, id: bucket.id });
+      const total = totals.get(bucket.shard) ?? 0;
+      const rate = measurements.load.rates[key] ?? 0;
+      const utilisation = measurements.rates.get(bucket.shard)?.utilisation ?? 0;
+      const { allowed, isPinned } = placementOf(bucket, group, layout, wanted);
+      return {
+        group: group.name,
+        id: bucket.id,
+        shard: bucket.shard,
+        load: total === 0 ? 0 : (rate / total) * utilisation * cores,
+        bytes: sizes.get(`${bucket.shard}/${key}`) ?? 0,
+        isPinned,
+        isHeld: bucket.pending !== undefined || held.has(key),
+        ...(allowed === undefined ? {} : { allowed }),
+      };
+    }),
+  );
+}
+
+/** The middle of the rates of recent moves: one that waited long does not spoil the estimate. */
+function medianRate({ moves }: RebalanceView): number | undefined {
+  const rates = moves
+    .flatMap(({ bytesPerSecond }) => bytesPerSecond ?? [])
+    .slice(-20)
+    .sort((a, b) => a - b);
+  return rates[Math.floor(rates.length / 2)];
+}
