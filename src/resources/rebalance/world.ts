@@ -23,10 +23,11 @@ const roomFactor = 1.3;
 /** A bucket whose move failed stays for so long. */
 const holdMs = 600_000;
 
-/** Processors of one member. */
+/** Processors of one member: its limit, or without one what it asks for, and one at least, since it may take more. */
 export function coresOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
   const { limits, requests } = spec.resources;
-  return parseQuantity(limits?.cpu ?? requests?.cpu ?? '1') || 1;
+  if (limits?.cpu !== undefined) return parseQuantity(limits.cpu) || 1;
+  return Math.max(1, parseQuantity(requests?.cpu ?? '1'));
 }
 
 /** How often load is measured. */
