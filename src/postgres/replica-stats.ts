@@ -1,0 +1,104 @@
+import type { Connection } from './connection.ts';
+import { statement } from './statement.ts';
+
+/** Roles whose sessions are the operator's own, and count for nothing. */
+const internalRoles = ['herdsman', 'postgres', 'replication', 'rewind'];
+
+/** A custom parameter by which a member tells which configuration it runs with. */
+export const configParameter = 'herdsman.config';
+
+/** Where a primary is, and what it has room for. */
+export interface PrimaryPosition {
+  readonly inRecovery: boolean;
+  /** Bytes of WAL since the beginning of time that are on disk, and can so be sent; 0 in recovery. */
+  readonly position: number;
+  readonly maxWalSenders: number;
+  readonly maxReplicationSlots: number;
+}
+
+/** Asks a primary, in one short statement: it is asked every second. */
+export async function readPrimaryPosition(connection: Connection): Promise<PrimaryPosition> {
+  const [row] = await connection.query<PrimaryPosition>({
+    text: `SELECT pg_is_in_recovery() AS "inRecovery",
+      CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::float8 END AS position,
+      current_setting('max_wal_senders')::int AS "maxWalSenders",
+      current_setting('max_replication_slots')::int AS "maxReplicationSlots"`,
+  });
+  if (row === undefined) throw new Error('no row of the primary');
+  return row;
+}
+
+/** Bytes of all databases of a server. */
+export async function readServerBytes(connection: Connection): Promise<number> {
+  const [row] = await connection.query<{ bytes: number }>({
+    text: 'SELECT sum(pg_database_size(oid))::float8 AS bytes FROM pg_database',
+  });
+  return row?.bytes ?? 0;
+}
+
+/** Bytes of WAL since the beginning of time up to the oldest that a primary still has. */
+export async function readOldestPosition(connection: Connection): Promise<number> {
+  const [row] = await connection.query<{ oldest: number | null }>({
+    text: `SELECT min(('x' || substr(name, 9, 8))::bit(32)::bigint * 4294967296 + ('x' || substr(name, 17, 8))::bit(32)::bigint *
+        pg_size_bytes(current_setting('wal_segment_size')))::float8 AS oldest
+      FROM pg_ls_waldir() WHERE name ~ '^[0-9A-F]{24}$'`,
+  });
+  if (row?.oldest === undefined || row.oldest === null) throw new Error('the primary lists no WAL');
+  return row.oldest;
+}
+
+/** What a standby says of itself. */
+export interface ReplicaStats {
+  readonly inRecovery: boolean;
+  /** Bytes of WAL since the beginning of time that it shows. */
+  readonly replayed: number;
+  /** The same for what it has received. */
+  readonly received: number;
+  /** Whether a WAL receiver is at work. */
+  readonly streaming: boolean;
+  /** Value of `herdsman.config`; null while it has none. */
+  readonly config: string | null;
+  /** Sessions of clients. */
+  readonly connections: number;
+  /** Those that run a query now. */
+  readonly active: number;
+  /** Transactions in the application database so far. */
+  readonly transactions: number;
+  /** Milliseconds that they worked so far. */
+  readonly activeMs: number;
+}
+
+/** Asks a standby, in one short statement: it is asked every second. */
+export async function readReplicaStats(connection: Connection, database: string): Promise<ReplicaStats> {
+  const [row] = await connection.query<ReplicaStats>(
+    statement(
+      `SELECT pg_is_in_recovery() AS "inRecovery",
+        coalesce(pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), 0)::float8 AS replayed,
+        coalesce(pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0'), 0)::float8 AS received,
+        EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming,
+        current_setting('${configParameter}', true) AS config,
+        a.connections, a.active, coalesce(d.transactions, 0) AS transactions, coalesce(d.active_time, 0) AS "activeMs"
+      FROM (SELECT count(*)::int AS connections, count(*) FILTER (WHERE state = 'active')::int AS active
+        FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> ALL ($2)) a
+      LEFT JOIN (SELECT (xact_commit + xact_rollback)::float8 AS transactions, active_time
+        FROM pg_stat_database WHERE datname = $1) d ON true`,
+      database,
+      internalRoles,
+    ),
+  );
+  if (row === undefined) throw new Error('no row of the standby');
+  return row;
+}
+
+/** Ends sessions of clients that run nothing; those that do are left to finish. Answers how many it ended. */
+export async function endIdleSessions(connection: Connection): Promise<number> {
+  const [row] = await connection.query<{ ended: number }>(
+    statement(
+      `SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid))::int AS ended
+        FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+        WHERE a.backend_type = 'client backend' AND a.state = 'idle' AND NOT r.rolsuper AND a.usename <> ALL ($1)`,
+      internalRoles,
+    ),
+  );
+  return row?.ended ?? 0;
+}

@@ -1,0 +1,120 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
+import type { ReadReplicaSetSpec, ReadReplicaSetStatus } from '../../api/v1alpha1/read-replica-set.ts';
+
+/** `spec.autoscaling` with its defaults filled in. */
+export type AutoscalingSpec = NonNullable<ReadReplicaSetSpec['autoscaling']>;
+/** `status.autoscaling`. */
+export type AutoscalingStatus = NonNullable<ReadReplicaSetStatus['autoscaling']>;
+/** What is measured. */
+export type MetricType = AutoscalingSpec['metrics'][number]['type'];
+
+/** What a decision is made from. */
+export interface AutoscaleInput {
+  readonly spec: AutoscalingSpec;
+  /** Members per shard that are wanted now. */
+  readonly current: number;
+  /** Members per shard over which the load is spread. */
+  readonly ready: number;
+  /** Average per member; a text says why it is not known. */
+  readonly measured: ReadonlyMap<MetricType, number | string>;
+  /** Why nothing may be changed now: a copy is under way, members are late, … */
+  readonly brake: string | undefined;
+  /** The last decision, from the status. */
+  readonly last: Pick<AutoscalingStatus, 'lastScaleTime' | 'quietSince'> | undefined;
+  readonly now: Date;
+}
+
+/** Between so much less and so much more than the target nothing is changed. */
+const tolerance = 0.1;
+
+/**
+ * Each metric asks for ceil(ready × measured / target) members, and the largest wins. One step at a time: up at most once in
+ * a window, down only after a long quiet time; never while a brake holds or a metric is not known, but always into the bounds.
+ */
+export function autoscale(input: AutoscaleInput): AutoscalingStatus {
+  const { spec, current, measured, brake, last, now } = input;
+  const metrics = spec.metrics.map(({ type, target }) => metricOf(input, type, target, measured.get(type)));
+  const proposals = metrics.flatMap(({ proposed }) => proposed ?? []);
+  const isKnown = proposals.length === metrics.length;
+  const proposed = proposals.length === 0 ? undefined : clamp(Math.max(...proposals), spec);
+  const isQuiet = isKnown && proposed !== undefined && proposed < current;
+  const quietSince = isQuiet ? (last?.quietSince ?? seconds(now)) : undefined;
+  const common = { metrics, ...(proposed === undefined ? {} : { proposed }) };
+  const since = last?.lastScaleTime;
+  const keep = (message: string, heldBy?: string): AutoscalingStatus => ({
+    ...common,
+    desired: current,
+    ...(heldBy === undefined ? {} : { heldBy }),
+    message,
+    ...(since === undefined ? {} : { lastScaleTime: since }),
+    ...(quietSince === undefined ? {} : { quietSince }),
+  });
+  const change = (desired: number, message: string): AutoscalingStatus => ({
+    ...common,
+    desired,
+    message,
+    lastScaleTime: seconds(now),
+  });
+
+  const bounded = clamp(current, spec);
+  if (bounded !== current) {
+    return change(bounded, `${current} is outside of ${spec.minReplicas} to ${spec.maxReplicas} members`);
+  }
+  if (proposed === undefined || !isKnown) {
+    const missing = metrics.filter((metric) => metric.proposed === undefined).map(({ type }) => type);
+    return keep(
+      `${current} members: nothing is changed without a metric`,
+      `no measure of ${missing.join(', ')}`,
+    );
+  }
+  if (proposed === current) return keep(`${current} members are what the load asks for`);
+  const asks = `${chosenBy(metrics, spec, proposed)} asks for ${proposed} members, there are ${current}`;
+  if (brake !== undefined) return keep(asks, brake);
+  const sinceScaleMs = since === undefined ? Number.POSITIVE_INFINITY : now.getTime() - Date.parse(since);
+  const { scaleUpWindow, scaleDownWindow, quietBeforeScaleDown } = spec.behavior;
+  if (proposed > current) {
+    if (sinceScaleMs < windowMs(scaleUpWindow))
+      return keep(asks, `the last change was less than ${scaleUpWindow} ago`);
+    return change(current + 1, asks);
+  }
+  // Down is held by both windows: a change of direction within the shorter would be flapping.
+  const downMs = Math.max(windowMs(scaleDownWindow), windowMs(scaleUpWindow));
+  if (sinceScaleMs < downMs) return keep(asks, `the last change was less than ${scaleDownWindow} ago`);
+  const quietMs = quietSince === undefined ? 0 : now.getTime() - Date.parse(quietSince);
+  if (quietMs < windowMs(quietBeforeScaleDown))
+    return keep(asks, `the load has been low for less than ${quietBeforeScaleDown}`);
+  return { ...change(current - 1, asks), ...(quietSince === undefined ? {} : { quietSince }) };
+}
+
+function metricOf(
+  { ready, current, spec }: AutoscaleInput,
+  type: MetricType,
+  target: number,
+  measured: number | string | undefined,
+): AutoscalingStatus['metrics'][number] {
+  if (typeof measured !== 'number')
+    return { type, target, message: measured ?? 'it has not been measured yet' };
+  const ratio = measured / target;
+  const isNear = Math.abs(ratio - 1) <= tolerance;
+  const proposed = clamp(isNear ? current : Math.ceil(ready * ratio - 1e-9), spec);
+  return { type, target, measured: Number(measured.toPrecision(2)), proposed };
+}
+
+function chosenBy(metrics: AutoscalingStatus['metrics'], spec: AutoscalingSpec, proposed: number): string {
+  const chosen = metrics.find(
+    (metric) => metric.proposed !== undefined && clamp(metric.proposed, spec) === proposed,
+  );
+  return chosen === undefined ? 'the load' : `${chosen.type} (${chosen.measured} of ${chosen.target})`;
+}
+
+function clamp(count: number, { minReplicas, maxReplicas }: AutoscalingSpec): number {
+  return Math.min(Math.max(count, minReplicas), maxReplicas);
+}
+
+function windowMs(duration: string): number {
+  return durationMs(duration) ?? 0;
+}
+
+function seconds(time: Date): string {
+  return `${time.toISOString().slice(0, 19)}Z`;
+}
