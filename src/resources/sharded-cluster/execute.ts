@@ -5,7 +5,7 @@ import type { Informer } from '../../runtime/informer.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { KubernetesObject, ResourceType } from '../../runtime/kubernetes-object.ts';
 import { typeName } from '../../runtime/kubernetes-object.ts';
-import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
+import { persistentVolumeClaimType, podType } from '../../runtime/kubernetes-types.ts';
 import { shardMapObject } from './desired/shard-map.ts';
 import { executeContent } from './execute-content.ts';
 import { executeIdentity } from './execute-identity.ts';
@@ -15,7 +15,7 @@ import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
 import type { Action, Observed, ShardedCluster } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
-import { fieldManager } from './names.ts';
+import { fieldManager, roleLabel } from './names.ts';
 import type { SecretObject } from './observe.ts';
 import type { ShardAccess } from './shard-access.ts';
 import type { Sources } from './sources.ts';
@@ -88,6 +88,8 @@ async function run(context: ExecutionContext, pass: Pass, action: Action): Promi
       return apply(context, pass, action.type, action.object);
     case 'delete':
       return remove(context, pass, action);
+    case 'relabel':
+      return relabel(context, pass, action);
     case 'resize-claim':
       return resize(context, pass, action);
     case 'create-map': {
@@ -153,6 +155,23 @@ async function remove(
     reason: `${object.kind}Deleted`,
     action: 'Delete',
     note: `${object.kind} ${name} was deleted: ${evidence}`,
+  });
+}
+
+/** Only the very pod that was judged: with its resourceVersion, a label that the member has just set itself stays. */
+async function relabel(
+  context: ExecutionContext,
+  pass: Pass,
+  { shard, pod, leader }: Extract<Action, { kind: 'relabel' }>,
+): Promise<void> {
+  const { name, namespace = '', uid, resourceVersion } = pod.metadata;
+  const patch = { metadata: { uid, resourceVersion, labels: { [roleLabel]: 'replica' } } };
+  await context.client.patch(podType, { namespace, name }, patch, { type: 'merge', signal: pass.signal });
+  context.events.record(pass.cluster, {
+    type: 'Normal',
+    reason: 'PrimaryReplaced',
+    action: 'Relabel',
+    note: `shard ${shard}: ${leader} leads, so ${name} has left the -rw Service`,
   });
 }
 

@@ -162,6 +162,7 @@ export type Action =
     }
   | { readonly kind: 'restart'; readonly shard: string; readonly member: string }
   | { readonly kind: 'clear-claim'; readonly shard: string }
+  | { readonly kind: 'relabel'; readonly shard: string; readonly pod: Pod; readonly leader: string }
   | { readonly kind: 'reload'; readonly shard: string; readonly member: string }
   | {
       readonly kind: 'switchover';

@@ -22,7 +22,7 @@ export function shardAccess(cluster: ShardedCluster, secrets: Observed['secrets'
   if (ca === undefined || cert === undefined || key === undefined) return undefined;
   const clientCertificate = { cert, key };
   return {
-    patroni: (shard, host, timeoutMs = 2_000) =>
+    patroni: (shard, host, timeoutMs = 1_500) =>
       patroniApi({ host, servername: primaryHost(name, shard, namespace), ca, clientCertificate, timeoutMs }),
     asOperator: (shard, host, database) => ({
       host,

@@ -8,7 +8,7 @@ import { shardMapObject } from '../desired/shard-map.ts';
 import { executeIdentity } from '../execute-identity.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from '../kubernetes.ts';
 import type { Action, MemberFacts, ObservedMember, PlanInput } from '../model.ts';
-import { claimName, podName, postgresPort, primaryHost, shardLabel } from '../names.ts';
+import { claimName, podName, postgresPort, primaryHost, roleLabel, shardLabel } from '../names.ts';
 import { plan } from '../plan.ts';
 import type { Plan } from '../plan-result.ts';
 import { objectId } from '../steps/objects.ts';
@@ -95,6 +95,8 @@ export async function advanced(input: PlanInput, action: Action): Promise<PlanIn
       return withClaimSize(input, action.claim, action.size);
     case 'reload':
       return withShard(input, action.shard, { staleCertificates: [] });
+    case 'relabel':
+      return withPodLabel(input, action.shard, action.pod.metadata.name, roleLabel, 'replica');
     case 'clear-claim':
       return withShard(input, action.shard, { hasAbandonedClaim: false });
     case 'event':
@@ -346,4 +348,16 @@ function mergePatch(current: unknown, patch: DynamicConfig): DynamicConfig {
 
 function isRecord(value: unknown): value is DynamicConfig {
   return typeof value === 'object' && value !== null && !Array.isArray(value);
+}
+
+function withPodLabel(input: PlanInput, shard: string, pod: string, label: string, value: string): PlanInput {
+  const members = shardOf(input, shard).members.map((member) => {
+    if (member.pod === undefined || member.name !== pod) return member;
+    const { metadata } = member.pod;
+    return {
+      ...member,
+      pod: { ...member.pod, metadata: { ...metadata, labels: { ...metadata.labels, [label]: value } } },
+    };
+  });
+  return withShard(input, shard, { members });
 }

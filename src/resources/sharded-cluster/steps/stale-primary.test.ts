@@ -1,0 +1,42 @@
+import { describe, expect, it } from 'vitest';
+import type { ObservedShard, PlanInput } from '../model.ts';
+import { roleLabel } from '../names.ts';
+import { sketchShard } from '../test-support/sketch-shard.ts';
+import { stalePrimaries } from './stale-primary.ts';
+
+function labelled(shard: ObservedShard, ordinal: number, role: string): ObservedShard {
+  const members = shard.members.map((member) =>
+    member.ordinal !== ordinal || member.pod === undefined
+      ? member
+      : {
+          ...member,
+          pod: { ...member.pod, metadata: { ...member.pod.metadata, labels: { [roleLabel]: role } } },
+        },
+  );
+  return { ...shard, members };
+}
+
+function relabelled(shard: ObservedShard): string[] {
+  const result = stalePrimaries({ observed: { shards: [shard] } } as unknown as PlanInput);
+  return (result.actions ?? []).flatMap((action) =>
+    action.kind === 'relabel' ? [action.pod.metadata.name] : [],
+  );
+}
+
+describe('stalePrimaries', () => {
+  it('takes the label from a member that another has taken over from', () => {
+    expect(relabelled(labelled(sketchShard([{}, {}, {}], { leader: 1 }), 0, 'primary'))).toEqual([
+      'shop-s0-0',
+    ]);
+  });
+
+  it('leaves the leader and the standbys alone', () => {
+    const shard = labelled(labelled(sketchShard([{}, {}, {}], { leader: 1 }), 1, 'primary'), 0, 'replica');
+    expect(relabelled(shard)).toEqual([]);
+  });
+
+  it('does nothing while it is not known who leads', () => {
+    expect(relabelled(labelled(sketchShard([{}, {}], { group: 'unknown' }), 0, 'primary'))).toEqual([]);
+    expect(relabelled(labelled(sketchShard([{}, {}], { leader: 9 }), 0, 'primary'))).toEqual([]);
+  });
+});
