@@ -1,0 +1,438 @@
+import type { ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
+import type { MoveWorld, ShardStep, Store, Versioned } from '../../src/sharding/move/drive.ts';
+import {
+  firstRecord,
+  type Guard,
+  type Move,
+  type MoveRecord,
+  type MoveView,
+  type ShardFacts,
+  type StepResult,
+} from '../../src/sharding/move/model.ts';
+import { copyName, gidOf, parseGid } from '../../src/sharding/move/names.ts';
+
+/** What is asked for in the model; nothing is verified, so that the protocol alone has to be right. */
+export const modelMove: Move = {
+  key: 'move.0a0a0a0a',
+  id: '0a0a0a0a',
+  group: 'g',
+  bucket: 0,
+  from: 's0',
+  to: 's1',
+  verify: 'none',
+  cancel: false,
+  retentionMs: 1_000,
+};
+
+interface Slot {
+  name: string;
+  position: number;
+}
+
+/** A shard's state that a failover may take back to what was flushed. */
+interface ShardState {
+  timeline: number;
+  guard: Guard | undefined;
+  prepared: { gid: string; since: number }[];
+  marker: number | undefined;
+  leaves: ShardFacts['leaves'];
+  retired: boolean;
+  unsettled: boolean;
+  publications: string[];
+  roles: string[];
+  slots: Slot[];
+  subscriptions: { name: string; copied: boolean; applied: number }[];
+  /** Rows of the bucket's leaves, in the order of their arrival. */
+  rows: number[];
+}
+
+/** A shard: what it shows, and what would survive a failover. */
+export class ModelShard {
+  state: ShardState;
+  durable: ShardState;
+
+  constructor(state: ShardState) {
+    this.state = state;
+    this.durable = structuredClone(state);
+  }
+
+  flush(): void {
+    this.durable = structuredClone(this.state);
+  }
+
+  /** Another member takes over with what was flushed; its slot may not have been kept up. */
+  failOver(losesSlots: boolean): void {
+    const timeline = this.state.timeline + 1;
+    this.state = { ...structuredClone(this.durable), timeline };
+    if (losesSlots) this.state.slots = [];
+    this.flush();
+  }
+}
+
+const empty: ShardState = {
+  timeline: 1,
+  guard: undefined,
+  prepared: [],
+  marker: undefined,
+  leaves: 'absent',
+  retired: false,
+  unsettled: false,
+  publications: [],
+  roles: [],
+  slots: [],
+  subscriptions: [],
+  rows: [],
+};
+
+const refuse = (reason: string): StepResult => ({ kind: 'refused', reason, message: reason });
+const done: StepResult = { kind: 'done' };
+
+function copyOf(name: string): number {
+  return Number(name.split('_').at(-1));
+}
+
+function newer<T extends { readonly name: string }>(things: T[], copy: number): T[] {
+  return things.filter(({ name }) => copyOf(name) > copy);
+}
+
+/** Steps that commit on one shard only. */
+const onSource = new Set<ShardStep['kind']>([
+  'publish',
+  'make-slot',
+  'mark-copying',
+  'fence',
+  'drain',
+  'commit-source',
+  'roll-back-source',
+  'unpublish',
+  'detach',
+  'retire',
+  'drop-retired',
+]);
+const onTarget = new Set<ShardStep['kind']>([
+  'subscribe',
+  'index',
+  'verify',
+  'open',
+  'commit-target',
+  'roll-back-target',
+  'unstage',
+  'settle',
+]);
+
+/** Two shards, a map and a record in memory, on which real operators' passes run, one atomic effect after the other. */
+export class Model {
+  now = 1_000;
+  move = modelMove;
+  /** A transaction of an application that holds the marker. */
+  busy = false;
+  readonly source = new ModelShard({ ...structuredClone(empty), marker: 1, leaves: 'attached' });
+  readonly target = new ModelShard(structuredClone(empty));
+  readonly map: Versioned<ShardMapSpec>[] = [
+    {
+      version: '1',
+      value: {
+        cluster: 'c',
+        epoch: 1,
+        groups: [{ name: 'g', strategy: 'hash', buckets: [{ id: 0, shard: 's0', epoch: 1 }] }],
+      },
+    },
+  ];
+  readonly record: Versioned<MoveRecord>[] = [{ version: '1', value: firstRecord }];
+  readonly acknowledged: number[] = [];
+  #next = 1;
+
+  get bucket() {
+    return this.map.at(-1)?.value.groups[0]?.buckets[0];
+  }
+
+  /** Standbys confirm all that there is. */
+  flush(): void {
+    this.source.flush();
+    this.target.flush();
+  }
+
+  /** Shards that would accept a write with proof of ownership. */
+  accepting(): string[] {
+    const { source, target } = this;
+    const fenced = source.state.prepared.some(({ gid }) => parseGid(gid)?.side === 'fence');
+    return [
+      ...(source.state.marker !== undefined && !fenced ? ['s0'] : []),
+      ...(target.state.marker !== undefined ? ['s1'] : []),
+    ];
+  }
+
+  /** A client that follows the map writes one row; acknowledged means flushed. */
+  write(): void {
+    for (const [name, shard] of [
+      ['s0', this.source],
+      ['s1', this.target],
+    ] as const) {
+      if (!this.accepting().includes(name)) continue;
+      shard.state.rows.push(this.#next);
+      shard.flush();
+      this.acknowledged.push(this.#next);
+      this.#next += 1;
+      return;
+    }
+  }
+
+  /** The copy, then the stream, as far as the source has got. */
+  replicate(): void {
+    const { source, target } = this;
+    if (target.state.leaves !== 'staged') return;
+    for (const subscription of target.state.subscriptions) {
+      const slot = source.state.slots.find(({ name }) => name === subscription.name);
+      if (slot === undefined) continue;
+      const log = source.state.rows;
+      if (!subscription.copied) {
+        target.state.rows = log.slice(0, slot.position);
+        subscription.copied = true;
+        subscription.applied = slot.position;
+      }
+      const from = Math.max(slot.position, subscription.applied);
+      target.state.rows.push(...log.slice(from));
+      subscription.applied = Math.max(log.length, subscription.applied);
+      slot.position = subscription.applied;
+    }
+  }
+
+  /** The world as one operator reaches it: each effect waits for its turn before and after. */
+  worldOf(turn: () => Promise<void>, losesAnswer: () => boolean): MoveWorld {
+    const store = <T>(versions: Versioned<T>[]): Store<T> => ({
+      read: async () => {
+        await turn();
+        const current = versions.at(-1);
+        if (current === undefined) throw new Error('nothing there');
+        return current;
+      },
+      replace: async (version, value) => {
+        await turn();
+        if (versions.at(-1)?.version !== version) return 'conflict';
+        const next = { version: String(Number(version) + 1), value };
+        versions.push(next);
+        await turn();
+        if (losesAnswer()) throw new Error('no answer');
+        return { version: next.version };
+      },
+    });
+    return {
+      map: store(this.map),
+      record: store(this.record),
+      now: () => this.now,
+      obstacles: async () => [],
+      observe: async (side) => {
+        await turn();
+        return this.#facts(side === 'source' ? this.source : this.target);
+      },
+      perform: async (move, step, view) => {
+        await turn();
+        const timelines = [this.source.state.timeline, this.target.state.timeline];
+        // What a synchronous standby has not confirmed is seen by nobody, but for prepared transactions.
+        const pause = async () => {
+          if (step.kind !== 'fence' && step.kind !== 'open') this.#flushAfter(step);
+          await turn();
+        };
+        const result = await this.#perform(move, step, view, pause);
+        await pause();
+        if (this.source.state.timeline !== timelines[0] || this.target.state.timeline !== timelines[1]) {
+          throw new Error('the connection was lost');
+        }
+        this.#flushAfter(step);
+        if (losesAnswer()) throw new Error('no answer');
+        return result;
+      },
+    };
+  }
+
+  /** A commit waits for its own shard's standbys; what the stream has brought is confirmed with it. */
+  #flushAfter(step: ShardStep): void {
+    if (!onTarget.has(step.kind)) this.source.flush();
+    if (!onSource.has(step.kind)) this.target.flush();
+  }
+
+  #facts({ state }: ModelShard): ShardFacts {
+    return structuredClone({
+      ...state,
+      slots: state.slots.map(({ name, position }) => ({
+        name,
+        lost: false,
+        lagBytes: this.source.state.rows.length - position,
+      })),
+      subscriptions: state.subscriptions.map(({ name, copied }) => ({ name, copied, enabled: true })),
+      bytes: 0,
+    });
+  }
+
+  async #perform(
+    move: Move,
+    step: ShardStep,
+    view: MoveView,
+    turn: () => Promise<void>,
+  ): Promise<StepResult> {
+    const source = () => this.source.state;
+    const target = () => this.target.state;
+    const has = (state: ShardState, copy: number) =>
+      state.guard?.move === move.key && state.guard.copy === copy;
+    const armed = (state: ShardState, attempt: number) =>
+      state.guard?.move === move.key && state.guard.armed && state.guard.attempt === attempt;
+    switch (step.kind) {
+      case 'stage':
+        for (const state of [target, source]) {
+          if (state().guard !== undefined && !has(state(), step.copy)) return refuse('guard');
+          if (state().guard === undefined) {
+            if (state === target) {
+              if (target().leaves !== 'absent') return refuse('in the way');
+              target().leaves = 'staged';
+            }
+            const base = { attempt: 0, armed: false, copying: false };
+            state().guard = { move: move.key, copy: step.copy, ...base };
+          }
+          await turn();
+        }
+        return done;
+      case 'publish':
+        if (!has(source(), step.copy)) return refuse('guard');
+        source().publications = [copyName(move.id, step.copy)];
+        source().roles = [copyName(move.id, step.copy)];
+        return done;
+      case 'make-slot': {
+        const name = copyName(move.id, step.copy);
+        if (!has(source(), step.copy) || source().guard?.copying === true) return refuse('guard');
+        if (source().slots.every((slot) => slot.name !== name)) {
+          source().slots.push({ name, position: source().rows.length });
+        }
+        return done;
+      }
+      case 'mark-copying': {
+        const { guard } = source();
+        if (guard === undefined || !has(source(), step.copy)) return refuse('guard');
+        source().guard = { ...guard, copying: true };
+        return done;
+      }
+      case 'subscribe': {
+        const name = copyName(move.id, step.copy);
+        if (!has(target(), step.copy) || target().leaves !== 'staged') return refuse('guard');
+        if (target().subscriptions.every((other) => other.name !== name)) {
+          target().subscriptions.push({ name, copied: false, applied: 0 });
+        }
+        return done;
+      }
+      case 'catch-up':
+        return target().subscriptions.some(({ copied }) => copied) ? done : refuse('copying');
+      case 'index':
+        target().unsettled = true;
+        return done;
+      case 'verify':
+        return done;
+      case 'arm':
+      case 'disarm':
+        for (const [state, side] of [
+          [source, 'fence'],
+          [target, 'open'],
+        ] as const) {
+          const { guard } = state();
+          if (guard?.move === move.key) {
+            const held = state().prepared.some(({ gid }) => parseGid(gid)?.side === side);
+            if (held) return refuse('locked');
+            if (step.kind === 'disarm') {
+              const attempt = Math.max(guard.attempt, step.attempt);
+              state().guard = { ...guard, attempt, armed: false };
+            } else if (guard.attempt < step.attempt) {
+              state().guard = { ...guard, attempt: step.attempt, armed: true };
+            }
+          }
+          await turn();
+        }
+        return done;
+      case 'fence': {
+        const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'fence', epoch: step.epoch });
+        if (!armed(source(), step.attempt) || source().marker !== step.from) return refuse('guard');
+        if (source().prepared.length > 0 || this.busy) return refuse('locked');
+        source().prepared.push({ gid, since: this.now });
+        return done;
+      }
+      case 'drain':
+        if (source().prepared.every(({ gid }) => gid !== step.gid)) return refuse('no fence');
+        this.replicate();
+        return target().subscriptions.some(({ applied }) => applied === source().rows.length)
+          ? done
+          : refuse('not drained');
+      case 'open': {
+        const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
+        if (!armed(target(), step.attempt) || target().leaves !== 'staged') return refuse('guard');
+        if (target().prepared.length > 0) return refuse('locked');
+        target().prepared.push({ gid, since: this.now });
+        return done;
+      }
+      case 'gate':
+        for (const [shard, gid, timeline] of [
+          [this.source, step.fence, view.record.timelines?.source],
+          [this.target, step.open, view.record.timelines?.target],
+        ] as const) {
+          const flushed = shard.durable.prepared.some((prepared) => prepared.gid === gid);
+          if (!flushed || shard.state.timeline !== timeline) return refuse('not flushed');
+        }
+        return done;
+      case 'commit-target': {
+        const prepared = target().prepared.find(({ gid }) => gid === step.gid);
+        if (prepared === undefined) return refuse('gone');
+        target().prepared = [];
+        target().marker = parseGid(step.gid)?.epoch;
+        target().leaves = 'attached';
+        return done;
+      }
+      case 'commit-source':
+        if (source().prepared.every(({ gid }) => gid !== step.gid)) return refuse('gone');
+        source().prepared = [];
+        source().marker = undefined;
+        return done;
+      case 'roll-back-source':
+        source().prepared = source().prepared.filter(({ gid }) => gid !== step.gid);
+        return done;
+      case 'roll-back-target':
+        target().prepared = target().prepared.filter(({ gid }) => gid !== step.gid);
+        return done;
+      case 'unsubscribe':
+        target().subscriptions = newer(target().subscriptions, step.copy);
+        await turn();
+        source().slots = newer(source().slots, step.copy);
+        return done;
+      case 'unstage':
+        if (!has(target(), step.copy) || target().guard?.armed === true) return done;
+        if (target().prepared.length > 0 || target().leaves !== 'staged') return refuse('locked');
+        Object.assign(target(), { leaves: 'absent', rows: [], guard: undefined, unsettled: false });
+        return done;
+      case 'unpublish':
+        for (const names of ['publications', 'roles'] as const) {
+          source()[names] = source()[names].filter((name) => copyOf(name) > step.copy);
+        }
+        return done;
+      case 'settle':
+        target().unsettled = false;
+        return done;
+      case 'detach':
+        if (source().marker !== undefined) return refuse('owner');
+        if (source().leaves === 'attached') source().leaves = 'detached';
+        return done;
+      case 'retire':
+        if (source().leaves === 'detached') Object.assign(source(), { leaves: 'absent', retired: true });
+        return done;
+      case 'forget':
+        for (const state of [source, target]) {
+          if (
+            state().guard?.move === move.key &&
+            (state().guard?.copy ?? 0) <= step.copy &&
+            state().leaves !== 'staged'
+          ) {
+            state().guard = undefined;
+          }
+          await turn();
+        }
+        return done;
+      case 'drop-retired':
+        source().retired = false;
+        return done;
+    }
+  }
+}
