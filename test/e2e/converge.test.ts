@@ -28,6 +28,10 @@ const namespace = await namespaceForFile('converge');
 const minimal: ClusterKey = { namespace, name: 'minimal' };
 const wide: ClusterKey = { namespace, name: 'wide' };
 
+beforeAll(async () => {
+  await applyCluster(wide, { members: 3, shards: { count: 2, zones: ['zone-a', 'zone-b'] } });
+});
+
 describe('the minimal sample', () => {
   beforeAll(async () => {
     const sample = readFileSync(`${root}deploy/samples/minimal.yaml`, 'utf8');
@@ -179,38 +183,49 @@ describe('the minimal sample', () => {
   });
 });
 
-describe('two shards of three members', () => {
-  beforeAll(async () => {
-    await applyCluster(wide, { members: 3, shards: { count: 2, zones: ['zone-a', 'zone-b'] } });
-    await waitUntilReady(wide, { timeoutMs: 180_000 });
+describe('a number of shards', () => {
+  const grown: ClusterKey = { namespace, name: 'grown' };
+
+  it('grows by kubectl scale, and the new shard is empty', async () => {
+    await applyCluster(grown);
+    await waitUntilReady(grown);
+    await kubectl(['scale', '-n', namespace, 'shardedcluster/grown', '--replicas=2']);
+    await waitUntilReady(grown);
+    const { status } = await readCluster(grown);
+    expect(status?.shards).toMatchObject({ desired: 2, ready: 2 });
+    expect(Object.values(status?.shards?.items[1]?.buckets ?? {}).filter((count) => count > 0)).toEqual([]);
   });
 
-  it('has a primary in the home zone of each shard', async () => {
-    const { status } = await readCluster(wide);
-    expect(status?.members).toMatchObject({ desired: 6, ready: 6 });
-    await waitFor('the primaries are at home', async () => {
-      const shards = (await readCluster(wide)).status?.shards?.items ?? [];
-      const zones = shards.map(({ primary, members }) => members.find(({ name }) => name === primary)?.zone);
-      return zones.join() === 'zone-a,zone-b' ? { done: true } : { state: zones };
+  it('shrinks when a shard is empty, and keeps its volume', async () => {
+    await kubectl(['scale', '-n', namespace, 'shardedcluster/grown', '--replicas=1']);
+    await waitFor('the shard is gone', async () => {
+      const pods = await memberPods(grown, 's1');
+      return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };
     });
-  });
-
-  it('gains a shard by kubectl scale, which is empty', async () => {
-    await applyCluster(wide, { members: 1, shards: { count: 2 } });
-    await waitUntilReady(wide, { timeoutMs: 180_000 });
-    await kubectl(['scale', '-n', namespace, 'shardedcluster/wide', '--replicas=3']);
-    await waitUntilReady(wide, { timeoutMs: 180_000 });
-    const { status } = await readCluster(wide);
-    expect(status?.shards).toMatchObject({ desired: 3, ready: 3 });
-    expect(Object.values(status?.shards?.items[2]?.buckets ?? {}).filter((count) => count > 0)).toEqual([]);
-  });
-
-  it('loses an empty shard again', async () => {
-    await kubectl(['scale', '-n', namespace, 'shardedcluster/wide', '--replicas=2']);
-    await waitUntilReady(wide, { timeoutMs: 180_000 });
-    const pods = await memberPods(wide, 's2');
-    expect(pods.filter((pod) => pod.metadata.deletionTimestamp === undefined)).toEqual([]);
-    const claim = { namespace, name: 'data-wide-s2-0' };
+    await waitUntilReady(grown);
+    const claim = { namespace, name: 'data-grown-s1-0' };
     expect(await (await kube()).get(persistentVolumeClaimType, claim)).toBeDefined();
+  });
+});
+
+describe('two shards of three members', () => {
+  it('are ready, all six', async () => {
+    await waitUntilReady(wide, { timeoutMs: 180_000 });
+    expect((await readCluster(wide)).status?.members).toMatchObject({ desired: 6, ready: 6 });
+  });
+
+  it('have a primary in the home zone of each', async () => {
+    await waitFor(
+      'the primaries are at home',
+      async () => {
+        const shards = (await readCluster(wide)).status?.shards?.items ?? [];
+        const zones = shards.map(
+          ({ primary, members }) => members.find(({ name }) => name === primary)?.zone,
+        );
+        return zones.join() === 'zone-a,zone-b' ? { done: true } : { state: zones };
+      },
+      // A member takes the primary home when it has been well for two minutes.
+      { timeoutMs: 240_000 },
+    );
   });
 });

@@ -69,7 +69,8 @@ export async function installOperator(images: Images, ...settings: readonly stri
   await run(
     'helm',
     [
-      ...['upgrade', 'herdsman', `${root}helm/herdsman`, '--install'],
+      // CRDs that were applied by hand become the chart's.
+      ...['upgrade', 'herdsman', `${root}helm/herdsman`, '--install', '--take-ownership'],
       ...['--namespace', operatorNamespace, '--create-namespace', '--wait', '--timeout', '120s'],
       ...values.flatMap((value) => ['--set-string', value]),
     ],
