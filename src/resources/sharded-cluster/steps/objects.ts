@@ -1,5 +1,9 @@
 import { createHash } from 'node:crypto';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
+import { bytesOf } from '../desired/quantity.ts';
+import { resourceTypeOf } from '../kinds.ts';
+import type { StatefulSet } from '../kubernetes.ts';
+import type { Action } from '../model.ts';
 
 /** Annotation with the hash of what was applied last; drift is judged on it, never on the live object. */
 export const appliedAnnotation = 'herdsman.dev/applied';
@@ -36,4 +40,28 @@ export function objectsToApply(
       live?.metadata.annotations?.[appliedAnnotation] !== object.metadata.annotations?.[appliedAnnotation]
     );
   });
+}
+
+/** How an object comes to be as it is wanted. */
+export type Replacement = Extract<Action, { kind: 'apply' | 'delete' }>;
+
+/** Kubernetes refuses a new size in a StatefulSet's template: the StatefulSet is made anew around its pods and volumes. */
+export function applyOrReplace(object: KubernetesObject, live: StatefulSet | undefined): Replacement {
+  const type = resourceTypeOf(object);
+  if (object.kind !== 'StatefulSet' || live === undefined) return { kind: 'apply', type, object };
+  if (bytesOf(templateSize(live) ?? '0') === bytesOf(templateSize(object) ?? '0'))
+    return { kind: 'apply', type, object };
+  return {
+    kind: 'delete',
+    type,
+    object: live,
+    uid: live.metadata.uid ?? '',
+    evidence: 'its volume template has another size; pods and volumes stay, and it is made again at once',
+    orphan: true,
+  };
+}
+
+function templateSize(object: KubernetesObject): string | undefined {
+  const { spec } = object as StatefulSet;
+  return spec?.volumeClaimTemplates?.[0]?.spec?.resources?.requests?.storage;
 }

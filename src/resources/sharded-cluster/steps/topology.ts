@@ -1,13 +1,12 @@
-import type { KubernetesObject, ResourceType } from '../../../runtime/kubernetes-object.ts';
 import { configPatch, dynamicConfig } from '../desired/dynamic-config.ts';
 import { desiredObjects } from '../desired/index.ts';
 import { serverParameters } from '../desired/parameters.ts';
 import { bytesOf } from '../desired/quantity.ts';
 import { resourceTypeOf } from '../kinds.ts';
-import { podProblem, type StatefulSet } from '../kubernetes.ts';
+import { podProblem } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
 import { decideMembers, type MembersDecision } from './members.ts';
-import { objectsToApply } from './objects.ts';
+import { applyOrReplace, objectsToApply } from './objects.ts';
 import type { Parameters } from './parameters.ts';
 import { decideRollout, type RolloutDecision } from './rollout.ts';
 
@@ -32,7 +31,7 @@ export function objects(input: PlanInput): StepResult {
     }
     const wanted = desiredObjects(cluster, shard.index, { image, members: members.replicas, parameters });
     for (const object of objectsToApply(wanted, observed.objects)) {
-      actions.push(applyOrReplace(object, resourceTypeOf(object), shard));
+      actions.push(applyOrReplace(object, shard.statefulSet));
     }
   }
   const waiting = waits[0];
@@ -47,27 +46,6 @@ export function objects(input: PlanInput): StepResult {
     afterMs: 500,
     actions,
   };
-}
-
-/** Kubernetes refuses a new size in a StatefulSet's template: the StatefulSet is made anew around its pods and volumes. */
-function applyOrReplace(object: KubernetesObject, type: ResourceType, shard: ObservedShard): Action {
-  const live = shard.statefulSet;
-  if (object.kind !== 'StatefulSet' || live === undefined) return { kind: 'apply', type, object };
-  if (bytesOf(templateSize(live) ?? '0') === bytesOf(templateSize(object) ?? '0'))
-    return { kind: 'apply', type, object };
-  return {
-    kind: 'delete',
-    type,
-    object: live,
-    uid: live.metadata.uid ?? '',
-    evidence: 'its volume template has another size; pods and volumes stay, and it is made again at once',
-    orphan: true,
-  };
-}
-
-function templateSize(object: KubernetesObject): string | undefined {
-  const { spec } = object as StatefulSet;
-  return spec?.volumeClaimTemplates?.[0]?.spec?.resources?.requests?.storage;
 }
 
 /** Lets another member initialise a shard whose first attempt was cut off. */
