@@ -65,6 +65,20 @@ describe('the plan of a rebalancer that moves nothing', () => {
     expect(writers.sort()).toEqual(['herdsman', 'herdsman-rebalance']);
   });
 
+  it('is there before anything moves, when a shard is added', async () => {
+    await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=3']);
+    const planned = { type: 'Balanced', status: 'False', reason: 'Planned' } as const;
+    const { status } = await waitForCondition(key, planned, { timeoutMs: 180_000 });
+    expect(status?.rebalance).toMatchObject({ phase: 'Planned', runningMoves: 0 });
+    expect(status?.rebalance?.message).toContain('dryRun: nothing is moved');
+    expect(status?.rebalance?.moves.every(({ to }) => to === 's2')).toBe(true);
+    expect(status?.rebalance?.shards[2]).toMatchObject({ name: 's2', buckets: 0 });
+    expect(status?.rebalance?.shards[2]?.bucketsAfter).toBeGreaterThanOrEqual(3);
+    expect(new Set((await readMap())?.groups[0]?.buckets.map(({ shard }) => shard))).toEqual(
+      new Set(['s0', 's1']),
+    );
+  });
+
   it('shows the load of the bucket that is written to', async () => {
     const [row] = await query<{ id: string }>(
       { namespace, cluster: 'shop', shard: 's0' },
@@ -91,22 +105,5 @@ describe('the plan of a rebalancer that moves nothing', () => {
       await load.stop();
     }
     expect([...load.errors.keys()]).toEqual([]);
-  });
-
-  it('is there before anything moves, when a shard is added', async () => {
-    await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=3']);
-    const { status } = await waitForCondition(
-      key,
-      { type: 'Balanced', status: 'False' },
-      { timeoutMs: 180_000 },
-    );
-    expect(status?.rebalance).toMatchObject({ phase: 'Planned', runningMoves: 0 });
-    expect(status?.rebalance?.message).toContain('dryRun: nothing is moved');
-    expect(status?.rebalance?.moves.every(({ to }) => to === 's2')).toBe(true);
-    expect(status?.rebalance?.shards[2]).toMatchObject({ name: 's2', buckets: 0 });
-    expect(status?.rebalance?.shards[2]?.bucketsAfter).toBeGreaterThanOrEqual(3);
-    expect(new Set((await readMap())?.groups[0]?.buckets.map(({ shard }) => shard))).toEqual(
-      new Set(['s0', 's1']),
-    );
   });
 });

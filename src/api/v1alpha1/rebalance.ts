@@ -83,7 +83,7 @@ const share = 'percent of the fair share';
 export const rebalanceStatus = z
   .object({
     phase: z
-      .enum(['Balanced', 'Planned', 'Moving', 'Stuck', 'Unknown'])
+      .enum(['Balanced', 'Planned', 'Moving', 'Waiting', 'Stuck', 'Unknown'])
       .describe('What the rebalancer is doing.'),
     message: z.string().describe('Why, and what it waits for.'),
     shards: z

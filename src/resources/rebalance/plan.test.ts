@@ -73,6 +73,11 @@ describe('the rebalancer', () => {
     const silent = { ...view.measurements, silent: new Set(['s3']) };
     const { plan } = decide({ ...view, measurements: silent });
     expect(plan?.moves.every(({ to }) => to === 's2')).toBe(true);
+    const both = { ...view.measurements, silent: new Set(['s2', 's3']) };
+    expect(decide({ ...view, measurements: both })).toMatchObject({
+      phase: 'Waiting',
+      message: 'not ready to give or take buckets: s2, s3',
+    });
   });
 
   it('moves nothing onto a shard without the newest migration', () => {

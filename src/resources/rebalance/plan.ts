@@ -5,6 +5,7 @@ import {
   bucketText,
   type Move,
   type PlannedMove,
+  type RebalanceInput,
   type RebalancePlan,
 } from '../../sharding/rebalance/model.ts';
 import { isOpen } from '../../sharding/rebalance/move-window.ts';
@@ -15,7 +16,7 @@ import { runningMoves, shardsOf, worldOf } from './world.ts';
 
 /** What the rebalancer is doing, in one word, and why. */
 export interface Phase {
-  readonly phase: 'Balanced' | 'Planned' | 'Moving' | 'Stuck' | 'Unknown';
+  readonly phase: 'Balanced' | 'Planned' | 'Moving' | 'Waiting' | 'Stuck' | 'Unknown';
   readonly message: string;
 }
 
@@ -52,7 +53,7 @@ export function decideRebalance(
   const plan = planRebalance(world);
   const obstacle = obstacleOf(view, plan);
   return {
-    ...phaseOf(plan, running, obstacle, view),
+    ...phaseOf(plan, world, obstacle, view),
     plan,
     running,
     create: obstacle === undefined ? plan.next.map((move) => newMove(move, view)) : [],
@@ -79,7 +80,7 @@ function obstacleOf({ cluster, now }: RebalanceView, plan: RebalancePlan): strin
 
 function phaseOf(
   plan: RebalancePlan,
-  running: readonly Move[],
+  { running, shards }: RebalanceInput,
   obstacle: string | undefined,
   { cluster }: RebalanceView,
 ): Phase {
@@ -93,6 +94,10 @@ function phaseOf(
   if (plan.moves.length > 0) {
     const message = `${count(plan.moves.length, 'move')} planned${obstacle === undefined ? '' : `; ${obstacle}`}`;
     return { phase: 'Planned', message };
+  }
+  const absent = shards.filter((shard) => !shard.isAvailable && !shard.isDraining).map((shard) => shard.name);
+  if (!plan.isBalanced && absent.length > 0) {
+    return { phase: 'Waiting', message: `not ready to give or take buckets: ${absent.join(', ')}` };
   }
   const stuck = plan.stuck[0];
   if (stuck !== undefined) {
