@@ -44,6 +44,8 @@ export interface MoveFacts {
   readonly name: string;
   readonly buckets: readonly Move[];
   readonly isRunning: boolean;
+  /** When its bucket was on its new shard. */
+  readonly movedAtMs?: number;
   /** When it ended without having moved its bucket. */
   readonly failedAtMs?: number;
   /** Rate of its copy, when it is done and was big enough to tell. */

@@ -56,6 +56,28 @@ describe('the rebalancer', () => {
     expect(later.create[0]?.name).toBe('shop-customer-b0000-e1-2');
   });
 
+  it('moves for mere balance when that has been lacking for a while, and a bucket that has just come not at all', () => {
+    const view = sketchView();
+    const busy = sketchMeasurements(view.map, { s0: 0.8, s1: 0.2 });
+    const since = (lastTransitionTime: string) => {
+      const balanced = {
+        type: 'Balanced',
+        status: 'False' as const,
+        reason: 'r',
+        message: '',
+        lastTransitionTime,
+      };
+      const cluster = { ...view.cluster, status: { ...view.cluster.status, conditions: [balanced] } };
+      return { ...view, cluster, measurements: busy };
+    };
+    expect(decide(since('2026-01-09T11:59:00Z'))).toMatchObject({ phase: 'Planned', create: [] });
+    const lasting = since('2026-01-09T11:58:30Z');
+    expect(decide(lasting).create).toMatchObject([{ id: 0, from: 's0', to: 's1', reason: 'balance' }]);
+    const move = { group: 'customer', id: 0, from: 's1', to: 's0' };
+    const moved = { name: 'm', buckets: [move], isRunning: false, movedAtMs: start.getTime() - 60_000 };
+    expect(decide({ ...lasting, moves: [moved] }).create).toMatchObject([{ id: 2, from: 's0' }]);
+  });
+
   it('drains a shard that is not wanted any more', () => {
     const { create, plan } = decide(sketchView({ owners: 3, shards: { count: 2 } }));
     expect(create[0]).toMatchObject({ from: 's2', reason: 'drain' });

@@ -10,9 +10,13 @@ import {
 } from '../../sharding/rebalance/model.ts';
 import { isOpen } from '../../sharding/rebalance/move-window.ts';
 import { planRebalance } from '../../sharding/rebalance/plan.ts';
+import { conditionsBefore } from '../sharded-cluster/status.ts';
 import { decideAutoscaling } from './autoscale.ts';
 import type { RebalanceView } from './model.ts';
-import { runningMoves, shardsOf, worldOf } from './world.ts';
+import { intervalOf, runningMoves, shardsOf, worldOf } from './world.ts';
+
+/** So many rounds must show a lack of balance before buckets move for it: load that comes and goes moves nothing. */
+const lastingIntervals = 3;
 
 /** What the rebalancer is doing, in one word, and why. */
 export interface Phase {
@@ -56,7 +60,7 @@ export function decideRebalance(
     ...phaseOf(plan, world, obstacle, view),
     plan,
     running,
-    create: obstacle === undefined ? plan.next.map((move) => newMove(move, view)) : [],
+    create: obstacle === undefined ? due(plan, view).map((move) => newMove(move, view)) : [],
     hot,
     autoscaling: decideAutoscaling(view, world, plan, before),
   };
@@ -66,6 +70,15 @@ export function decideRebalance(
 function silentShards({ cluster, map, measurements }: RebalanceView): string[] {
   const owners = new Set(map.groups.flatMap((group) => group.buckets.map((bucket) => bucket.shard)));
   return shardsOf(cluster, map).filter((name) => owners.has(name) && !measurements.latest.has(name));
+}
+
+/** The moves to start: for mere balance only when it has been lacking for some rounds, or a shard has nothing at all. */
+function due(plan: RebalancePlan, { cluster, now }: RebalanceView): readonly PlannedMove[] {
+  const isEmpty = plan.shards.some((shard) => shard.buckets === 0 && shard.bucketsAfter > 0);
+  const condition = conditionsBefore(cluster.status).find(({ type }) => type === 'Balanced');
+  const sinceMs = condition?.status === 'False' ? Date.parse(condition.lastTransitionTime) : now.getTime();
+  const isLasting = now.getTime() - sinceMs >= lastingIntervals * intervalOf(cluster);
+  return plan.next.filter((move) => move.reason !== 'balance' || isEmpty || isLasting);
 }
 
 /** Why nothing is moved though it is planned. */

@@ -20,7 +20,7 @@ import type { RebalanceView } from './model.ts';
 const usableVolume = 0.9;
 /** What a bucket needs on its new shard, as a multiple of its size: WAL and indexes while they are built. */
 const roomFactor = 1.3;
-/** A bucket whose move failed stays for so long. */
+/** A bucket whose move failed stays for so long, and one that has moved is not moved again for mere balance. */
 const holdMs = 600_000;
 
 /** Processors of one member: its limit, or without one what it asks for, and one at least, since it may take more. */
@@ -107,11 +107,9 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
   const layout = layoutOf(cluster.spec.tables);
   const wanted = wantedShards(cluster);
   const cores = coresOf(cluster);
-  const held = new Set(
-    moves
-      .filter(({ failedAtMs }) => failedAtMs !== undefined && now.getTime() - failedAtMs < holdMs)
-      .flatMap((move) => move.buckets.map(bucketText)),
-  );
+  const within = (ms: number | undefined) => ms !== undefined && now.getTime() - ms < holdMs;
+  const held = namesOf(moves.filter(({ failedAtMs }) => within(failedAtMs)));
+  const settling = namesOf(moves.filter(({ movedAtMs }) => within(movedAtMs)));
   const sizes = new Map(
     [...measurements.latest.values()].flatMap(({ name, stats }) =>
       stats.buckets.map((bucket) => [`${name}/${bucketText(bucket)}`, bucket.bytes] as const),
@@ -137,12 +135,16 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
         shard: bucket.shard,
         load: total === 0 ? 0 : (rate / total) * utilisation * cores,
         bytes: sizes.get(`${bucket.shard}/${key}`) ?? 0,
-        isPinned,
+        isPinned: isPinned || settling.has(key),
         isHeld: bucket.pending !== undefined || held.has(key),
         ...(allowed === undefined ? {} : { allowed }),
       };
     }),
   );
+}
+
+function namesOf(moves: RebalanceView['moves']): Set<string> {
+  return new Set(moves.flatMap((move) => move.buckets.map(bucketText)));
 }
 
 /** The middle of the rates of recent moves: one that waited long does not spoil the estimate. */
