@@ -26,8 +26,14 @@ test('a bigger member gets no smaller setting', () => {
         if (high[name] !== undefined) expect(value, name).toBeLessThanOrEqual(high[name]);
       }
     }),
+    // Between these two the memory for maintenance rises by a step, once at the cost of work_mem.
+    { examples: [[sized(285_212_672), sized(283_115_520)]] },
   );
 });
+
+function sized(bytes: number): MemberSize {
+  return { memory: bytes, cpu: undefined, storage: gibibyte };
+}
 
 function smaller(a: MemberSize, b: MemberSize): MemberSize {
   return combined(a, b, Math.min);

@@ -40,8 +40,9 @@ export function tune(size: MemberSize): Record<string, string> {
   const storage = Math.floor(size.storage / mebibyte);
 
   const sharedBuffers = Math.max(16, Math.floor(memory / 4));
-  const maintenance = clamp(memory / 16, 16, 2048);
-  const connections = clamp(memory / 10, 30, 500);
+  // Not rounded before all is reckoned: a step in what others take would be a step down in what is left.
+  const maintenance = between(memory / 16, 16, 2048);
+  const connections = between(memory / 10, 30, 500);
   const rest = memory - memory / 4 - overhead - autovacuumWorkers * maintenance;
   // Crash recovery and a full disk are the two prices of much WAL, hence both bounds.
   const maxWal = clamp(storage / 10, 128, 16 * 1024);
@@ -76,7 +77,11 @@ function parallelism(cpu: number | undefined): Record<string, string> {
 }
 
 function clamp(value: number, low: number, high: number): number {
-  return Math.floor(Math.min(Math.max(value, low), high));
+  return Math.floor(between(value, low, high));
+}
+
+function between(value: number, low: number, high: number): number {
+  return Math.min(Math.max(value, low), high);
 }
 
 function megabytes(value: number): string {
