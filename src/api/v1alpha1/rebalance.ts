@@ -137,7 +137,10 @@ export const loadStatus = z
           name: z.string().describe('Name of the shard.'),
           utilisation: z
             .int()
-            .describe("Part of its processors' time in which sessions were executing, in percent, smoothed."),
+            .describe(
+              'Part of its CPU limit that its primary uses, in percent, smoothed (from metrics.k8s.io; without a ' +
+                'metrics server, the time in which sessions execute).',
+            ),
           connections: z.int().describe('Sessions of clients, to two significant digits.'),
           transactionsPerSecond: z.int().describe('Transactions a second, to two significant digits.'),
         }),

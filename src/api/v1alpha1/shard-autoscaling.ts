@@ -6,8 +6,8 @@ const metric = z
     type: z
       .enum(['CPU', 'Connections', 'TPS', 'Size'])
       .describe(
-        "CPU: time in which sessions were executing, in percent of the processors' time; Connections: sessions of " +
-          'clients; TPS: transactions a second; Size: bytes of the database.',
+        'CPU: percent of the CPU limit (from metrics.k8s.io; without a metrics server, the time in which sessions ' +
+          'execute); Connections: sessions of clients; TPS: transactions a second; Size: bytes of the database.',
       ),
     target: quantity.describe('What one shard shall have at most, such as 60 for CPU or 200Gi for Size.'),
   })

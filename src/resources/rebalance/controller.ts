@@ -20,7 +20,7 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { clusterLabel, shardMapName } from '../sharded-cluster/names.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { rebalanceManager, rebalancePart } from '../sharded-cluster/status-parts.ts';
-import { addMeasures, startMeasurements } from './measure.ts';
+import { addMeasures, isBusy, startMeasurements } from './measure.ts';
 import type { Measurements, RebalanceView } from './model.ts';
 import { createLoadObserver } from './observe.ts';
 import { decideRebalance, type RebalanceDecision } from './plan.ts';
@@ -109,7 +109,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     { signal, log }: ReconcileContext,
   ): Promise<void> {
     memory.askedAtMs = monotonicMs();
-    const measures = await observer.measure(cluster, map, signal, log);
+    const measures = await observer.measure(cluster, map, isBusy(memory.measurements), signal, log);
     const settings = { cores: coresOf(cluster), halfLifeMs: halfLifeIntervals * intervalOf(cluster) };
     memory.measurements = addMeasures(memory.measurements, map, measures, shardsOf(cluster, map), settings);
   }

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { addMeasures, startMeasurements } from './measure.ts';
+import { addMeasures, isBusy, startMeasurements } from './measure.ts';
 import { sketchCluster, sketchMap, sketchMeasure, sketchMeasurements } from './sketch.ts';
 
 const map = sketchMap(sketchCluster({}));
@@ -15,6 +15,14 @@ describe('measurements', () => {
     expect(second.rates.get('s0')).toEqual({ utilisation: expect.closeTo(0.4), transactionsPerSecond: 50 });
     expect(second.load.rates['customer/0']).toBeCloseTo(140);
     expect([...second.silent]).toEqual(['s1']);
+  });
+
+  it('tell the cores that were used, where a metrics server knows them', () => {
+    const first = addMeasures(startMeasurements({}), map, [sketchMeasure(map, 's0', 0, 0)], shards, settings);
+    const measure = { ...sketchMeasure(map, 's0', 30, 0.9), cores: 0.5 };
+    const second = addMeasures(first, map, [measure], shards, settings);
+    expect(second.rates.get('s0')?.utilisation).toBeCloseTo(0.25);
+    expect([isBusy(first), isBusy(second)]).toEqual([false, true]);
   });
 
   it('keep what a shard said last, when it does not answer or has started anew', () => {

@@ -23,6 +23,14 @@ export interface MeasureSettings {
   readonly halfLifeMs: number;
 }
 
+/** Below this part of their processors' time shards are at rest, and nobody is asked what exactly they use. */
+const restingUtilisation = 0.02;
+
+/** Whether it is worth to ask a metrics server for the cores that the shards use. */
+export function isBusy({ rates }: Measurements): boolean {
+  return [...rates.values()].some(({ utilisation }) => utilisation >= restingUtilisation);
+}
+
 /** Takes in one round of measurements; a shard that did not answer keeps what was known of it. */
 export function addMeasures(
   before: Measurements,
@@ -94,7 +102,7 @@ function ratesBetween(
   const transactions = after.stats.transactions - before.stats.transactions;
   if (elapsedMs <= 0 || activeMs < 0 || transactions < 0) return undefined;
   return {
-    utilisation: activeMs / elapsedMs / cores,
+    utilisation: (after.cores ?? activeMs / elapsedMs) / cores,
     transactionsPerSecond: (transactions * 1_000) / elapsedMs,
   };
 }

@@ -10,6 +10,8 @@ export interface ShardMeasure {
   readonly name: string;
   readonly atMs: number;
   readonly stats: ShardLoadStats;
+  /** Cores that the primary uses, where a metrics server tells; without, the time in which sessions execute stands for it. */
+  readonly cores?: number;
 }
 
 /** A key with most rows of a bucket. */
@@ -20,7 +22,7 @@ export interface HotKey extends BucketKey {
 
 /** Rates of one shard between its last two measurements. */
 export interface ShardRates {
-  /** Time in which sessions were executing, as a part of its processors' time. */
+  /** Part of its processors' time that it used. */
   readonly utilisation: number;
   readonly transactionsPerSecond: number;
 }

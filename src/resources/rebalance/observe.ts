@@ -5,12 +5,19 @@ import type { Connections } from '../../postgres/connections.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
 import type { Logger } from '../../runtime/logger.ts';
+import { readPodCores } from '../../runtime/pod-metrics.ts';
 import { readingOf } from '../../runtime/reading.ts';
 import type { HotSpot } from '../../sharding/rebalance/hot.ts';
 import { isPodReady } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { createNamedReader } from '../sharded-cluster/named-reader.ts';
-import { operatorTlsSecret, roleLabel, shardLabel } from '../sharded-cluster/names.ts';
+import {
+  clusterLabel,
+  componentLabel,
+  operatorTlsSecret,
+  roleLabel,
+  shardLabel,
+} from '../sharded-cluster/names.ts';
 import type { SecretObject } from '../sharded-cluster/observe.ts';
 import { shardAccess } from '../sharded-cluster/shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
@@ -19,10 +26,11 @@ import { shardsOf } from './world.ts';
 
 /** Asks the primaries of a cluster's shards what they do. */
 export interface LoadObserver {
-  /** One round: each shard that answered. */
+  /** One round: each shard that answered; with the cores that it uses if `withCores`. */
   measure(
     cluster: ShardedCluster,
     map: ShardMapSpec,
+    withCores: boolean,
     signal: AbortSignal,
     log: Logger,
   ): Promise<ShardMeasure[]>;
@@ -76,15 +84,37 @@ export function createLoadObserver({
     );
   }
 
+  /** By shard. */
+  async function readPrimaryCores(
+    cluster: ShardedCluster,
+    signal: AbortSignal,
+  ): Promise<Map<string, number>> {
+    const { name, namespace } = cluster.metadata;
+    const selector = `${clusterLabel}=${name},${componentLabel}=member,${roleLabel}=primary`;
+    const reading = await readPodCores(client, namespace, selector, signal);
+    if (reading.state !== 'present') return new Map();
+    const pods = sources.pods.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+    return new Map(
+      pods.flatMap(({ metadata }): [string, number][] => {
+        const shard = metadata.labels?.[shardLabel];
+        const cores = reading.value.get(metadata.name);
+        return shard === undefined || cores === undefined ? [] : [[shard, cores]];
+      }),
+    );
+  }
+
   return {
-    async measure(cluster, map, signal, log) {
+    async measure(cluster, map, withCores, signal, log) {
+      const used = withCores ? await readPrimaryCores(cluster, signal) : new Map<string, number>();
       const reachable = await primaries(cluster, signal);
       const readings = shardsOf(cluster, map).map(async (name): Promise<ShardMeasure[]> => {
         const options = reachable.get(name);
         if (options === undefined) return [];
         const reading = await readingOf(() => connections.use(options, readShardLoad));
         if (reading.state === 'present' && !reading.value.inRecovery) {
-          return [{ name, atMs: monotonicMs(), stats: reading.value }];
+          const cores = used.get(name);
+          const measure = { name, atMs: monotonicMs(), stats: reading.value };
+          return [cores === undefined ? measure : { ...measure, cores }];
         }
         const { namespace, name: clusterName } = cluster.metadata;
         const error = reading.state === 'unknown' ? reading.error.message : 'not a primary';
