@@ -140,10 +140,11 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     for (const condition of status.conditions ?? []) {
       const before = cluster.status?.conditions?.find((other) => other.type === condition.type);
       if (condition.type === 'Progressing' || condition.status === before?.status) continue;
-      // On the way to the first Ready, and while a migration is under way, things are as they should be.
+      // On the way to the first Ready, in a switchover, and while a migration is under way, things are as they should be.
       const isFailing = status.phase === 'Degraded';
-      if (!isFailing && (condition.type === 'SchemaApplied' || status.phase === 'Creating')) continue;
       const isBad = (condition.type === 'Degraded') === (condition.status === 'True');
+      if (!isFailing && (isBad || condition.type === 'SchemaApplied' || status.phase === 'Creating'))
+        continue;
       if (before === undefined && (isBad || condition.type !== 'Ready')) continue;
       events.record(cluster, {
         type: isBad ? 'Warning' : 'Normal',

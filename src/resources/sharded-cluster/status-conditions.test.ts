@@ -21,6 +21,8 @@ function facts(
     readyShards: 2,
     desiredShards: 2,
     unreadyReasons: [],
+    isNew: false,
+    hasLostShards: false,
     missingMembers: [],
     refusedParameters: undefined,
     generation: 7,
@@ -90,7 +92,30 @@ describe('conditions', () => {
     });
     expect(said(input)[0]).toBe('Ready=False ShardsNotReady');
     expect(conditionsOf(input)[0]?.message).toBe('shard s1: it has no primary yet');
+    expect(phaseOf(input)).toBe('Updating');
+  });
+
+  it('of a cluster that is being made', () => {
+    const input = facts({ isNew: true, content: waits });
+    expect(phaseOf({ ...input, readyShards: 1 })).toBe('Creating');
     expect(phaseOf(input)).toBe('Creating');
+    expect(phaseOf(facts({ isNew: true }))).toBe('Ready');
+    expect(phaseOf(facts({ isNew: true, topology: fails }))).toBe('Degraded');
+  });
+
+  it('of an outage', () => {
+    const input = facts({
+      readyShards: 1,
+      hasLostShards: true,
+      unreadyReasons: ['shard s1: it has no primary yet'],
+      content: waits,
+    });
+    expect(said(input).slice(0, 3)).toEqual([
+      'Ready=False ShardsNotReady',
+      'Progressing=True RollingOut',
+      'Degraded=True ShardsNotReady',
+    ]);
+    expect(phaseOf(input)).toBe('Degraded');
   });
 
   it('of a member that is away: the shards serve', () => {

@@ -8,6 +8,10 @@ export interface ConditionFacts {
   readonly desiredShards: number;
   /** One sentence for each shard that is not ready. */
   readonly unreadyReasons: readonly string[];
+  /** Whether the cluster was never as wanted: then nothing is amiss while it is being made. */
+  readonly isNew: boolean;
+  /** Whether a shard is away that was there before, for longer than a planned switchover takes. */
+  readonly hasLostShards: boolean;
   /** Members that are wanted and not ready. */
   readonly missingMembers: readonly string[];
   readonly refusedParameters: string | undefined;
@@ -26,8 +30,12 @@ export function conditionsOf(facts: ConditionFacts): ConditionInput[] {
 /** One word for people, from the conditions. */
 export function phaseOf(facts: ConditionFacts): string {
   if (facts.outcomes.some((outcome) => outcome.result.kind === 'fail')) return 'Degraded';
-  if (facts.readyShards < facts.desiredShards) return 'Creating';
-  if (facts.outcomes.some((outcome) => outcome.result.kind === 'wait')) return 'Updating';
+  const isUnderWay =
+    facts.readyShards < facts.desiredShards ||
+    facts.outcomes.some((outcome) => outcome.result.kind === 'wait');
+  if (isUnderWay && facts.isNew) return 'Creating';
+  if (facts.hasLostShards) return 'Degraded';
+  if (isUnderWay) return 'Updating';
   if (facts.refusedParameters !== undefined || facts.missingMembers.length > 0) return 'Degraded';
   return 'Ready';
 }
@@ -76,6 +84,14 @@ function degraded(facts: ConditionFacts): ConditionInput {
       status: 'True',
       reason: 'ParametersRefused',
       message: facts.refusedParameters,
+    };
+  }
+  if (facts.hasLostShards) {
+    return {
+      type: 'Degraded',
+      status: 'True',
+      reason: 'ShardsNotReady',
+      message: facts.unreadyReasons.join('; '),
     };
   }
   if (facts.missingMembers.length > 0) {

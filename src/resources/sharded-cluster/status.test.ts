@@ -120,6 +120,60 @@ describe('a status', () => {
     });
   });
 
+  describe('in an outage', () => {
+    /** Statuses one after another, each so many seconds after the one before; s0 answers or not. */
+    function phases(input: PlanInput, steps: readonly (readonly [seconds: number, answers: boolean])[]) {
+      let next = input;
+      return steps.map(([seconds, answers]) => {
+        const later = new Date(next.now.getTime() + seconds * 1000);
+        const { database } = shardOf(input, 's0');
+        const seen = withShard({ ...next, now: later }, 's0', {
+          database: answers ? database : { state: 'absent' },
+        });
+        const result = status(seen);
+        next = wanting(seen, everyStrategy, result);
+        return result.phase;
+      });
+    }
+
+    it('is Degraded after the time that a switchover may take, until it is over', () => {
+      const steps = [
+        [0, true],
+        [5, false],
+        [3, false],
+        [8, false],
+        [60, false],
+        [1, true],
+      ] as const;
+      expect(phases(world, steps)).toEqual([
+        'Ready',
+        'Updating',
+        'Updating',
+        'Degraded',
+        'Degraded',
+        'Ready',
+      ]);
+    });
+
+    it('is Creating as long as the cluster was never as wanted', () => {
+      const steps = [
+        [0, false],
+        [600, false],
+        [1, true],
+      ] as const;
+      expect(phases(world, steps)).toEqual(['Creating', 'Creating', 'Ready']);
+    });
+
+    it('is Updating when shards are added', async () => {
+      const more = { ...everyStrategy, shards: { count: 4 } };
+      const first = status(world);
+      const begun = status(wanting(world, more, first));
+      expect(begun.phase).toBe('Updating');
+      const later = { ...wanting(world, more, begun), now: new Date(now.getTime() + 600_000) };
+      expect(status(later).phase).toBe('Updating');
+    });
+  });
+
   it('keeps that a table is laid out while no shard can be asked', () => {
     const later = wanting(world, everyStrategy, status(world));
     const silent = ['s0', 's1', 's2'].reduce(

@@ -35,6 +35,8 @@ export function statusOf(
     unreadyReasons: wanted
       .filter((shard) => !shard.ready)
       .map((shard) => `shard ${shard.name}: ${shard.message ?? 'not ready'}`),
+    isNew: isNew(cluster.status),
+    hasLostShards: hasLostShards(input, wanted),
     missingMembers: observed.shards.flatMap((shard) => missingMembers(shard, now)),
     refusedParameters: parameters.refused?.message,
     generation,
@@ -66,6 +68,29 @@ export function statusOf(
     ...(parameters.lastGood === undefined ? {} : { lastGoodParameters: { ...parameters.lastGood } }),
     ...(parameters.refused === undefined ? {} : { refusedParameters: { ...parameters.refused } }),
   };
+}
+
+/** Whether a status is of a cluster that was never as wanted. */
+export function isNew(status: ShardedClusterStatus | undefined): boolean {
+  if (status?.phase === undefined || status.phase === 'Creating') return true;
+  // Something that somebody had to correct at creation; the servers never came up.
+  return status.phase === 'Degraded' && status.lastGoodParameters === undefined;
+}
+
+/** A planned switchover takes less. */
+const outageMs = 10_000;
+
+/** Whether one that owns buckets or was ready is away, and not only for a moment. */
+function hasLostShards({ cluster: { status }, now }: PlanInput, wanted: readonly ShardStatus[]): boolean {
+  const ready = conditionsBefore(status).find(({ type }) => type === 'Ready');
+  const isWell = ready === undefined || ready.status === 'True';
+  if (isNew(status) || isWell || now.getTime() - Date.parse(ready.lastTransitionTime) < outageMs)
+    return false;
+  return wanted.some((shard) => {
+    const before = status?.shards?.items.find(({ name }) => name === shard.name);
+    const owns = Object.values(shard.buckets ?? {}).some((count) => count > 0);
+    return !shard.ready && (owns || before?.ready === true || status?.phase === 'Degraded');
+  });
 }
 
 /** The conditions that a status has. */
