@@ -143,8 +143,8 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       // On the way to the first Ready, in a switchover, and while a migration is under way, things are as they should be.
       const isFailing = status.phase === 'Degraded';
       const isBad = (condition.type === 'Degraded') === (condition.status === 'True');
-      if (!isFailing && (isBad || condition.type === 'SchemaApplied' || status.phase === 'Creating'))
-        continue;
+      const isPassing = condition.type === 'SchemaApplied' || (condition.type === 'Ready' && isBad);
+      if (!isFailing && (isPassing || status.phase === 'Creating')) continue;
       if (before === undefined && (isBad || condition.type !== 'Ready')) continue;
       events.record(cluster, {
         type: isBad ? 'Warning' : 'Normal',
