@@ -77,7 +77,7 @@ export function cachedShards(
 }
 
 /** Whether the StatefulSet controller has acted on the object as it is now. */
-function isSettled(statefulSet: StatefulSet | undefined): boolean {
+export function isSettled(statefulSet: StatefulSet | undefined): boolean {
   if (statefulSet === undefined || statefulSet.metadata.deletionTimestamp !== undefined) return false;
   return (
     statefulSet.status?.observedGeneration === statefulSet.metadata.generation &&
@@ -117,8 +117,8 @@ function membersOf(
     });
 }
 
-/** Judged on the StatefulSet's revisions, never on the live pod, which webhooks may have changed. */
-function isOutdated(pod: Pod | undefined, statefulSet: StatefulSet | undefined): boolean {
+/** Whether a pod is from an older template: judged on the StatefulSet's revisions, never on the live pod, which webhooks may have changed. */
+export function isOutdated(pod: Pod | undefined, statefulSet: StatefulSet | undefined): boolean {
   const revision = pod?.metadata.labels?.['controller-revision-hash'];
   const wanted = statefulSet?.status?.updateRevision;
   return revision !== undefined && wanted !== undefined && isSettled(statefulSet) && revision !== wanted;

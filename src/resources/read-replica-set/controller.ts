@@ -1,0 +1,255 @@
+import { readReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import {
+  type Controller,
+  defineController,
+  type ReconcileContext,
+  type ReconcileResult,
+} from '../../runtime/controller.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import { createExpectations } from '../../runtime/expectations.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { writeStatus } from '../../runtime/status-writer.ts';
+import { changed, labelled, mapped } from '../../runtime/watches.ts';
+import { readReplicaSetType } from '../sharded-cluster/kinds.ts';
+import type { Settings, ShardedCluster } from '../sharded-cluster/model.ts';
+import { fieldManager, replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
+import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import { type AutoscalingStatus, autoscale } from './autoscale.ts';
+import { readCpuUse } from './cpu.ts';
+import { executeSet, ownerOf, type SetExecution } from './execute.ts';
+import { addSample, measure } from './load.ts';
+import { emptyMemory, type SetMemory } from './memory.ts';
+import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
+import { createSetObserver } from './observe.ts';
+import { plan } from './plan.ts';
+import type { ReplicaSources } from './sources.ts';
+import { statusOf } from './status.ts';
+import { copiesUnderWay } from './steps/size.ts';
+
+/** What the controller works with. */
+export interface ReadReplicaSetDependencies {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly replicas: ReplicaSources;
+  readonly connections: Connections;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly settings: Settings;
+}
+
+/** Lag is looked at so often: what is too late is out of the Service within 3 s. Only servers are asked, by SQL. */
+const pollMs = 1_000;
+/** A set without members, or without a cluster, needs no such hurry. */
+const idleMs = 10_000;
+/** A pass comes back after so long while caches have not seen its writes. */
+const soonMs = 50;
+/** How often the autoscaler decides. */
+const decideMs = 15_000;
+
+/** The ReadReplicaSet controller. */
+export function readReplicaSetController(dependencies: ReadReplicaSetDependencies): Controller {
+  const { client, sources, replicas, connections, events, clock, settings } = dependencies;
+  const expectations = createExpectations({ clock });
+  const observer = createSetObserver({
+    client,
+    sources,
+    replicas,
+    connections,
+    monotonicMs: clock.monotonicMs,
+  });
+  const execution: SetExecution = {
+    client,
+    replicas,
+    connections,
+    expectations,
+    events,
+    monotonicMs: clock.monotonicMs,
+  };
+  const memories = new Map<string, SetMemory>();
+
+  async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
+    const owner = keyString(key);
+    const found = sources.replicaSets.cache.get(key);
+    if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
+      memories.delete(owner);
+      expectations.forget(owner);
+      return undefined;
+    }
+    if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
+    const set: ReadReplicaSet = { ...found, spec: readReplicaSetSpec.parse(found.spec) };
+    if (set.spec.suspend) return undefined;
+    const memory = memories.get(owner) ?? emptyMemory(clock.monotonicMs());
+    memories.set(owner, memory);
+    return pass(set, memory, context);
+  }
+
+  async function pass(
+    set: ReadReplicaSet,
+    memory: SetMemory,
+    { signal, log }: ReconcileContext,
+  ): Promise<ReconcileResult> {
+    const { observed: seen, access } = await observer.observe(set, clusterOf(set), memory, signal);
+    const autoscaling = await decideNumber(set, seen, memory, signal);
+    const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
+    const input: SetInput = { set, observed, settings };
+    const decided = plan(input);
+    const failures = await executeSet(execution, { set, observed, access, memory, signal }, decided.actions);
+    for (const { action, error } of failures)
+      log.warn({ key: keyString(set.metadata), action: action.kind, error: error.message }, 'action failed');
+    const findings = failures.map(({ error }) => ({ reason: 'Retrying', message: error.message }));
+    const status = statusOf(
+      input,
+      { ...decided, progress: [...findings, ...decided.progress] },
+      autoscaling,
+      clock.now(),
+    );
+    const written = await writeStatus(client, readReplicaSetType, set, status, { signal, fieldManager });
+    if (written.changed) {
+      expectations.expectWritten(ownerOf({ set }), sources.replicaSets.cache, written.object);
+      tellTransitions(set, status);
+    }
+    const hasMembers = observed.shards.some(({ members }) => members.length > 0);
+    return { requeueAfterMs: hasMembers || decided.progress.length > 0 ? pollMs : idleMs };
+  }
+
+  function clusterOf(set: ReadReplicaSet): ShardedCluster | undefined {
+    const key = { namespace: set.metadata.namespace, name: set.spec.cluster };
+    const found = sources.clusters.cache.get(key);
+    if (found === undefined || found.metadata.deletionTimestamp !== undefined) return undefined;
+    return { ...found, spec: shardedClusterSpec.parse(found.spec) };
+  }
+
+  /** The autoscaler's last decision, and from time to time a new one, with its numbers as an event when it changes something. */
+  async function decideNumber(
+    set: ReadReplicaSet,
+    seen: Omit<ObservedSet, 'replicas'>,
+    memory: SetMemory,
+    signal: AbortSignal,
+  ): Promise<AutoscalingStatus | undefined> {
+    const { autoscaling: spec } = set.spec;
+    if (spec === undefined) {
+      memory.autoscaling = undefined;
+      return undefined;
+    }
+    const shards = seen.shards.filter(({ isWanted }) => isWanted);
+    const atMs = clock.monotonicMs();
+    for (const { name: shard, members } of shards) {
+      for (const { name, rotation, stats, lag } of members) {
+        if (rotation !== 'in' || stats.state !== 'present') continue;
+        addSample(memory.window.load, shard, name, {
+          stats: stats.value,
+          lagSeconds: lag?.seconds ?? 0,
+          atMs,
+        });
+      }
+    }
+    const last = memory.autoscaling ?? set.status?.autoscaling;
+    const current = last?.desired ?? set.spec.replicas;
+    const isDue = atMs - memory.window.sinceMs >= decideMs;
+    const isOutside = current < spec.minReplicas || current > spec.maxReplicas;
+    if (last !== undefined && !isDue && !isOutside) return last;
+    const types = spec.metrics.map(({ type }) => type);
+    const resources = set.spec.resources ?? seen.cluster?.spec.resources ?? {};
+    const cpu = types.includes('CPU')
+      ? await readCpuUse(
+          client,
+          set.metadata.namespace,
+          selectorText({ [replicaSetLabel]: set.metadata.name }),
+          resources,
+          signal,
+        )
+      : 'CPU is not among the metrics';
+    const ready = Math.min(
+      ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
+    );
+    const decision = autoscale({
+      spec,
+      current,
+      ready: shards.length === 0 ? 0 : ready,
+      measured: measure(
+        memory.window.load,
+        shards.map(({ name }) => name),
+        types,
+        cpu,
+      ),
+      brake: brakeOf(shards, current),
+      last,
+      now: clock.now(),
+    });
+    memory.window = { load: new Map(), sinceMs: atMs };
+    memory.autoscaling = decision;
+    if (decision.desired !== current && last !== undefined) {
+      const note = `${spec.dryRun ? 'would scale' : 'scales'} from ${current} to ${decision.desired} members per shard: ${decision.message}`;
+      events.record(set, { type: 'Normal', reason: 'Scaled', action: 'Autoscale', note });
+    }
+    return decision;
+  }
+
+  /** An event for each condition that changed, so that `kubectl describe` tells the story. */
+  function tellTransitions(set: ReadReplicaSet, status: NonNullable<ReadReplicaSet['status']>): void {
+    for (const condition of status.conditions ?? []) {
+      const before = set.status?.conditions?.find((other) => other.type === condition.type);
+      if (condition.type === 'Progressing' || condition.status === before?.status) continue;
+      const isBad = (condition.type === 'Degraded') === (condition.status === 'True');
+      if (before === undefined && (isBad || condition.type !== 'Ready') && condition.type !== 'Degraded')
+        continue;
+      if (before === undefined && !isBad) continue;
+      events.record(set, {
+        type: isBad ? 'Warning' : 'Normal',
+        reason: condition.reason,
+        action: 'Reconcile',
+        note: `${condition.type} is ${condition.status}: ${condition.message}`,
+      });
+    }
+  }
+
+  return defineController<ReadReplicaSet>({
+    name: 'readreplicaset',
+    source: sources.replicaSets,
+    concurrency: 16,
+    watches: [
+      labelled(
+        replicas.statefulSets,
+        replicaSetLabel,
+        changed('generation', 'deletion', 'annotations', 'status'),
+      ),
+      labelled(replicas.pods, replicaSetLabel, changed('labels', 'deletion', 'spec', 'status')),
+      labelled(replicas.claims, replicaSetLabel, changed('deletion', 'spec', 'status')),
+      ...replicas.plain.map((informer) =>
+        labelled(informer, replicaSetLabel, changed('deletion', 'annotations')),
+      ),
+      mapped(
+        sources.clusters,
+        ({ metadata }) =>
+          sources.replicaSets.cache
+            .byIndex(byCluster, clusterIndexValue(metadata.namespace, metadata.name))
+            .map(keyOf),
+        changed('generation', 'deletion', 'status'),
+      ),
+    ],
+    reconcile,
+  });
+}
+
+/** `spec.replicas`, unless the autoscaler decides for good. */
+function wantedReplicas({ spec }: ReadReplicaSet, autoscaling: AutoscalingStatus | undefined): number {
+  if (autoscaling === undefined || spec.autoscaling === undefined || spec.autoscaling.dryRun)
+    return spec.replicas;
+  return autoscaling.desired;
+}
+
+/** What forbids a change of the number: a copy raises the lag of all, and lag asks for more copies. */
+function brakeOf(shards: ObservedSet['shards'], current: number): string | undefined {
+  if (shards.some(({ primary }) => primary.state !== 'present')) return 'a primary does not answer';
+  if (copiesUnderWay(shards) > 0) return 'members are being copied';
+  const members = shards.flatMap((shard) => shard.members);
+  if (members.some(({ rotation }) => rotation === 'draining')) return 'members are being taken away';
+  if (shards.some((shard) => (shard.statefulSet?.spec?.replicas ?? 0) !== current))
+    return 'members are still missing, or too many';
+  const late = members.filter(({ rotation }) => rotation !== 'in').map(({ name }) => name);
+  return late.length === 0 ? undefined : `not all members are fresh: ${late.join(', ')}`;
+}

@@ -1,0 +1,43 @@
+import type { ReadReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { readingOf } from '../../runtime/reading.ts';
+import { millicoresOf } from '../sharded-cluster/desired/quantity.ts';
+import type { CpuUse } from './load.ts';
+
+interface PodMetrics {
+  readonly metadata: { readonly name: string };
+  readonly containers: readonly { readonly name: string; readonly usage: { readonly cpu: string } }[];
+}
+
+/** What each member uses of its CPU, from metrics.k8s.io. */
+export async function readCpuUse(
+  client: Pick<KubeClient, 'request'>,
+  namespace: string,
+  selector: string,
+  resources: NonNullable<ReadReplicaSetSpec['resources']>,
+  signal: AbortSignal,
+): Promise<CpuUse> {
+  const whole = resources.requests?.cpu ?? resources.limits?.cpu;
+  if (whole === undefined)
+    return 'members have no CPU request to compare with: set spec.resources.requests.cpu';
+  const query = new URLSearchParams({ labelSelector: selector });
+  const path = `/apis/metrics.k8s.io/v1beta1/namespaces/${namespace}/pods?${query}`;
+  const reading = await readingOf(async () => {
+    const answer = await client.request({ method: 'GET', path, signal, timeoutMs: 3_000 });
+    return (answer as { readonly items: readonly PodMetrics[] }).items;
+  });
+  if (reading.state !== 'present') return 'metrics.k8s.io does not answer: is a metrics server installed?';
+  return new Map(
+    reading.value.map(({ metadata, containers }) => [
+      metadata.name,
+      (containers.reduce((sum, { usage }) => sum + usedMillicores(usage.cpu), 0) / millicoresOf(whole)) * 100,
+    ]),
+  );
+}
+
+/** Metrics servers count in nanocores and microcores, which no spec does. */
+function usedMillicores(text: string): number {
+  if (text.endsWith('n')) return Number(text.slice(0, -1)) / 1_000_000;
+  if (text.endsWith('u')) return Number(text.slice(0, -1)) / 1_000;
+  return millicoresOf(text);
+}

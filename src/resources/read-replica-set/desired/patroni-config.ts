@@ -1,0 +1,67 @@
+import { dump } from 'js-yaml';
+import { configParameter } from '../../../postgres/replica-stats.ts';
+import {
+  type ConfigMap,
+  memberSettings,
+  serverSettings,
+} from '../../sharded-cluster/desired/patroni-config.ts';
+import { bytesOf } from '../../sharded-cluster/desired/quantity.ts';
+import { hashOf } from '../../sharded-cluster/hash.ts';
+import type { ShardedCluster } from '../../sharded-cluster/model.ts';
+import type { ReadReplicaSet } from '../model.ts';
+import { replicaPod, replicasConfigMap } from '../names.ts';
+import { ownedMetadata } from './owned-object.ts';
+
+/** What the configuration of the members in a shard is made from. */
+export interface ReplicaConfigOptions {
+  readonly parameters: Readonly<Record<string, string>>;
+  /** Member of the shard to stream from; none: the primary, whoever that is. */
+  readonly upstream: string | undefined;
+}
+
+/** The ConfigMap with the members' `patroni.yml`, and the mark by which a member tells that it has read it. */
+export function replicaConfig(
+  set: ReadReplicaSet,
+  cluster: ShardedCluster,
+  shard: string,
+  options: ReplicaConfigOptions,
+): { readonly configMap: ConfigMap; readonly mark: string } {
+  const tags = {
+    // Never promoted, never waited for by a commit.
+    nofailover: true,
+    nosync: true,
+    ...upstreamTag(set, shard, options.upstream),
+  };
+  const mark = hashOf({ tags: JSON.stringify(tags), parameters: JSON.stringify(options.parameters) });
+  const settings = {
+    ...memberSettings(cluster, shard),
+    tags,
+    postgresql: serverSettings({ ...options.parameters, [configParameter]: mark }, copyOptions(set)),
+  };
+  return {
+    mark,
+    configMap: {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: ownedMetadata(set, shard, replicasConfigMap(set.metadata.name, shard)),
+      data: { 'patroni.yml': dump(settings, { lineWidth: -1, noRefs: true }) },
+    },
+  };
+}
+
+/** The first member of a cascade follows the primary, since nobody can follow himself. */
+function upstreamTag(
+  set: ReadReplicaSet,
+  shard: string,
+  upstream: string | undefined,
+): Record<string, string> {
+  if (set.spec.source === 'cascade') return { replicatefrom: replicaPod(set.metadata.name, shard, 0) };
+  return upstream === undefined ? {} : { replicatefrom: upstream };
+}
+
+/** pg_basebackup takes kilobytes a second. */
+function copyOptions({ spec }: ReadReplicaSet): Record<string, string> {
+  return spec.maxCloneRate === undefined
+    ? {}
+    : { 'max-rate': String(Math.floor(bytesOf(spec.maxCloneRate) / 1024)) };
+}

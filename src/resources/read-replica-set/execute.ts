@@ -1,0 +1,218 @@
+import type { Connections } from '../../postgres/connections.ts';
+import { endIdleSessions } from '../../postgres/replica-stats.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import type { Expectations } from '../../runtime/expectations.ts';
+import type { Informer } from '../../runtime/informer.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import {
+  type KubernetesObject,
+  keyOf,
+  keyString,
+  type ResourceType,
+  typeName,
+} from '../../runtime/kubernetes-object.ts';
+import { persistentVolumeClaimType, podType } from '../../runtime/kubernetes-types.ts';
+import { fieldManager } from '../sharded-cluster/names.ts';
+import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
+import type { SetMemory } from './memory.ts';
+import type { ObservedSet, ReadReplicaSet, SetAction } from './model.ts';
+import { rotationLabel } from './names.ts';
+import type { ReplicaSources } from './sources.ts';
+
+/** What actions are carried out with. */
+export interface SetExecution {
+  readonly client: KubeClient;
+  readonly replicas: ReplicaSources;
+  readonly connections: Connections;
+  readonly expectations: Expectations;
+  readonly events: EventRecorder;
+  readonly monotonicMs: () => number;
+}
+
+/** One pass: what it is about, and what it was planned on. */
+export interface SetPass {
+  readonly set: ReadReplicaSet;
+  readonly observed: ObservedSet;
+  readonly access: ShardAccess | undefined;
+  readonly memory: SetMemory;
+  readonly signal: AbortSignal;
+}
+
+/** An action that did not succeed. */
+export interface SetFailure {
+  readonly action: SetAction;
+  readonly error: Error;
+}
+
+/** Kubelets deliver a changed ConfigMap in their own time; until then a member is told again so often. */
+const reloadEveryMs = 3_000;
+
+/** Carries out the actions of a plan: rotation first, all at once; then what is applied, in order; then the rest. */
+export async function executeSet(
+  context: SetExecution,
+  pass: SetPass,
+  actions: readonly SetAction[],
+): Promise<SetFailure[]> {
+  const rotations = actions.filter(({ kind }) => kind === 'rotate');
+  const applied = actions.filter(({ kind }) => kind === 'apply');
+  const others = actions.filter(({ kind }) => kind !== 'rotate' && kind !== 'apply');
+  const failures = await together(context, pass, rotations);
+  // Pods find their rights and configuration when they start, so these come before them, and are needed by them.
+  for (const action of applied) {
+    const failed = await together(context, pass, [action]);
+    failures.push(...failed);
+    if (failed.length > 0) break;
+  }
+  return [...failures, ...(await together(context, pass, others))];
+}
+
+async function together(
+  context: SetExecution,
+  pass: SetPass,
+  actions: readonly SetAction[],
+): Promise<SetFailure[]> {
+  const results = await Promise.allSettled(actions.map((action) => run(context, pass, action)));
+  return results.flatMap((result, index): SetFailure[] => {
+    const action = actions[index];
+    if (result.status === 'fulfilled' || action === undefined) return [];
+    const { reason } = result;
+    return [{ action, error: reason instanceof Error ? reason : new Error(String(reason)) }];
+  });
+}
+
+async function run(context: SetExecution, pass: SetPass, action: SetAction): Promise<void> {
+  const { client } = context;
+  const { signal } = pass;
+  switch (action.kind) {
+    case 'apply': {
+      const { type, object } = action;
+      const written = await client.apply(type, object, { fieldManager, force: true, signal });
+      return expectWritten(context, pass, type, written);
+    }
+    case 'delete':
+      return remove(context, pass, action);
+    case 'resize-claim': {
+      const patch = { spec: { resources: { requests: { storage: action.size } } } };
+      const key = keyOf(action.claim);
+      const written = await client.patch(persistentVolumeClaimType, key, patch, { type: 'merge', signal });
+      return expectWritten(context, pass, persistentVolumeClaimType, written);
+    }
+    case 'rotate':
+      return rotate(context, pass, action);
+    case 'end-sessions': {
+      const options = access(pass).asOperator(action.shard, addressOf(pass, action), 'postgres');
+      const brief = { ...options, connectTimeoutMs: 1_000, statementTimeoutMs: 1_000 };
+      await context.connections.use(brief, endIdleSessions);
+      return;
+    }
+    case 'reload': {
+      const last = pass.memory.reloads.get(action.member) ?? Number.NEGATIVE_INFINITY;
+      if (context.monotonicMs() - last < reloadEveryMs) return;
+      pass.memory.reloads.set(action.member, context.monotonicMs());
+      await access(pass).patroni(action.shard, addressOf(pass, action), 1_000).reload();
+      return;
+    }
+    case 'restart':
+      await access(pass)
+        .patroni(action.shard, addressOf(pass, action), 5_000)
+        .restart({ timeoutSeconds: 60 });
+      pass.memory.groups.delete(action.shard);
+      return record(context, pass, 'MemberRestarted', `member ${action.member} was restarted`);
+    case 'reinitialize':
+      await access(pass).patroni(action.shard, addressOf(pass, action), 5_000).reinitialize({ force: true });
+      pass.memory.silent.delete(action.member);
+      return record(
+        context,
+        pass,
+        'MemberCopiedAnew',
+        `member ${action.member} is copied anew: ${action.evidence}`,
+      );
+    case 'event':
+      return context.events.record(pass.set, { ...action, action: 'Reconcile' });
+  }
+}
+
+async function rotate(
+  context: SetExecution,
+  pass: SetPass,
+  { pod, rotation, why }: Extract<SetAction, { kind: 'rotate' }>,
+): Promise<void> {
+  // With its uid the label cannot end up on a namesake made since, which is a copy under way.
+  const patch = { metadata: { uid: pod.metadata.uid, labels: { [rotationLabel]: rotation } } };
+  const written = await context.client.patch(podType, keyOf(pod), patch, {
+    type: 'merge',
+    signal: pass.signal,
+  });
+  expectWritten(context, pass, podType, written);
+  const { name } = pod.metadata;
+  if (rotation === 'in')
+    record(context, pass, 'MemberJoinedRotation', `member ${name} is in rotation: ${why}`);
+  else
+    record(context, pass, 'MemberLeftRotation', `member ${name} left rotation: ${why}`, rotation === 'out');
+}
+
+async function remove(
+  context: SetExecution,
+  pass: SetPass,
+  action: Extract<SetAction, { kind: 'delete' }>,
+): Promise<void> {
+  const { object, type, uid, evidence } = action;
+  if (uid === '') throw new Error(`${object.kind} ${object.metadata.name} has no uid, so it is not deleted`);
+  const options = action.orphan === true ? { propagationPolicy: 'Orphan' as const } : {};
+  await context.client.delete(type, keyOf(object), { uid, signal: pass.signal, ...options });
+  const informer = informerOf(context.replicas, type);
+  if (informer !== undefined) context.expectations.expectDeleted(ownerOf(pass), informer.cache, object);
+  record(
+    context,
+    pass,
+    `${object.kind}Deleted`,
+    `${object.kind} ${object.metadata.name} was deleted: ${evidence}`,
+  );
+}
+
+function access({ access: given }: SetPass): ShardAccess {
+  if (given === undefined) throw new Error("the operator's certificate is not there yet");
+  return given;
+}
+
+function addressOf(
+  { observed }: SetPass,
+  target: { readonly shard: string; readonly member: string },
+): string {
+  const shard = observed.shards.find(({ name }) => name === target.shard);
+  const address = shard?.members.find(({ name }) => name === target.member)?.pod?.status?.podIP;
+  if (address === undefined) throw new Error(`member ${target.member} has no address`);
+  return address;
+}
+
+/** Who waits for writes of a pass to be seen. */
+export function ownerOf({ set }: Pick<SetPass, 'set'>): string {
+  return keyString(set.metadata);
+}
+
+function expectWritten(
+  context: SetExecution,
+  pass: SetPass,
+  type: ResourceType,
+  written: KubernetesObject,
+): void {
+  const informer = informerOf(context.replicas, type);
+  if (informer !== undefined) context.expectations.expectWritten(ownerOf(pass), informer.cache, written);
+}
+
+function informerOf(replicas: ReplicaSources, type: ResourceType): Informer<KubernetesObject> | undefined {
+  const { plain, statefulSets, pods, claims } = replicas;
+  return [...plain, statefulSets, pods, claims].find(
+    (informer) => typeName(informer.type) === typeName(type),
+  ) as Informer<KubernetesObject> | undefined;
+}
+
+function record(
+  context: SetExecution,
+  { set }: SetPass,
+  reason: string,
+  note: string,
+  isWarning = false,
+): void {
+  context.events.record(set, { type: isWarning ? 'Warning' : 'Normal', reason, action: 'Reconcile', note });
+}

@@ -1,0 +1,52 @@
+import type { AutoscalingStatus } from './autoscale.ts';
+import type { LoadWindow } from './load.ts';
+import type { Sample } from './staleness.ts';
+
+/** Something that was asked for, and when. */
+export interface Remembered<T> {
+  readonly value: T;
+  readonly atMs: number;
+}
+
+/** What Patroni says that matters to a set. */
+export interface GroupView {
+  /** Standbys of the shard itself that stream. */
+  readonly standbys: readonly string[];
+  /** Members of which a parameter waits for a restart. */
+  readonly pendingRestart: ReadonlySet<string>;
+}
+
+/** What is remembered between passes, per set; all of it can be found out again. */
+export interface SetMemory {
+  /** By shard: where its primary was. */
+  readonly histories: Map<string, { readonly primary: string; samples: readonly Sample[] }>;
+  /** By pod uid: since when it has been draining. */
+  readonly draining: Map<string, number>;
+  /** By member: since when it has not streamed. */
+  readonly silent: Map<string, number>;
+  /** By member: when it was last told to read its configuration. */
+  readonly reloads: Map<string, number>;
+  readonly groups: Map<string, Remembered<GroupView>>;
+  readonly bytes: Map<string, Remembered<number>>;
+  /** By shard: members that served an old certificate at the last look. */
+  readonly certificates: Map<string, Remembered<readonly string[]>>;
+  parameterProblems: (Remembered<readonly string[]> & { readonly hash: string }) | undefined;
+  window: { load: LoadWindow; sinceMs: number };
+  autoscaling: AutoscalingStatus | undefined;
+}
+
+/** An empty memory. */
+export function emptyMemory(nowMs: number): SetMemory {
+  return {
+    histories: new Map(),
+    draining: new Map(),
+    silent: new Map(),
+    reloads: new Map(),
+    groups: new Map(),
+    bytes: new Map(),
+    certificates: new Map(),
+    parameterProblems: undefined,
+    window: { load: new Map(), sinceMs: nowMs },
+    autoscaling: undefined,
+  };
+}

@@ -1,0 +1,155 @@
+import { load } from 'js-yaml';
+import { isDeleting, type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
+import type { Service } from '../sharded-cluster/desired/services.ts';
+import { isPodReady, type Pod, type StatefulSet } from '../sharded-cluster/kubernetes.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { claimTemplate, shardLabel, shardName } from '../sharded-cluster/names.ts';
+import { isOutdated, isSettled } from '../sharded-cluster/observe-members.ts';
+import { objectId } from '../sharded-cluster/steps/objects.ts';
+import { leadsToPrimary } from './desired/services.ts';
+import type { SetMemory } from './memory.ts';
+import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet } from './model.ts';
+import {
+  type Rotation,
+  readService,
+  replicaOrdinal,
+  replicaPod,
+  replicasConfigMap,
+  replicasName,
+  rotationLabel,
+} from './names.ts';
+import { bySet, type ReplicaSources } from './sources.ts';
+
+/** What the caches show of a member, before anybody is asked over the network. */
+type CachedReplica = Omit<
+  ObservedReplica,
+  'stats' | 'lag' | 'pendingRestart' | 'isLost' | 'hasStaleCertificate'
+>;
+/** What they show of a set in one shard. */
+export type CachedShard = Pick<
+  ObservedReplicaShard,
+  'name' | 'isWanted' | 'statefulSet' | 'settled' | 'claims' | 'upstream' | 'byPrimary'
+> & { readonly members: readonly CachedReplica[] };
+
+/** Objects of a set that are there, by `objectId`. */
+export function objectsOf(
+  set: ReadReplicaSet,
+  replicas: ReplicaSources,
+): ReadonlyMap<string, KubernetesObject> {
+  const informers = [...replicas.plain, replicas.statefulSets];
+  const objects = informers.flatMap((informer): readonly KubernetesObject[] =>
+    informer.cache.byIndex(bySet, keyString(set.metadata)),
+  );
+  return new Map(objects.map((object) => [objectId(object), object]));
+}
+
+/** Shards that the cluster has: those that its status lists, up to the number that is wanted. */
+function shardsOf(cluster: ShardedCluster): string[] {
+  const desired = cluster.status?.shards?.desired ?? cluster.spec.shards.count;
+  const names = Array.from({ length: desired }, (_, index) => shardName(index));
+  const present = new Set((cluster.status?.shards?.items ?? []).map(({ name }) => name));
+  return names.filter((name) => present.has(name));
+}
+
+/** The shards that a set shall be in and those that it is in, in order of their index. */
+export function cachedShards(
+  set: ReadReplicaSet,
+  cluster: ShardedCluster | undefined,
+  replicas: ReplicaSources,
+  objects: ReadonlyMap<string, KubernetesObject>,
+  memory: SetMemory,
+  nowMs: number,
+): CachedShard[] {
+  const { name: setName } = set.metadata;
+  const key = keyString(set.metadata);
+  const statefulSets = replicas.statefulSets.cache.byIndex(bySet, key);
+  const pods = replicas.pods.cache.byIndex(bySet, key);
+  const claims = replicas.claims.cache.byIndex(bySet, key);
+  const wanted = (cluster === undefined ? [] : shardsOf(cluster)).filter(
+    (name) => set.spec.shards === undefined || set.spec.shards.includes(name),
+  );
+  const present = [...objects.values()].flatMap(({ metadata }) => metadata.labels?.[shardLabel] ?? []);
+  const uids = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
+  for (const uid of memory.draining.keys()) if (!uids.has(uid)) memory.draining.delete(uid);
+  return [...new Set([...wanted, ...present])]
+    .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)))
+    .map((name) => {
+      const statefulSet = statefulSets.find(({ metadata }) => metadata.name === replicasName(setName, name));
+      const ofShard = claims.filter(({ metadata }) => metadata.labels?.[shardLabel] === name);
+      const doomed = new Set(ofShard.filter(isDeleting).map(({ metadata }) => metadata.name));
+      return {
+        name,
+        isWanted: cluster === undefined || wanted.includes(name),
+        statefulSet,
+        settled: isSettled(statefulSet),
+        claims: ofShard,
+        upstream: upstreamOf(objects.get(`ConfigMap/${replicasConfigMap(setName, name)}`)),
+        byPrimary: leadsToPrimary(
+          objects.get(`Service/${readService(setName, name)}`) as Service | undefined,
+        ),
+        members: membersOf(set, name, statefulSet, pods, doomed, memory, nowMs),
+      };
+    });
+}
+
+/** The member that the configuration, as it was applied last, says to follow. */
+function upstreamOf(configMap: KubernetesObject | undefined): string | undefined {
+  const { data } = (configMap ?? {}) as { readonly data?: Readonly<Record<string, string>> };
+  const settings = load(data?.['patroni.yml'] ?? '{}') as {
+    readonly tags?: { readonly replicatefrom?: string };
+  };
+  return settings.tags?.replicatefrom;
+}
+
+function membersOf(
+  set: ReadReplicaSet,
+  shard: string,
+  statefulSet: StatefulSet | undefined,
+  pods: readonly Pod[],
+  doomedClaims: ReadonlySet<string>,
+  memory: SetMemory,
+  nowMs: number,
+): CachedReplica[] {
+  const { name: setName } = set.metadata;
+  const byOrdinal = new Map<number, Pod>();
+  for (const pod of pods) {
+    const ordinal = replicaOrdinal(setName, shard, pod.metadata.name);
+    if (ordinal !== undefined) byOrdinal.set(ordinal, pod);
+  }
+  const ordinals = new Set(byOrdinal.keys());
+  for (let ordinal = 0; ordinal < (statefulSet?.spec?.replicas ?? 0); ordinal += 1) ordinals.add(ordinal);
+  return [...ordinals]
+    .sort((a, b) => a - b)
+    .map((ordinal) => {
+      const pod = byOrdinal.get(ordinal);
+      const name = replicaPod(setName, shard, ordinal);
+      const rotation = pod?.metadata.labels?.[rotationLabel] as Rotation | undefined;
+      return {
+        name,
+        ordinal,
+        pod,
+        ready: pod !== undefined && isPodReady(pod),
+        outdated: isOutdated(pod, statefulSet),
+        losesVolume: doomedClaims.has(`${claimTemplate}-${name}`),
+        rotation,
+        drainingMs: drainingFor(pod, rotation, memory, nowMs),
+      };
+    });
+}
+
+function drainingFor(
+  pod: Pod | undefined,
+  rotation: Rotation | undefined,
+  memory: SetMemory,
+  nowMs: number,
+): number {
+  const uid = pod?.metadata.uid;
+  if (uid === undefined) return 0;
+  if (rotation !== 'draining') {
+    memory.draining.delete(uid);
+    return 0;
+  }
+  const since = memory.draining.get(uid) ?? nowMs;
+  memory.draining.set(uid, since);
+  return nowMs - since;
+}

@@ -1,0 +1,189 @@
+import type { ReadReplicaSetStatus, ReplicaShardStatus } from '../../api/v1alpha1/read-replica-set.ts';
+import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
+import type { Condition } from '../../runtime/kubernetes-object.ts';
+import { selectorText } from '../sharded-cluster/names.ts';
+import type { AutoscalingStatus } from './autoscale.ts';
+import type { Finding, ObservedReplicaShard, SetInput, SetPlan } from './model.ts';
+import { readService, replicaSelector } from './names.ts';
+import { effectiveSettings } from './settings.ts';
+
+/** The whole status, from zero; only transition times come from the one before. */
+export function statusOf(
+  input: SetInput,
+  decided: SetPlan,
+  autoscaling: AutoscalingStatus | undefined,
+  now: Date,
+): ReadReplicaSetStatus {
+  const { set, observed } = input;
+  const { generation, name } = set.metadata;
+  const wanted = observed.shards.filter(({ isWanted }) => isWanted);
+  const shards = observed.shards.map((shard) => shardStatus(set.metadata.name, shard, decided));
+  const members = shards.flatMap((shard) => shard.members);
+  const inRotation = members.filter(({ rotation }) => rotation === 'in').length;
+  const total = observed.replicas * wanted.length;
+  const conditions = conditionsOf(input, decided, shards).map((condition) => ({
+    ...condition,
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+  }));
+  return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    conditions: merged(conditionsBefore(set.status), conditions, now),
+    phase: phaseOf(conditions),
+    ...(wanted[0] === undefined ? {} : { selector: selectorText(replicaSelector(name, wanted[0].name)) }),
+    replicas: {
+      desired: observed.replicas,
+      current: wanted.length === 0 ? 0 : Math.min(...wanted.map(presentMembers)),
+      ready: members.filter(({ ready }) => ready).length,
+      inRotation,
+      total,
+      summary: `${inRotation}/${total}`,
+    },
+    shards,
+    ...effective(input),
+    ...(autoscaling === undefined ? {} : { autoscaling }),
+  };
+}
+
+function presentMembers(shard: ObservedReplicaShard): number {
+  return shard.statefulSet?.spec?.replicas ?? 0;
+}
+
+function effective({ set, observed }: SetInput): Pick<ReadReplicaSetStatus, 'effective'> {
+  if (observed.cluster === undefined) return {};
+  const { limits, applyDelayMs, parameters } = effectiveSettings(
+    set.spec,
+    observed.cluster,
+    observed.parameterProblems === undefined || observed.parameterProblems.length === 0,
+  );
+  return {
+    effective: {
+      maxLagBytes: limits.maxBytes,
+      maxLagSeconds: limits.maxSeconds,
+      applyDelaySeconds: applyDelayMs / 1_000,
+      parameters: { ...parameters },
+    },
+  };
+}
+
+function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan): ReplicaShardStatus {
+  const rotation = decided.rotations.get(shard.name);
+  return {
+    name: shard.name,
+    service: readService(set, shard.name),
+    servedBy: rotation?.servedBy ?? 'nobody',
+    members: shard.members.map(({ name, ready, pod, rotation: present }) => {
+      const decision = rotation?.members.find((member) => member.name === name);
+      return {
+        name,
+        ready,
+        rotation: decision?.rotation ?? present ?? 'out',
+        ...(decision?.reason === undefined ? {} : { reason: decision.reason }),
+        ...(pod?.spec?.nodeName === undefined ? {} : { node: pod.spec.nodeName }),
+      };
+    }),
+    ...(shard.primary.state === 'unknown'
+      ? { message: 'the primary does not answer, so rotation stays as it is' }
+      : {}),
+  };
+}
+
+function conditionsOf(
+  { set, observed }: SetInput,
+  { progress, failures }: SetPlan,
+  shards: readonly ReplicaShardStatus[],
+): ConditionInput[] {
+  return [
+    ready(observed.replicas, failures, progress, shards),
+    found('Progressing', progress, 'nothing is left to do'),
+    found('Degraded', failures, 'no member or setting is amiss'),
+    fresh(shards),
+    ...(set.spec.distribution === 'weighted'
+      ? [
+          {
+            type: 'DistributionInEffect',
+            status: 'False' as const,
+            reason: 'NeedsPooler',
+            message:
+              'weights are given by a pooler in front of the set; without one, its Service leads to members in turn',
+          },
+        ]
+      : []),
+  ];
+}
+
+function ready(
+  replicas: number,
+  failures: readonly Finding[],
+  progress: readonly Finding[],
+  shards: readonly ReplicaShardStatus[],
+): ConditionInput {
+  const unserved = shards.filter(({ servedBy }) => servedBy === 'nobody').map(({ name }) => name);
+  if (shards.length > 0 && unserved.length === 0) {
+    return {
+      type: 'Ready',
+      status: 'True',
+      reason: 'Serving',
+      message: 'every shard can be read through the set',
+    };
+  }
+  if (replicas === 0 && failures.length === 0) {
+    return { type: 'Ready', status: 'False', reason: 'NoMembers', message: 'no members are wanted' };
+  }
+  const cause = failures[0] ??
+    progress[0] ?? { reason: 'NobodyInRotation', message: 'no member is in rotation' };
+  const where = unserved.length === 0 ? '' : `nobody serves ${unserved.join(', ')}: `;
+  return { type: 'Ready', status: 'False', reason: cause.reason, message: `${where}${cause.message}` };
+}
+
+function found(type: string, findings: readonly Finding[], otherwise: string): ConditionInput {
+  const [first] = findings;
+  if (first === undefined) return { type, status: 'False', reason: 'AsWanted', message: otherwise };
+  const message = findings.map((finding) => finding.message).join('; ');
+  return { type, status: 'True', reason: first.reason, message };
+}
+
+/** Fresh: nobody who is ready is kept out for being late. */
+function fresh(shards: readonly ReplicaShardStatus[]): ConditionInput {
+  const late = shards
+    .flatMap(({ members }) => members)
+    .filter(
+      ({ ready: isReady, rotation, reason }) => isReady && rotation !== 'draining' && reason !== undefined,
+    );
+  if (late.length === 0) {
+    return {
+      type: 'Fresh',
+      status: 'True',
+      reason: 'WithinLimits',
+      message: 'no member that is ready is late',
+    };
+  }
+  const message = late.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
+  return { type: 'Fresh', status: 'False', reason: 'MembersLate', message };
+}
+
+function phaseOf(conditions: readonly ConditionInput[]): string {
+  const isTrue = (type: string) =>
+    conditions.some((condition) => condition.type === type && condition.status === 'True');
+  if (isTrue('Degraded')) return 'Degraded';
+  if (isTrue('Progressing')) return isTrue('Ready') ? 'Scaling' : 'Creating';
+  if (!isTrue('Ready')) return conditions.some(({ reason }) => reason === 'NoMembers') ? 'Empty' : 'Waiting';
+  return isTrue('Fresh') ? 'Ready' : 'Late';
+}
+
+function conditionsBefore(status: ReadReplicaSetStatus | undefined): Condition[] {
+  return (status?.conditions ?? []).map(({ observedGeneration, ...condition }) =>
+    observedGeneration === undefined ? condition : { ...condition, observedGeneration },
+  );
+}
+
+/** Conditions with their transition times; whatever is no longer derived is dropped. */
+function merged(
+  before: readonly Condition[],
+  conditions: readonly ConditionInput[],
+  now: Date,
+): NonNullable<ReadReplicaSetStatus['conditions']> {
+  return conditions.flatMap((condition) => {
+    const previous = before.filter((other) => other.type === condition.type);
+    return setCondition(previous, condition, now).map((entry) => ({ ...entry }));
+  });
+}

@@ -1,0 +1,65 @@
+import { resourceTypeOf } from '../../sharded-cluster/kinds.ts';
+import { podProblem } from '../../sharded-cluster/kubernetes.ts';
+import type { Finding, ObservedReplica, ObservedReplicaShard, SetAction } from '../model.ts';
+import { isDrained } from './size.ts';
+
+/** What is done next so that members are as their template and parameters say. */
+export interface RenewalDecision {
+  readonly drains: ReadonlyMap<string, string>;
+  readonly actions: readonly SetAction[];
+  readonly progress: readonly Finding[];
+  readonly failures: readonly Finding[];
+}
+
+const nothing: RenewalDecision = { drains: new Map(), actions: [], progress: [], failures: [] };
+
+/** One member of the set at a time: it leaves the Service, is renewed, and is ready again before the next. */
+export function decideRenewal(shards: readonly ObservedReplicaShard[]): RenewalDecision {
+  for (const shard of shards) {
+    const stuck = shard.members.find((member) => !member.ready && member.outdated && isStuck(member));
+    if (stuck !== undefined) return renew(shard, stuck);
+  }
+  const members = shards.flatMap((shard) => shard.members.map((member) => ({ shard, member })));
+  const next = members.find(({ member }) => whyRenewed(member) !== undefined);
+  if (next === undefined) return nothing;
+  const unwell = members.find(({ member }) => !member.ready && member.name !== next.member.name);
+  if (unwell !== undefined) {
+    const problem = unwell.member.pod === undefined ? undefined : podProblem(unwell.member.pod);
+    const finding = {
+      reason: problem?.reason ?? 'MemberNotReady',
+      message: `member ${unwell.member.name}: ${problem?.message ?? 'it is not ready yet, and others wait for it'}`,
+    };
+    return problem === undefined ? { ...nothing, progress: [finding] } : { ...nothing, failures: [finding] };
+  }
+  return renew(next.shard, next.member);
+}
+
+function renew(shard: ObservedReplicaShard, member: ObservedReplica): RenewalDecision {
+  const why = whyRenewed(member) ?? '';
+  const progress = [{ reason: 'RollingOut', message: `member ${member.name} is renewed: ${why}` }];
+  const drains = new Map([[member.name, `it is about to be renewed: ${why}`]]);
+  if (!isDrained(member) || member.pod === undefined || member.pod.metadata.deletionTimestamp !== undefined) {
+    return { ...nothing, drains, progress };
+  }
+  const action: SetAction =
+    member.outdated || member.losesVolume
+      ? {
+          kind: 'delete',
+          type: resourceTypeOf(member.pod),
+          object: member.pod,
+          uid: member.pod.metadata.uid ?? '',
+          evidence: why,
+        }
+      : { kind: 'restart', shard: shard.name, member: member.name };
+  return { ...nothing, drains, progress, actions: [action] };
+}
+
+function whyRenewed(member: ObservedReplica): string | undefined {
+  if (member.losesVolume) return 'its volume claim was deleted';
+  if (member.outdated) return 'its template is outdated';
+  return member.pendingRestart === true && member.ready ? 'a parameter needs a restart' : undefined;
+}
+
+function isStuck({ pod }: ObservedReplica): boolean {
+  return pod !== undefined && pod.metadata.deletionTimestamp === undefined && podProblem(pod) !== undefined;
+}
