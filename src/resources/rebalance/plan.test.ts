@@ -102,6 +102,20 @@ describe('the rebalancer', () => {
     });
   });
 
+  it('leaves a bucket alone that the map says is on its way', () => {
+    const view = sketchView(wider);
+    const pending = {
+      ...view.map,
+      groups: view.map.groups.map((group) => ({
+        ...group,
+        buckets: group.buckets.map((bucket) =>
+          bucket.id < 2 ? { ...bucket, pending: { move: 'mine', attempt: 1 } } : bucket,
+        ),
+      })),
+    };
+    expect(decide({ ...view, map: pending }).create.map(({ id }) => id)).toEqual([2, 3]);
+  });
+
   it('moves nothing onto a shard without the newest migration', () => {
     const view = sketchView(wider);
     const schema = [{ name: '001', sql: 'SELECT 1' }];

@@ -73,6 +73,11 @@ describe('the number of shards', () => {
     );
   });
 
+  it('takes a load that nobody could attribute for evenly spread', () => {
+    const decision = decideShards(input({ metrics: [cpu([50, 40], 0, 0)] }));
+    expect(decision.metrics[0]).toMatchObject({ peakAfter: 45, peakWithMore: 30, peakWithFewer: 90 });
+  });
+
   it('does not grow for one bucket that no shard more would help', () => {
     const state: AutoscaleState = { base: 2, desired: 2, overSinceMs: -10 * minute };
     const decide = (withMore: number) =>

@@ -149,8 +149,7 @@ function decideOut(
       state,
     );
   }
-  const dueMs =
-    Math.max(state.overSinceMs, state.changedAtMs ?? Number.NEGATIVE_INFINITY) + settings.outStabilisationMs;
+  const dueMs = state.overSinceMs + settings.outStabilisationMs;
   if (nowMs < dueMs) {
     return hold(
       'Stabilising',
@@ -179,8 +178,7 @@ function decideIn(
       state,
     );
   }
-  const dueMs =
-    Math.max(state.quietSinceMs, state.changedAtMs ?? Number.NEGATIVE_INFINITY) + settings.inStabilisationMs;
+  const dueMs = state.quietSinceMs + settings.inStabilisationMs;
   if (nowMs < dueMs) {
     return hold(
       'Stabilising',
@@ -205,6 +203,7 @@ function change(
     const told = `${message} (dry run: nothing is changed)`;
     return { desired: state.desired, recommended: desired, reason, message: told, metrics, state };
   }
+  // Both times begin anew, so that the next change waits as long.
   const changed = { base: state.base, desired, changedAtMs: nowMs };
   return { desired, recommended: desired, reason, message, metrics, state: changed };
 }

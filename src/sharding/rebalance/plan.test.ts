@@ -85,6 +85,18 @@ describe('a rebalance plan', () => {
     });
   });
 
+  it('goes on to half the threshold once it has begun, so that it need not begin again soon', () => {
+    const buckets = even('customer', 100, ['s0', 's1']).map((bucket) => ({
+      ...bucket,
+      shard: bucket.id < 56 ? 's0' : 's1',
+    }));
+    const world = input({ shards: [shard('s0'), shard('s1')], buckets });
+    const counts = planRebalance(world).shards.map((entry) => entry.bucketsAfter);
+    expect(counts).toEqual([52, 48]);
+    const settled = buckets.map((bucket) => ({ ...bucket, shard: bucket.id < 55 ? 's0' : 's1' }));
+    expect(planRebalance({ ...world, buckets: settled }).moves).toEqual([]);
+  });
+
   it('does nothing about noise on an idle cluster', () => {
     const buckets = even('customer', 64, ['s0', 's1'], 0).map((bucket) => ({
       ...bucket,
