@@ -14,21 +14,30 @@ export interface CopiedTable {
   readonly already: boolean;
 }
 
+/** What copying may do. */
+export interface CopyOptions {
+  /** Tables whose rows on the target are of another time: they give way, unless the target owns a bucket by now. */
+  readonly replace?: readonly string[];
+}
+
 /**
  * Copies reference tables to a shard that has none of their rows yet, and before them the tables that their foreign keys need:
  * one snapshot of the source, one transaction on the target, counts compared before the commit. Triggers of users stay silent,
- * since the rows arrive as they are. A target with other rows is refused: it may have been written to. Both sessions have to
- * be the application's, because its functions run in them (in generated columns, for example).
+ * since the rows arrive as they are. A target with other rows is refused unless they shall be replaced: it may have been
+ * written to. Both sessions have to be the application's, because its functions run in them (in generated columns, for
+ * example).
  */
 export async function copyReferenceTables(
   source: Connection,
   target: Connection,
   tables: readonly string[],
+  { replace = [] }: CopyOptions = {},
 ): Promise<CopiedTable[]> {
   return source.transaction(
     () =>
       target.transaction(async () => {
         const { foreignKeys } = await readKeyCatalog(target);
+        await empty(target, replace, foreignKeys);
         const copied: CopiedTable[] = [];
         for (const table of inKeyOrder(tables, foreignKeys)) {
           copied.push(await copyTable(source, target, table));
@@ -37,6 +46,41 @@ export async function copyReferenceTables(
       }),
     'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
   );
+}
+
+/**
+ * TRUNCATE refuses a table that another refers to, even an empty one, so that all of these go with it; a row in one of them
+ * is somebody's, and keeps everything as it is.
+ */
+async function empty(
+  target: Connection,
+  tables: readonly string[],
+  foreignKeys: readonly ForeignKey[],
+): Promise<void> {
+  if (tables.length === 0) return;
+  const all = withReferrers(tables, foreignKeys);
+  const names = all.map((table) => qualified('public', table)).join(', ');
+  await target.query({ text: `LOCK TABLE ${names} IN ACCESS EXCLUSIVE MODE` });
+  // Only now: whoever wrote before the lock did so after the shard had got a bucket, which then is seen here.
+  const markers = await target.query({ text: 'SELECT FROM herdsman.markers() LIMIT 1' });
+  if (markers.length > 0)
+    throw new Error('the shard owns buckets by now: its reference tables stay as they are');
+  for (const table of all.filter((name) => !tables.includes(name))) {
+    const rows = await target.query({ text: `SELECT FROM ${qualified('public', table)} LIMIT 1` });
+    if (rows.length > 0) throw new Error(`table "${table}" has rows that refer to reference tables`);
+  }
+  await target.query({ text: `TRUNCATE ${names}` });
+}
+
+/** The tables, and those that refer to them, over any number of steps. */
+function withReferrers(tables: readonly string[], keys: readonly ForeignKey[]): string[] {
+  const found = new Set(tables);
+  for (const table of found) {
+    for (const key of keys) {
+      if (key.referencedSchema === 'public' && key.referencedTable === table) found.add(key.table);
+    }
+  }
+  return [...found];
 }
 
 async function copyTable(source: Connection, target: Connection, table: string): Promise<CopiedTable> {

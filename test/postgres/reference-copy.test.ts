@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { copyReferenceTables } from '../../src/postgres/reference-copy.ts';
+import { printsOf } from '../../src/postgres/reference-print.ts';
 import { makeWorld, rows, type World } from './world.ts';
 
 let world: World;
@@ -56,5 +57,57 @@ describe('copies of reference tables', () => {
     await expect(copy()).rejects.toThrow('TRUNCATE it there');
     expect(await rows(target, 'SELECT code FROM public.countries')).toEqual([{ code: 'de' }]);
     expect(await rows(target, 'SELECT FROM public.cities')).toEqual([]);
+  });
+
+  describe('of another time', () => {
+    const tables = ['cities', 'countries'];
+    const replace = () =>
+      copyReferenceTables(world.shard(0).application, world.shard(1).application, tables, {
+        replace: tables,
+      });
+    const prints = (index: number) => printsOf(world.shard(index).operator, tables);
+    const stale =
+      "TRUNCATE public.cities, public.countries; INSERT INTO public.countries VALUES ('de'), ('fr')";
+
+    it('are told by their prints, also when there are as many rows', async () => {
+      await world.shard(1).application.query({ text: stale });
+      const [source, target] = [await prints(0), await prints(1)];
+      expect(source.get('countries')).toMatch(/^2\//);
+      expect(target.get('countries')).toMatch(/^2\//);
+      expect(target.get('countries')).not.toBe(source.get('countries'));
+      expect(target.get('cities')).toBe('0/0');
+    });
+
+    it('give way as a whole, with an empty table that refers to them', async () => {
+      const target = world.shard(1).application;
+      await target.query({
+        text: `${stale}; CREATE TABLE public.visits (city int REFERENCES public.cities)`,
+      });
+      expect(await replace()).toMatchObject([
+        { rows: 2, already: false },
+        { rows: 5000, already: false },
+      ]);
+      expect(await prints(1)).toEqual(await prints(0));
+    });
+
+    it('stay while a row of another table refers to them', async () => {
+      const target = world.shard(1).application;
+      await target.query({ text: 'INSERT INTO public.visits VALUES (1)' });
+      const before = await prints(1);
+      await expect(replace()).rejects.toThrow('"visits" has rows');
+      expect(await prints(1)).toEqual(before);
+      await target.query({ text: 'DROP TABLE public.visits' });
+    });
+
+    it('stay when the shard has got a bucket meanwhile', async () => {
+      await world.shard(1).application.query({ text: stale });
+      const { operator } = world.shard(1);
+      await operator.query({
+        text: 'CREATE TABLE own.trade_b0001 (bucket int, epoch bigint); INSERT INTO own.trade_b0001 VALUES (1, 1)',
+      });
+      await expect(replace()).rejects.toThrow('owns buckets by now');
+      expect(await rows(world.shard(1).application, 'SELECT FROM public.countries')).toHaveLength(2);
+      await operator.query({ text: 'DROP TABLE own.trade_b0001' });
+    });
   });
 });
