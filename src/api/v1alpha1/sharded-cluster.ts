@@ -228,6 +228,9 @@ const member = z.object({
     .describe('Whether a parameter takes effect only when the server restarts.'),
 });
 
+/** Replaced as a whole: server-side apply would make null, which no schema admits, of a map that has lost its last key. */
+const atomicMap = { 'x-kubernetes-map-type': 'atomic' } as const;
+
 const shardStatus = z.object({
   name: z.string().describe('Name of the shard: s0, s1, …'),
   primary: z.string().optional().describe('Pod name of the primary.'),
@@ -236,7 +239,11 @@ const shardStatus = z.object({
   readyMembers: z.int().describe('Number of ready members.'),
   members: z.array(member).describe('The members of the shard.'),
   sizeBytes: z.int().optional().describe('Size of the application database, to two significant digits.'),
-  buckets: z.record(z.string(), z.int()).optional().describe('Number of buckets owned, by colocation group.'),
+  buckets: z
+    .record(z.string(), z.int())
+    .optional()
+    .describe('Number of buckets owned, by colocation group.')
+    .meta(atomicMap),
   schemaVersion: z.string().optional().describe('Name of the last migration applied.'),
   message: z.string().optional().describe('What the shard is waiting for.'),
 });
@@ -290,7 +297,8 @@ export const shardedClusterStatus = z
       .optional()
       .describe(
         'Parameters that every server accepted last; used while spec.postgres.parameters are refused.',
-      ),
+      )
+      .meta(atomicMap),
     refusedParameters: z
       .object({
         hash: z.string().describe('Hash of the refused parameters.'),
