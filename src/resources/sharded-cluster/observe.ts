@@ -6,6 +6,7 @@ import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { readService } from '../read-replica-set/names.ts';
+import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import { hashOf } from './hash.ts';
 import { shardMapType } from './kinds.ts';
@@ -55,37 +56,6 @@ const freshMs = {
 const abandonedMs = 20_000;
 /** A server that does not come up for so long after it failed to start will not: Patroni tries every few seconds. */
 const failedStartMs = 10_000;
-
-/** What is remembered between passes, per cluster; all of it can be found out again. */
-export interface ClusterMemory {
-  /** By shard: what identifies the set-up that was done last. */
-  readonly setUps: Map<string, string>;
-  /** By shard: the catalog, and what it is valid for. */
-  readonly catalogs: Map<
-    string,
-    { readonly key: string; readonly atMs: number; readonly facts: DatabaseFacts }
-  >;
-  /** By shard: since when its claim to initialise it has looked abandoned, on the monotonic clock. */
-  readonly claims: Map<string, number>;
-  /** By member: since when its server has failed to start. */
-  readonly failedStarts: Map<string, number>;
-  /** By shard: when its members' certificates were last looked at. */
-  readonly certificates: Map<string, number>;
-  /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
-  isQuiet: boolean;
-}
-
-/** An empty memory. */
-export function emptyMemory(): ClusterMemory {
-  return {
-    setUps: new Map(),
-    catalogs: new Map(),
-    claims: new Map(),
-    failedStarts: new Map(),
-    certificates: new Map(),
-    isQuiet: false,
-  };
-}
 
 /** Gathers what a pass needs to know. */
 export interface Observer {

@@ -1,0 +1,32 @@
+import type { DatabaseFacts } from './database-facts.ts';
+
+/** What is remembered of one cluster between passes; all of it can be found out again. */
+export interface ClusterMemory {
+  /** By shard: what identifies the set-up that was done last. */
+  readonly setUps: Map<string, string>;
+  /** By shard: the catalog, and what it is valid for. */
+  readonly catalogs: Map<
+    string,
+    { readonly key: string; readonly atMs: number; readonly facts: DatabaseFacts }
+  >;
+  /** By shard: since when its claim to initialise it has looked abandoned, on the monotonic clock. */
+  readonly claims: Map<string, number>;
+  /** By member: since when its server has failed to start. */
+  readonly failedStarts: Map<string, number>;
+  /** By shard: when its members' certificates were last looked at. */
+  readonly certificates: Map<string, number>;
+  /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
+  isQuiet: boolean;
+}
+
+/** An empty memory. */
+export function emptyMemory(): ClusterMemory {
+  return {
+    setUps: new Map(),
+    catalogs: new Map(),
+    claims: new Map(),
+    failedStarts: new Map(),
+    certificates: new Map(),
+    isQuiet: false,
+  };
+}
