@@ -12,7 +12,11 @@ describe('measurements', () => {
     expect(first.rates.size).toBe(0);
     expect(first.windows).toEqual([]);
     const second = addMeasures(first, map, [sketchMeasure(map, 's0', 30, 0.4)], shards, settings);
-    expect(second.rates.get('s0')).toEqual({ utilisation: expect.closeTo(0.4), transactionsPerSecond: 50 });
+    expect(second.rates.get('s0')).toEqual({
+      utilisation: expect.closeTo(0.4),
+      activity: expect.closeTo(0.4),
+      transactionsPerSecond: 50,
+    });
     expect(second.load.rates['customer/0']).toBeCloseTo(140);
     expect([...second.silent]).toEqual(['s1']);
   });
@@ -23,6 +27,9 @@ describe('measurements', () => {
     const second = addMeasures(first, map, [measure], shards, settings);
     expect(second.rates.get('s0')?.utilisation).toBeCloseTo(0.25);
     expect([isBusy(first), isBusy(second)]).toEqual([false, true]);
+    // What a server at rest uses is no reason to ask again.
+    const resting = { ...sketchMeasure(map, 's0', 30, 0.01), cores: 0.5 };
+    expect(isBusy(addMeasures(first, map, [resting], shards, settings))).toBe(false);
   });
 
   it('keep what a shard said last, when it does not answer or has started anew', () => {

@@ -23,12 +23,15 @@ export interface MeasureSettings {
   readonly halfLifeMs: number;
 }
 
-/** Below this part of their processors' time shards are at rest, and nobody is asked what exactly they use. */
-const restingUtilisation = 0.02;
+/** Sessions that execute for less than this part of the processors' time are no load. */
+const restingActivity = 0.02;
 
-/** Whether it is worth to ask a metrics server for the cores that the shards use. */
+/**
+ * Whether it is worth to ask a metrics server for the cores that the shards use. A server at rest uses some, too, which
+ * says nothing of its buckets.
+ */
 export function isBusy({ rates }: Measurements): boolean {
-  return [...rates.values()].some(({ utilisation }) => utilisation >= restingUtilisation);
+  return [...rates.values()].some(({ activity }) => activity >= restingActivity);
 }
 
 /** Takes in one round of measurements; a shard that did not answer keeps what was known of it. */
@@ -101,8 +104,10 @@ function ratesBetween(
   const activeMs = after.stats.activeMs - before.stats.activeMs;
   const transactions = after.stats.transactions - before.stats.transactions;
   if (elapsedMs <= 0 || activeMs < 0 || transactions < 0) return undefined;
+  const activity = activeMs / elapsedMs / cores;
   return {
-    utilisation: (after.cores ?? activeMs / elapsedMs) / cores,
+    utilisation: after.cores === undefined ? activity : after.cores / cores,
+    activity,
     transactionsPerSecond: (transactions * 1_000) / elapsedMs,
   };
 }
@@ -120,6 +125,7 @@ function smoothed(
   const mix = (old: number, fresh: number): number => old + weight * (fresh - old);
   return {
     utilisation: mix(known.utilisation, measured.utilisation),
+    activity: mix(known.activity, measured.activity),
     transactionsPerSecond: mix(known.transactionsPerSecond, measured.transactionsPerSecond),
   };
 }

@@ -24,6 +24,8 @@ export interface HotKey extends BucketKey {
 export interface ShardRates {
   /** Part of its processors' time that it used. */
   readonly utilisation: number;
+  /** Time in which sessions were executing, as a part of its processors' time. */
+  readonly activity: number;
   readonly transactionsPerSecond: number;
 }
 
