@@ -1,4 +1,5 @@
 import type { DatabaseFacts } from './database-facts.ts';
+import type { ReferenceMemory } from './reference-memory.ts';
 
 /** What is remembered of one cluster between passes; all of it can be found out again. */
 export interface ClusterMemory {
@@ -15,6 +16,8 @@ export interface ClusterMemory {
   readonly failedStarts: Map<string, number>;
   /** By shard: when its members' certificates were last looked at. */
   readonly certificates: Map<string, number>;
+  /** By shard that joined: how its reference tables compare with those of the others. */
+  readonly references: Map<string, ReferenceMemory>;
   /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
   isQuiet: boolean;
 }
@@ -27,6 +30,7 @@ export function emptyMemory(): ClusterMemory {
     claims: new Map(),
     failedStarts: new Map(),
     certificates: new Map(),
+    references: new Map(),
     isQuiet: false,
   };
 }

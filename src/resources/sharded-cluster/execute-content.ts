@@ -46,14 +46,16 @@ export async function executeContent(
 async function copyReferences(
   context: ExecutionContext,
   pass: Pass,
-  { tables, from, to }: Extract<Action, { kind: 'copy-references' }>,
+  { tables, from, to, replace }: Extract<Action, { kind: 'copy-references' }>,
 ): Promise<void> {
   const { access } = pass;
   if (access === undefined) throw new Error("the operator's certificate is not there yet");
   const login = requiredLogin(pass, 'application');
   const at = (shard: string) => access.asApplication(shard, addressOf(pass, shard, undefined), login);
   const copied = await context.connections.use(at(from), (source) =>
-    context.connections.use(at(to), (target) => copyReferenceTables(source, target, tables)),
+    context.connections.use(at(to), (target) =>
+      copyReferenceTables(source, target, tables, { replace: replace ? tables : [] }),
+    ),
   );
   const rows = copied.map((table) => `${table.rows} rows of "${table.table}"`).join(', ');
   record(

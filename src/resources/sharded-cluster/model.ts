@@ -7,6 +7,7 @@ import type { Batch } from '../../sharding/leaves.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import type { Secret } from './desired/secrets.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from './kubernetes.ts';
+import type { ReferenceVerdict } from './reference-memory.ts';
 
 /** A ShardedCluster as the API server sends it, with `spec` parsed and its defaults filled in. */
 export interface ShardedCluster extends KubernetesObject {
@@ -105,6 +106,8 @@ export interface Observed {
   readonly migrations: ReadonlyMap<string, MigrationSource>;
   /** By shard: Services of read replica sets, by whose names its members are known too. */
   readonly readServices?: ReadonlyMap<string, readonly string[]>;
+  /** By shard that joined: what its reference tables are in comparison with those of the others, if they differ. */
+  readonly references?: ReadonlyMap<string, ReferenceVerdict>;
   /** Objects of ours that are there, by `objectId`. */
   readonly objects: ReadonlyMap<string, KubernetesObject>;
 }
@@ -152,6 +155,8 @@ export type Action =
       readonly tables: readonly string[];
       readonly from: string;
       readonly to: string;
+      /** Whether rows that are there give way. */
+      readonly replace: boolean;
     }
   | { readonly kind: 'create-map'; readonly spec: ShardMapSpec }
   | { readonly kind: 'update-map'; readonly map: ShardMapObject; readonly spec: ShardMapSpec }

@@ -30,6 +30,7 @@ import {
 import { readDatabase } from './observe-database.ts';
 import { readGroup } from './observe-group.ts';
 import { type CachedShard, cachedShards } from './observe-members.ts';
+import { readReferences } from './observe-references.ts';
 import { type ShardAccess, shardAccess } from './shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
 import { contentOf, loginOf, secretNames } from './steps/identity.ts';
@@ -287,10 +288,18 @@ export function createObserver({
         knownMap === undefined
           ? await readMissingMap(cluster, shards, signal)
           : { state: 'present', value: knownMap };
+      const references = await readReferences(
+        { connections, monotonicMs },
+        cluster,
+        memory,
+        { shards, map },
+        access,
+      );
       return {
         observed: {
           shards,
           map,
+          references,
           secrets: secretReadings,
           migrations,
           readServices: readServicesOf(cluster, sources, shards),

@@ -31,8 +31,27 @@ describe('reference tables', () => {
   it('are copied to a shard that owns nothing, and only they', () => {
     expect(referenceTables(loaded(joined, 's0', 's1', 's2'))).toMatchObject({
       kind: 'wait',
-      actions: [{ kind: 'copy-references', tables: ['countries'], from: 's0', to: 's3' }],
+      actions: [{ kind: 'copy-references', tables: ['countries'], from: 's0', to: 's3', replace: false }],
     });
+  });
+
+  it('of another time are replaced when that is sure, and buckets wait for it', async () => {
+    const rows = loaded(joined, 's0', 's1', 's2', 's3');
+    const comparing = observing(rows, { references: new Map([['s3', 'comparing']]) });
+    expect(referenceTables(comparing)).toMatchObject({ kind: 'wait', actions: [] });
+    const stale = observing(rows, { references: new Map([['s3', 'stale']]) });
+    expect(referenceTables(stale)).toMatchObject({
+      kind: 'wait',
+      actions: [{ kind: 'copy-references', tables: ['countries'], from: 's0', to: 's3', replace: true }],
+    });
+    const after = await settled(stale);
+    expect(referenceTables(after)).toEqual({ kind: 'continue' });
+  });
+
+  it('of a shard that owns buckets are never replaced', () => {
+    const rows = loaded(joined, 's0', 's1', 's2', 's3');
+    const stale = observing(rows, { references: new Map([['s1', 'stale']]) });
+    expect(referenceTables(stale)).toEqual({ kind: 'continue' });
   });
 
   it('are not copied to a shard that owns buckets, however empty they are there', () => {

@@ -1,31 +1,54 @@
 import { layoutOf } from '../../../sharding/layout.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
-import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
+import {
+  type Action,
+  type Observed,
+  type ObservedShard,
+  type PlanInput,
+  proceed,
+  type StepResult,
+} from '../model.ts';
 import { wait } from './result.ts';
 import { factsOf } from './shards.ts';
+
+/** Who gives the rows of reference tables, and who gets them. */
+interface ReferenceRoles {
+  readonly source: ObservedShard | undefined;
+  readonly joiners: readonly ObservedShard[];
+}
 
 /**
  * A shard that joined later gets the rows of reference tables before it may own a bucket. It is known by owning none, so
  * that nothing is copied into a table that the user is just loading everywhere.
  */
 export function referenceTables({ cluster, observed }: PlanInput): StepResult {
-  if (observed.map.state !== 'present') return proceed;
-  const counts = ownerCounts(observed.map.value.spec);
-  const isOwner = (shard: ObservedShard): boolean =>
-    Object.values(counts.get(shard.name) ?? {}).some((count) => count > 0);
-  const source = observed.shards.find(isOwner);
+  const references = layoutOf(cluster.spec.tables).references;
+  const { source, joiners } = referenceRoles(observed);
   const rowsOfSource = source === undefined ? undefined : factsOf(source)?.tablesWithRows;
   if (source === undefined || rowsOfSource === undefined) return proceed;
   const actions: Action[] = [];
-  for (const shard of observed.shards.filter((candidate) => !isOwner(candidate))) {
+  for (const shard of joiners) {
     const rows = factsOf(shard)?.tablesWithRows ?? rowsOfSource;
-    const tables = layoutOf(cluster.spec.tables).references.filter(
-      (table) => rowsOfSource.includes(table) && !rows.includes(table),
+    // A shard that comes back on its old volume has the rows of the time at which it left.
+    const isStale = observed.references?.get(shard.name) === 'stale';
+    const tables = references.filter(
+      (table) => isStale || (rowsOfSource.includes(table) && !rows.includes(table)),
     );
     if (tables.length > 0)
-      actions.push({ kind: 'copy-references', tables, from: source.name, to: shard.name });
+      actions.push({ kind: 'copy-references', tables, from: source.name, to: shard.name, replace: isStale });
   }
-  return actions.length === 0
-    ? proceed
-    : wait('CopyingReferences', 'reference tables go to a new shard', 0, actions);
+  if (actions.length > 0) return wait('CopyingReferences', 'reference tables go to a new shard', 0, actions);
+  const isComparing = joiners.some(({ name }) => observed.references?.get(name) === 'comparing');
+  return isComparing
+    ? wait('ComparingReferences', 'reference tables of a new shard are compared', 1_000)
+    : proceed;
+}
+
+/** The first owner of a bucket gives, and who owns none gets. */
+export function referenceRoles({ map, shards }: Pick<Observed, 'map' | 'shards'>): ReferenceRoles {
+  if (map.state !== 'present') return { source: undefined, joiners: [] };
+  const counts = ownerCounts(map.value.spec);
+  const isOwner = (shard: ObservedShard): boolean =>
+    Object.values(counts.get(shard.name) ?? {}).some((count) => count > 0);
+  return { source: shards.find(isOwner), joiners: shards.filter((shard) => !isOwner(shard)) };
 }

@@ -70,7 +70,10 @@ export async function advanced(input: PlanInput, action: Action): Promise<PlanIn
       return withLeaves(input, action.shard);
     case 'copy-references': {
       const rows = factsOf(input, action.to).tablesWithRows;
-      return withFacts(input, action.to, { tablesWithRows: [...rows, ...action.tables] });
+      const references = new Map(input.observed.references);
+      references.delete(action.to);
+      const tablesWithRows = [...new Set([...rows, ...action.tables])];
+      return withFacts(observing(input, { references }), action.to, { tablesWithRows });
     }
     case 'patch-config': {
       const { config } = shardOf(input, action.shard);
