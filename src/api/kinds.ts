@@ -50,6 +50,12 @@ const shardedClusterKind: Kind = {
     },
     { name: 'Status', jsonPath: '.status.phase', description: 'What the cluster is doing.' },
     {
+      name: 'Balance',
+      jsonPath: '.status.rebalance.phase',
+      description: 'What the rebalancer is doing.',
+      wide: true,
+    },
+    {
       name: 'Primaries',
       jsonPath: '.status.primaries',
       description: 'Pods that take writes.',
