@@ -5,7 +5,9 @@ import { everyStrategy } from '../test-support/scenes.ts';
 import {
   emptyWorld,
   observing,
+  type SpecSketch,
   shardedCluster,
+  shardOf,
   wanting,
   withFacts,
   withShard,
@@ -26,6 +28,46 @@ const loaded = (input: PlanInput, ...shards: readonly string[]) =>
     (before, shard) => withFacts(before, shard, { tablesWithRows: ['countries', 'orders'] }),
     input,
   );
+
+describe('reference tables of a cluster that has nothing else', () => {
+  const spec: SpecSketch = {
+    schema: [{ name: '001-tables', sql: 'CREATE TABLE countries (…)' }],
+    tables: [{ name: 'countries', strategy: 'reference' }],
+  };
+
+  /** Two shards from the beginning, and a third whose StatefulSet is from this time; the map is of noon. */
+  async function grown(since: string): Promise<PlanInput> {
+    const two = await settled(emptyWorld(shardedCluster({ ...spec, shards: { count: 2 } })));
+    const three = await settled(wanting(two, { ...spec, shards: { count: 3 } }));
+    if (three.observed.map.state !== 'present') throw new Error('no map');
+    const { value } = three.observed.map;
+    const map = { ...value, metadata: { ...value.metadata, creationTimestamp: '2026-01-01T12:00:00Z' } };
+    const times = { s0: '2026-01-01T11:58:00Z', s1: '2026-01-01T11:58:01Z', s2: since };
+    return Object.entries(times).reduce(
+      (input, [name, creationTimestamp]) => {
+        const { statefulSet } = shardOf(input, name);
+        if (statefulSet === undefined) throw new Error('no StatefulSet');
+        return withShard(input, name, {
+          statefulSet: { ...statefulSet, metadata: { ...statefulSet.metadata, creationTimestamp } },
+        });
+      },
+      observing(three, { map: { state: 'present', value: map } }),
+    );
+  }
+
+  it('are copied to a shard that is younger than the map, from the first with rows', async () => {
+    const joined = loaded(await grown('2026-01-02T00:00:00Z'), 's1');
+    expect(referenceTables(joined)).toMatchObject({
+      kind: 'wait',
+      actions: [{ kind: 'copy-references', tables: ['countries'], from: 's1', to: 's2' }],
+    });
+  });
+
+  it('are not copied while the user loads them into the shards of the beginning', async () => {
+    const input = loaded(await grown('2026-01-01T11:58:02Z'), 's0');
+    expect(referenceTables(input)).toEqual({ kind: 'continue' });
+  });
+});
 
 describe('reference tables', () => {
   it('are copied to a shard that owns nothing, and only they', () => {

@@ -1,3 +1,4 @@
+import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { layoutOf } from '../../../sharding/layout.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
 import {
@@ -23,7 +24,7 @@ interface ReferenceRoles {
  */
 export function referenceTables({ cluster, observed }: PlanInput): StepResult {
   const references = layoutOf(cluster.spec.tables).references;
-  const { source, joiners } = referenceRoles(observed);
+  const { source, joiners } = referenceRoles(observed, references);
   const rowsOfSource = source === undefined ? undefined : factsOf(source)?.tablesWithRows;
   if (source === undefined || rowsOfSource === undefined) return proceed;
   const actions: Action[] = [];
@@ -44,11 +45,31 @@ export function referenceTables({ cluster, observed }: PlanInput): StepResult {
     : proceed;
 }
 
-/** The first owner of a bucket gives, and who owns none gets. */
-export function referenceRoles({ map, shards }: Pick<Observed, 'map' | 'shards'>): ReferenceRoles {
+/**
+ * The first owner of a bucket gives, and who owns none gets. While nobody owns any, as in a cluster of reference tables only,
+ * a shard is known to have joined by being younger than the map, and the first one with rows gives.
+ */
+export function referenceRoles(
+  { map, shards }: Pick<Observed, 'map' | 'shards'>,
+  references: readonly string[],
+): ReferenceRoles {
   if (map.state !== 'present') return { source: undefined, joiners: [] };
   const counts = ownerCounts(map.value.spec);
   const isOwner = (shard: ObservedShard): boolean =>
     Object.values(counts.get(shard.name) ?? {}).some((count) => count > 0);
-  return { source: shards.find(isOwner), joiners: shards.filter((shard) => !isOwner(shard)) };
+  const owner = shards.find(isOwner);
+  if (owner !== undefined) return { source: owner, joiners: shards.filter((shard) => !isOwner(shard)) };
+  const madeMs = createdMs(map.value);
+  const isYounger = ({ statefulSet }: ObservedShard): boolean =>
+    statefulSet !== undefined && createdMs(statefulSet) > madeMs;
+  const hasRows = (shard: ObservedShard): boolean =>
+    references.some((table) => factsOf(shard)?.tablesWithRows.includes(table));
+  return {
+    source: shards.find((shard) => !isYounger(shard) && hasRows(shard)),
+    joiners: shards.filter(isYounger),
+  };
+}
+
+function createdMs({ metadata }: KubernetesObject): number {
+  return Date.parse(metadata.creationTimestamp ?? '');
 }
