@@ -2,6 +2,11 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { readConfig } from './config.ts';
 import { createConnections } from './postgres/connections.ts';
+import { poolerConfigController } from './resources/pooler-config/controller.ts';
+import { createPoolerGate } from './resources/pooler-config/gate.ts';
+import { noGatedShards } from './resources/pooler-config/gated-shards.ts';
+import { createPoolerObserver } from './resources/pooler-config/observe.ts';
+import { allPoolerInformers, createPoolerSources } from './resources/pooler-config/sources.ts';
 import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
 import { shardedClusterController } from './resources/sharded-cluster/controller.ts';
@@ -28,18 +33,40 @@ const events = createEventRecorder({
   instance: config.podName,
   log,
 });
-const sources = createSources(config.namespaces, { client, log, onRestart: metrics.watchRestarted });
+const following = { client, log, onRestart: metrics.watchRestarted };
+const sources = createSources(config.namespaces, following);
+const poolerSources = createPoolerSources(config.namespaces, following);
 const connections = createConnections();
+const gated = noGatedShards();
+const poolers = createPoolerObserver({
+  client,
+  sources,
+  poolerSources,
+  connections,
+  gated,
+  monotonicMs: systemClock.monotonicMs,
+});
 
 const ending = await runOperator(
   {
     client,
-    informers: allInformers(sources),
+    informers: [...allInformers(sources), ...allPoolerInformers(poolerSources)],
     controllers: [
       shardedClusterController({
         client,
         sources,
         connections,
+        events,
+        gate: createPoolerGate({ poolerSources, access: poolers.access, gated, clock: systemClock, log }),
+        clock: systemClock,
+        settings: { postgresImage: config.postgresImage },
+      }),
+      poolerConfigController({
+        client,
+        sources,
+        poolerSources,
+        observer: poolers,
+        gated,
         events,
         clock: systemClock,
         settings: { postgresImage: config.postgresImage },

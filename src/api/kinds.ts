@@ -148,7 +148,7 @@ const readReplicaSetKind: Kind = {
 const poolerConfigKind: Kind = {
   kind: 'PoolerConfig',
   plural: 'poolerconfigs',
-  shortNames: ['pc'],
+  shortNames: ['pcfg'],
   schema: poolerConfig,
   columns: [
     {

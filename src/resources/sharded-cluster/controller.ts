@@ -24,6 +24,7 @@ import { clusterLabel, fieldManager } from './names.ts';
 import { createObserver, setUpKey } from './observe.ts';
 import { plan } from './plan.ts';
 import type { Outcome } from './plan-result.ts';
+import type { PoolerGate } from './pooler-gate.ts';
 import type { Sources } from './sources.ts';
 import { statusOf } from './status.ts';
 import { clusterPart } from './status-parts.ts';
@@ -36,6 +37,7 @@ export interface ShardedClusterDependencies {
   readonly sources: Sources;
   readonly connections: Connections;
   readonly events: EventRecorder;
+  readonly gate: PoolerGate;
   readonly clock: Clock;
   readonly settings: Settings;
 }
@@ -49,7 +51,7 @@ const soonMs = 50;
 
 /** The ShardedCluster controller. */
 export function shardedClusterController(dependencies: ShardedClusterDependencies): Controller {
-  const { client, sources, connections, events, clock, settings } = dependencies;
+  const { client, sources, connections, events, gate, clock, settings } = dependencies;
   const expectations = createExpectations({ clock });
   const observer = createObserver({ client, sources, connections, monotonicMs: clock.monotonicMs });
   const execution: ExecutionContext = {
@@ -57,6 +59,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     sources,
     connections,
     events,
+    gate,
     expectations,
     secrets: observer.secrets,
     now: clock.now,

@@ -1,8 +1,10 @@
+import { connect } from '../../postgres/connection.ts';
 import type { PatroniApi } from '../../postgres/patroni-api.ts';
-import { configMapType } from '../../runtime/kubernetes-types.ts';
+import { configMapType, serviceType } from '../../runtime/kubernetes-types.ts';
 import type { ExecutionContext, Pass } from './execute.ts';
 import type { Action } from './model.ts';
-import { initializeAnnotation, patroniState } from './names.ts';
+import { initializeAnnotation, patroniState, readWriteService } from './names.ts';
+import type { GatedShard } from './pooler-gate.ts';
 
 type MembersAction = Extract<
   Action,
@@ -19,9 +21,15 @@ export async function executeMembers(
     case 'patch-config':
       await patroniOf(pass, action.shard, undefined).patchConfig(action.patch);
       return;
-    case 'restart':
-      await patroniOf(pass, action.shard, action.member).restart({ timeoutSeconds: 60 });
+    case 'restart': {
+      const restart = async () => {
+        await patroniOf(pass, action.shard, action.member).restart({ timeoutSeconds: 60 });
+      };
+      if (leaderOf(pass, action.shard) === action.member)
+        await context.gate.whilePaused(gatedShard(context, pass, action.shard), restart, pass.signal);
+      else await restart();
       return record(context, pass, 'MemberRestarted', 'Restart', `member ${action.member} was restarted`);
+    }
     case 'reload':
       await patroniOf(pass, action.shard, action.member).reload();
       return;
@@ -30,7 +38,10 @@ export async function executeMembers(
     case 'switchover': {
       const { shard, leader, candidate } = action;
       await checkpoint(context, pass, shard, leader);
-      await patroniOf(pass, shard, leader).switchover({ leader, candidate });
+      const switchover = async () => {
+        await patroniOf(pass, shard, leader).switchover({ leader, candidate });
+      };
+      await context.gate.whilePaused(gatedShard(context, pass, shard), switchover, pass.signal);
       return record(
         context,
         pass,
@@ -40,6 +51,41 @@ export async function executeMembers(
       );
     }
   }
+}
+
+/** Clients go on when one that connects by the Service, as poolers do, finds a server that takes writes. */
+function gatedShard(context: ExecutionContext, pass: Pass, shard: string): GatedShard {
+  const { name, namespace } = pass.cluster.metadata;
+  return {
+    namespace,
+    cluster: name,
+    shard,
+    database: pass.cluster.spec.postgres.database,
+    async isServing() {
+      const services = context.sources.plain.find((informer) => informer.type === serviceType)?.cache;
+      const service = services?.get({ namespace, name: readWriteService(name, shard) });
+      const host = (service?.spec as { clusterIP?: string } | undefined)?.clusterIP;
+      if (pass.access === undefined || host === undefined) return true;
+      try {
+        const connection = await connect({
+          ...pass.access.asOperator(shard, host, 'postgres'),
+          // Packets to an endpoint that is just being taken away are lost: soon tried again is soon there.
+          connectTimeoutMs: 300,
+          statementTimeoutMs: 1_000,
+        });
+        try {
+          const [row] = await connection.query<{ standby: boolean }>({
+            text: 'SELECT pg_is_in_recovery() AS standby',
+          });
+          return row?.standby === false;
+        } finally {
+          await connection.close();
+        }
+      } catch {
+        return false;
+      }
+    },
+  };
 }
 
 /** Removes the claim, if nobody has made it good meanwhile. */
@@ -82,12 +128,16 @@ function patroniOf(pass: Pass, shard: string, member: string | undefined): Patro
 /** Address of a member, or of the shard's leader. */
 export function addressOf(pass: Pass, shard: string, member: string | undefined): string {
   const observed = pass.observed.shards.find((candidate) => candidate.name === shard);
-  const leader = observed?.group.state === 'present' ? observed.group.value.leader : undefined;
-  const name = member ?? leader;
+  const name = member ?? leaderOf(pass, shard);
   const address = observed?.members.find((candidate) => candidate.name === name)?.pod?.status?.podIP;
   if (address === undefined)
     throw new Error(`shard ${shard} has no member ${name ?? 'that leads'} with an address`);
   return address;
+}
+
+function leaderOf(pass: Pass, shard: string): string | undefined {
+  const group = pass.observed.shards.find((candidate) => candidate.name === shard)?.group;
+  return group?.state === 'present' ? group.value.leader : undefined;
 }
 
 function record(context: ExecutionContext, pass: Pass, reason: string, action: string, note: string): void {

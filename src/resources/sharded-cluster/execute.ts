@@ -17,6 +17,7 @@ import type { Action, Observed, ShardedCluster } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
 import { fieldManager, roleLabel } from './names.ts';
 import type { SecretObject } from './observe.ts';
+import type { PoolerGate } from './pooler-gate.ts';
 import type { ShardAccess } from './shard-access.ts';
 import type { Sources } from './sources.ts';
 
@@ -28,6 +29,8 @@ export interface ExecutionContext {
   readonly secrets: NamedReader<SecretObject>;
   readonly expectations: Expectations;
   readonly events: EventRecorder;
+  /** What makes clients of poolers wait while a primary changes. */
+  readonly gate: PoolerGate;
   readonly now: () => Date;
 }
 

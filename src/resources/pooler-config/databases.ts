@@ -1,0 +1,24 @@
+import { databaseName } from './names.ts';
+
+/** A database as clients find it, and where it leads. */
+export interface PoolerDatabase {
+  /** As clients write it: `app`, `app_s1`. */
+  readonly name: string;
+  readonly shard: string;
+}
+
+/**
+ * The databases of a cluster with these shards. The plain name leads to the first shard however many there are: it is what
+ * clients of one shard use, and they shall not be dropped when a second one comes.
+ */
+export function databasesOf(
+  database: string,
+  role: 'rw' | 'ro',
+  shards: readonly string[],
+): PoolerDatabase[] {
+  const [first] = shards;
+  if (first === undefined) return [];
+  const plain = { name: databaseName(database, undefined, role), shard: first };
+  if (shards.length === 1) return [plain];
+  return [plain, ...shards.map((shard) => ({ name: databaseName(database, shard, role), shard }))];
+}

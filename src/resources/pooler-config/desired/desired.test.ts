@@ -1,0 +1,81 @@
+import { dump } from 'js-yaml';
+import { expect, it } from 'vitest';
+import { databasesOf } from '../databases.ts';
+import { sizePools } from '../sizing.ts';
+import { poolerConfig } from '../test-support/world.ts';
+import { poolerObjects } from './objects.ts';
+import { revisionOf, type SettingsInput, settingsFiles } from './settings.ts';
+
+function settings(spec: Record<string, unknown> = {}, changes: Partial<SettingsInput> = {}) {
+  const pooler = poolerConfig(spec);
+  const { role } = pooler.spec.target;
+  const sizing = sizePools({
+    spec: pooler.spec,
+    databases: databasesOf('app', role, ['s0', 's1']),
+    limits: new Map(['s0', 's1'].map((shard) => [shard, { maxConnections: 100, reserved: 3 }])),
+    instances: 2,
+    poolers: 1,
+  });
+  if (sizing.kind === 'refused') throw new Error(sizing.message);
+  return settingsFiles({
+    pooler,
+    database: 'app',
+    sizes: sizing.databases,
+    monitoring: 'monitoring',
+    instances: 2,
+    certificates: { 'tls.crt': 'one' },
+    ...changes,
+  });
+}
+
+const full = {
+  target: { cluster: 'shop', role: 'ro' },
+  replicas: 3,
+  poolMode: 'session',
+  databases: [{ name: 'app_s1_ro', poolMode: 'statement', poolSize: 3 }],
+  users: [{ name: 'reports', poolMode: 'session', poolSize: 2 }],
+  parameters: { server_check_delay: '10', listen_backlog: '512', ignore_startup_parameters: 'options' },
+  timeouts: { idleTransaction: '5m' },
+  tls: { required: false },
+  resources: { requests: { cpu: '100m', memory: '32Mi' }, limits: { memory: '128Mi' } },
+  placement: { nodeSelector: { 'node.kubernetes.io/pool': 'poolers' } },
+};
+
+// What these files hold is what runs at users': a difference in a StatefulSet replaces their poolers.
+it.each([
+  ['minimal', {}],
+  ['full', full],
+])('an operator upgrade changes nothing of %s', async (name, spec) => {
+  const objects = poolerObjects(poolerConfig(spec), { image: 'herdsman/postgres:17', replicas: 2 });
+  const yaml = objects
+    .map((object) => dump(object, { lineWidth: -1, noRefs: true, sortKeys: true }))
+    .join('---\n');
+  await expect(yaml).toMatchFileSnapshot(`golden/${name}.golden.yaml`);
+  const { files } = settings(spec);
+  const text = Object.entries(files).map(([file, content]) => `==> ${file}\n${content}`);
+  await expect(text.join('\n')).toMatchFileSnapshot(`golden/${name}.golden.ini`);
+});
+
+it('carries a revision that PgBouncer shows, and that every difference changes', () => {
+  const { files, revision } = settings();
+  const line = /^ignore_startup_parameters = (.*)$/m.exec(files['pgbouncer.ini'] ?? '')?.[1];
+  expect(revisionOf(line ?? '')).toBe(revision);
+  expect(settings().revision).toBe(revision);
+  const others = [
+    settings({ maxClientConnections: 7 }),
+    settings({ tls: { required: false } }),
+    settings({}, { certificates: { 'tls.crt': 'two' } }),
+    settings({}, { instances: 3 }),
+  ];
+  expect(new Set([revision, ...others.map((other) => other.revision)]).size).toBe(5);
+  expect(revisionOf('extra_float_digits')).toBeUndefined();
+});
+
+it('replaces pods only for settings that PgBouncer reads at its start', () => {
+  const template = (spec: Record<string, unknown>) => {
+    const objects = poolerObjects(poolerConfig(spec), { image: 'i', replicas: 2 });
+    return objects.find((object) => object.kind === 'StatefulSet')?.spec;
+  };
+  expect(template({ parameters: { verbose: '1' }, poolMode: 'session' })).toEqual(template({}));
+  expect(template({ parameters: { listen_backlog: '512' } })).not.toEqual(template({}));
+});

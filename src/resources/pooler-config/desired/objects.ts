@@ -1,0 +1,280 @@
+import type {
+  V1Container,
+  V1PodDisruptionBudgetSpec,
+  V1PodSpec,
+  V1SecurityContext,
+  V1ServiceSpec,
+  V1StatefulSetSpec,
+} from '@kubernetes/client-node';
+import { durationMs } from '../../../api/v1alpha1/duration.ts';
+import {
+  controllerReference,
+  type KubernetesObject,
+  type ObjectMeta,
+} from '../../../runtime/kubernetes-object.ts';
+import { encoded, type Secret } from '../../sharded-cluster/desired/secrets.ts';
+import { hashOf } from '../../sharded-cluster/hash.ts';
+import { postgresPort } from '../../sharded-cluster/names.ts';
+import type { PoolerConfig } from '../model.ts';
+import {
+  adminSecret,
+  metricsPort,
+  peersService,
+  poolerLabels,
+  poolerName,
+  poolerPort,
+  poolerSelector,
+} from '../names.ts';
+import { restartParameters } from '../parameters.ts';
+import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
+
+/** Ids of the image's `postgres` user and group. */
+const userId = 100;
+const groupId = 102;
+
+/** Name of the container that runs PgBouncer. */
+export const poolerContainer = 'pgbouncer';
+
+/** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
+const farewellSeconds = 3;
+/** Seconds that transactions get when clients have not left in time. */
+const lastSeconds = 10;
+
+/** What is not in the PoolerConfig's own spec. */
+export interface ObjectsOptions {
+  readonly image: string;
+  readonly replicas: number;
+}
+
+/** The objects of a PoolerConfig, in order of creation; Secrets come before them. */
+export function poolerObjects(pooler: PoolerConfig, options: ObjectsOptions): KubernetesObject[] {
+  return [peers(pooler), clients(pooler), podDisruptionBudget(pooler), statefulSet(pooler, options)];
+}
+
+/** Secret with everything that an instance reads: one volume, so that all of it changes at once. */
+export function poolerSecret(pooler: PoolerConfig, content: Readonly<Record<string, string>>): Secret {
+  return secret(pooler, poolerName(pooler.metadata.name), content);
+}
+
+/** Secret with the passwords of the admin console, and their verifiers as PgBouncer reads them. */
+export function adminSecretObject(
+  pooler: PoolerConfig,
+  passwords: { readonly admin: string; readonly stats: string },
+  users: string,
+): Secret {
+  return secret(pooler, adminSecret(pooler.metadata.name), {
+    'admin-username': consoleUsers.admin,
+    'admin-password': passwords.admin,
+    'stats-username': consoleUsers.stats,
+    'stats-password': passwords.stats,
+    users,
+  });
+}
+
+function secret(pooler: PoolerConfig, name: string, content: Readonly<Record<string, string>>): Secret {
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: metadata(pooler, name),
+    type: 'Opaque',
+    data: encoded(content),
+  };
+}
+
+function metadata(pooler: PoolerConfig, name: string): ObjectMeta {
+  return {
+    name,
+    namespace: pooler.metadata.namespace,
+    labels: poolerLabels(pooler.metadata.name, pooler.spec.target.cluster),
+    ownerReferences: [controllerReference(pooler)],
+  };
+}
+
+/** Host names for the instances, ready or not: a cancel goes to the one that has the session. */
+function peers(pooler: PoolerConfig): KubernetesObject {
+  return service(pooler, peersService(pooler.metadata.name), {
+    clusterIP: 'None',
+    publishNotReadyAddresses: true,
+    ports: [
+      { name: 'postgres', port: poolerPort, targetPort: 'postgres', protocol: 'TCP' },
+      { name: 'metrics', port: metricsPort, targetPort: 'metrics', protocol: 'TCP' },
+    ],
+  });
+}
+
+function clients(pooler: PoolerConfig): KubernetesObject {
+  return service(pooler, poolerName(pooler.metadata.name), {
+    type: 'ClusterIP',
+    ports: [{ name: 'postgres', port: postgresPort, targetPort: 'postgres', protocol: 'TCP' }],
+  });
+}
+
+function service(pooler: PoolerConfig, name: string, spec: V1ServiceSpec): KubernetesObject {
+  const selector = poolerSelector(pooler.metadata.name);
+  return { apiVersion: 'v1', kind: 'Service', metadata: metadata(pooler, name), spec: { ...spec, selector } };
+}
+
+function podDisruptionBudget(pooler: PoolerConfig): KubernetesObject {
+  const spec: V1PodDisruptionBudgetSpec = {
+    maxUnavailable: 1,
+    selector: { matchLabels: poolerSelector(pooler.metadata.name) },
+  };
+  return {
+    apiVersion: 'policy/v1',
+    kind: 'PodDisruptionBudget',
+    metadata: metadata(pooler, poolerName(pooler.metadata.name)),
+    spec,
+  };
+}
+
+/** Settings reach running instances; only what is in this template replaces pods, one at a time, each after it has drained. */
+function statefulSet(pooler: PoolerConfig, { image, replicas }: ObjectsOptions): KubernetesObject {
+  const { name } = pooler.metadata;
+  const starting = restartParameters(pooler.spec.parameters);
+  const spec: V1StatefulSetSpec = {
+    serviceName: peersService(name),
+    replicas,
+    podManagementPolicy: 'Parallel',
+    updateStrategy: { type: 'RollingUpdate' },
+    revisionHistoryLimit: 3,
+    selector: { matchLabels: poolerSelector(name) },
+    template: {
+      metadata: {
+        labels: poolerLabels(name, pooler.spec.target.cluster),
+        ...(Object.keys(starting).length === 0
+          ? {}
+          : { annotations: { 'herdsman.dev/start-parameters': hashOf(starting) } }),
+      },
+      spec: podSpec(pooler, image),
+    },
+  };
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: metadata(pooler, poolerName(name)),
+    spec,
+  };
+}
+
+function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
+  const { name } = pooler.metadata;
+  const { placement } = pooler.spec;
+  const labelSelector = { matchLabels: poolerSelector(name) };
+  const drain = drainSeconds(pooler);
+  return {
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    terminationGracePeriodSeconds: farewellSeconds + drain + lastSeconds,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: userId,
+      runAsGroup: groupId,
+      fsGroup: groupId,
+      fsGroupChangePolicy: 'OnRootMismatch',
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+    affinity: {
+      podAntiAffinity: {
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 100, podAffinityTerm: { topologyKey: 'kubernetes.io/hostname', labelSelector } },
+        ],
+      },
+    },
+    topologySpreadConstraints: [
+      {
+        maxSkew: 1,
+        topologyKey: 'topology.kubernetes.io/zone',
+        whenUnsatisfiable: 'ScheduleAnyway',
+        labelSelector,
+      },
+    ],
+    ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
+    containers: [pgbouncer(pooler, image, drain), exporter(image)],
+    volumes: [
+      { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
+      { name: 'run', emptyDir: {} },
+      { name: 'tmp', emptyDir: {} },
+    ],
+  };
+}
+
+function pgbouncer(pooler: PoolerConfig, image: string, drain: number): V1Container {
+  const probe = { tcpSocket: { port: 'postgres' }, timeoutSeconds: 2 };
+  return {
+    name: poolerContainer,
+    image,
+    imagePullPolicy: 'IfNotPresent',
+    args: ['pgbouncer', `${settingsDirectory}/instance-$(ORDINAL).ini`],
+    env: [
+      {
+        name: 'ORDINAL',
+        valueFrom: {
+          fieldRef: { apiVersion: 'v1', fieldPath: "metadata.labels['apps.kubernetes.io/pod-index']" },
+        },
+      },
+    ],
+    ports: [{ name: 'postgres', containerPort: poolerPort, protocol: 'TCP' }],
+    resources: definedResources(pooler),
+    securityContext: restricted,
+    readinessProbe: { ...probe, periodSeconds: 2, failureThreshold: 2 },
+    livenessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },
+    lifecycle: { preStop: { exec: { command: ['sh', '-c', farewell(drain)] } } },
+    volumeMounts: [
+      { name: 'settings', mountPath: settingsDirectory, readOnly: true },
+      { name: 'run', mountPath: socketDirectory },
+      { name: 'tmp', mountPath: '/tmp' },
+    ],
+  };
+}
+
+/**
+ * TERM lets no more clients in and waits until all have left (SHUTDOWN WAIT_FOR_CLIENTS); INT waits for transactions only.
+ * Process 1 passes both on.
+ */
+function farewell(drain: number): string {
+  return `sleep ${farewellSeconds}; kill -TERM 1; sleep ${drain}; kill -INT 1; sleep ${lastSeconds}`;
+}
+
+/** Asks by the socket, as the pod's own user: it needs no password. It ends when there is no socket, so it waits for that. */
+const exporterCommand =
+  `until [ -S ${socketDirectory}/.s.PGSQL.${poolerPort} ]; do sleep 0.2; done; exec prometheus-pgbouncer-exporter ` +
+  `--web.listen-address=:${metricsPort} --log.level=warn ` +
+  `'--pgBouncer.connectionString=postgres://pgbouncer@:${poolerPort}/pgbouncer?host=${socketDirectory}&sslmode=disable'`;
+
+function exporter(image: string): V1Container {
+  return {
+    name: 'exporter',
+    image,
+    imagePullPolicy: 'IfNotPresent',
+    args: ['sh', '-c', exporterCommand],
+    ports: [{ name: 'metrics', containerPort: metricsPort, protocol: 'TCP' }],
+    resources: { requests: { cpu: '5m', memory: '16Mi' }, limits: { memory: '64Mi' } },
+    securityContext: restricted,
+    volumeMounts: [{ name: 'run', mountPath: socketDirectory }],
+  };
+}
+
+const restricted: V1SecurityContext = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ['ALL'] },
+  readOnlyRootFilesystem: true,
+};
+
+function definedResources(pooler: PoolerConfig): NonNullable<V1Container['resources']> {
+  const { requests, limits } = pooler.spec.resources;
+  return {
+    ...(requests === undefined ? {} : { requests: withoutUndefined(requests) }),
+    ...(limits === undefined ? {} : { limits: withoutUndefined(limits) }),
+  };
+}
+
+/** JSON drops what is undefined as well. */
+function withoutUndefined(amounts: Readonly<Record<string, string | undefined>>): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(amounts).flatMap(([name, amount]) => (amount === undefined ? [] : [[name, amount]])),
+  );
+}
+
+function drainSeconds(pooler: PoolerConfig): number {
+  return Math.ceil((durationMs(pooler.spec.drainTimeout) ?? 0) / 1000);
+}

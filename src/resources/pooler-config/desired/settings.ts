@@ -1,0 +1,192 @@
+import { durationMs } from '../../../api/v1alpha1/duration.ts';
+import type { PoolerConfigSpec } from '../../../api/v1alpha1/pooler-config.ts';
+import { poolerRole } from '../../../postgres/roles.ts';
+import { hashOf } from '../../sharded-cluster/hash.ts';
+import { postgresPort, readOnlyService, readWriteService, serviceHost } from '../../sharded-cluster/names.ts';
+import type { PoolerConfig } from '../model.ts';
+import { instanceHost, poolerPort } from '../names.ts';
+import type { DatabaseSize } from '../sizing.ts';
+
+/** Where the files of an instance are. */
+export const settingsDirectory = '/etc/herdsman/pooler';
+/** Where an instance listens for what is in its own pod. */
+export const socketDirectory = '/run/pgbouncer';
+
+/** Who may use the admin console: the operator and, to look only, whoever has the statistics' password. */
+export const consoleUsers = { admin: 'herdsman', stats: 'stats' } as const;
+/** The user of the pod itself, who comes by the socket and needs no password. */
+const localUser = 'pgbouncer';
+
+/** Marks a revision in a list that PgBouncer shows and that means nothing to clients. */
+const revisionPrefix = 'herdsman_revision_';
+
+/** What the settings are made from. */
+export interface SettingsInput {
+  readonly pooler: PoolerConfig;
+  /** Name of the database on the servers. */
+  readonly database: string;
+  readonly sizes: readonly DatabaseSize[];
+  readonly monitoring: string;
+  readonly instances: number;
+  /** What else is in the files: a change of it is a change of the revision. */
+  readonly certificates: Readonly<Record<string, string>>;
+}
+
+/** The files of all instances, and the revision that they carry. */
+export interface SettingsFiles {
+  readonly files: Readonly<Record<string, string>>;
+  readonly revision: string;
+}
+
+/** Writes the files: one that all instances share, and a short one for each. */
+export function settingsFiles(input: SettingsInput): SettingsFiles {
+  const { pooler, certificates } = input;
+  const ordinals = Array.from({ length: input.instances }, (_, ordinal) => ordinal);
+  const hba = hostBasedAuthentication(pooler.spec.tls.required);
+  const body = sections(input, ordinals);
+  const revision = hashOf({ ...certificates, hba, body });
+  const shared = withRevision(pooler.spec, body, revision);
+  return {
+    revision,
+    files: {
+      'pgbouncer.ini': shared,
+      hba,
+      ...Object.fromEntries(ordinals.map((ordinal) => [`instance-${ordinal}.ini`, instanceFile(ordinal)])),
+    },
+  };
+}
+
+/** The revision that `SHOW CONFIG` tells of in `ignore_startup_parameters`. */
+export function revisionOf(ignoredParameters: string): string | undefined {
+  const entry = ignoredParameters.split(',').find((name) => name.trim().startsWith(revisionPrefix));
+  return entry?.trim().slice(revisionPrefix.length);
+}
+
+/** Peers are numbered from 1. A second `[pgbouncer]` would set back what the first one says, so the shared file has none. */
+function instanceFile(ordinal: number): string {
+  return `[pgbouncer]\npeer_id = ${ordinal + 1}\n%include ${settingsDirectory}/pgbouncer.ini\n`;
+}
+
+function withRevision(spec: PoolerConfigSpec, body: string, revision: string): string {
+  const ignored = spec.parameters.ignore_startup_parameters ?? 'extra_float_digits';
+  return `ignore_startup_parameters = ${ignored},${revisionPrefix}${revision}\n${body}`;
+}
+
+function sections(input: SettingsInput, ordinals: readonly number[]): string {
+  const { pooler, sizes } = input;
+  const { namespace, name } = pooler.metadata;
+  return [
+    ...settings(pooler.spec, sizes).map(([key, value]) => `${key} = ${value}`),
+    '',
+    '[databases]',
+    ...sizes.map((size) => databaseLine(input, size)),
+    '',
+    '[users]',
+    ...userLines(input),
+    '',
+    '[peers]',
+    ...ordinals.map(
+      (ordinal) =>
+        `${ordinal + 1} = host=${instanceHost(name, ordinal, namespace)} port=${poolerPort} pool_size=2`,
+    ),
+    '',
+  ].join('\n');
+}
+
+function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [string, string | number][] {
+  const { ignore_startup_parameters: _merged, ...parameters } = spec.parameters;
+  const { timeouts } = spec;
+  const made: Record<string, string | number> = {
+    listen_addr: '*',
+    listen_port: poolerPort,
+    unix_socket_dir: socketDirectory,
+    // A file that outlives its container would keep the next one from starting.
+    pidfile: '',
+    auth_type: 'hba',
+    auth_hba_file: `${settingsDirectory}/hba`,
+    auth_file: `${settingsDirectory}/users`,
+    auth_user: poolerRole,
+    auth_query: 'SELECT role_name, verifier FROM herdsman.login($1)',
+    admin_users: `${consoleUsers.admin},${localUser}`,
+    stats_users: consoleUsers.stats,
+    client_tls_sslmode: spec.tls.required ? 'require' : 'allow',
+    client_tls_ca_file: `${settingsDirectory}/ca.crt`,
+    client_tls_cert_file: `${settingsDirectory}/tls.crt`,
+    client_tls_key_file: `${settingsDirectory}/tls.key`,
+    server_tls_sslmode: 'verify-full',
+    server_tls_ca_file: `${settingsDirectory}/ca.crt`,
+    server_tls_cert_file: `${settingsDirectory}/client.crt`,
+    server_tls_key_file: `${settingsDirectory}/client.key`,
+    pool_mode: spec.poolMode,
+    max_client_conn: spec.maxClientConnections,
+    default_pool_size: Math.min(...sizes.map((size) => size.poolSize)),
+    min_pool_size: spec.minPoolSize,
+    reserve_pool_size: spec.reservePoolSize,
+    max_prepared_statements: spec.maxPreparedStatements,
+    server_reset_query: spec.serverResetQuery,
+    query_wait_timeout: seconds(timeouts.queryWait),
+    query_timeout: seconds(timeouts.query),
+    idle_transaction_timeout: seconds(timeouts.idleTransaction),
+    client_idle_timeout: seconds(timeouts.clientIdle),
+    server_idle_timeout: seconds(timeouts.serverIdle),
+    server_lifetime: seconds(timeouts.serverLifetime),
+    // A server that is away is tried again soon: a failover takes a second or two.
+    server_login_retry: 1,
+    server_connect_timeout: 5,
+    dns_nxdomain_ttl: 1,
+    // A peer that vanished without a word is noticed within seconds.
+    tcp_keepidle: 5,
+    tcp_keepintvl: 2,
+    tcp_keepcnt: 3,
+    tcp_user_timeout: 10_000,
+    // One line for each connection is noise, and probes are connections.
+    log_connections: 0,
+    log_disconnections: 0,
+  };
+  return Object.entries({ ...made, ...parameters });
+}
+
+function databaseLine({ pooler, database }: SettingsInput, size: DatabaseSize): string {
+  const { spec, metadata } = pooler;
+  const service = spec.target.role === 'rw' ? readWriteService : readOnlyService;
+  const host = serviceHost(service(spec.target.cluster, size.shard), metadata.namespace);
+  const mode = spec.databases.find((candidate) => candidate.name === size.name)?.poolMode;
+  const entries = [
+    `host=${host}`,
+    `port=${postgresPort}`,
+    `dbname=${database}`,
+    `pool_size=${size.poolSize}`,
+    `max_db_connections=${size.maxConnections}`,
+    ...(mode === undefined ? [] : [`pool_mode=${mode}`]),
+  ];
+  return `${size.name} = ${entries.join(' ')}`;
+}
+
+function userLines({ pooler, monitoring }: SettingsInput): string[] {
+  const { users } = pooler.spec;
+  const lines = users.flatMap(({ name, poolMode, poolSize }) => {
+    const entries = [
+      ...(poolMode === undefined ? [] : [`pool_mode=${poolMode}`]),
+      ...(poolSize === undefined ? [] : [`pool_size=${poolSize}`]),
+    ];
+    return entries.length === 0 ? [] : [`${name} = ${entries.join(' ')}`];
+  });
+  const own = users.some((user) => user.name === monitoring) ? [] : [`${monitoring} = pool_size=1`];
+  return [`${poolerRole} = pool_size=1 pool_mode=transaction`, ...own, ...lines];
+}
+
+/** The console by password (operator) or from the pod itself; everything else as the servers themselves decide. */
+function hostBasedAuthentication(tlsRequired: boolean): string {
+  return [
+    `local pgbouncer ${localUser} peer`,
+    `hostssl pgbouncer ${consoleUsers.admin},${consoleUsers.stats} all scram-sha-256`,
+    `host pgbouncer all all reject`,
+    `host all ${consoleUsers.admin},${consoleUsers.stats},${localUser},${poolerRole} all reject`,
+    `${tlsRequired ? 'hostssl' : 'host'} all all all scram-sha-256`,
+    '',
+  ].join('\n');
+}
+
+function seconds(duration: string): number {
+  return Math.ceil((durationMs(duration) ?? 0) / 1000);
+}

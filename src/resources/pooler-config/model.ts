@@ -1,0 +1,94 @@
+import type { PoolerConfigSpec, PoolerConfigStatus } from '../../api/v1alpha1/pooler-config.ts';
+import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/kubernetes-object.ts';
+import type { Reading } from '../../runtime/reading.ts';
+import type { Secret } from '../sharded-cluster/desired/secrets.ts';
+import type { Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
+import type { SecretReading, Settings, ShardedCluster } from '../sharded-cluster/model.ts';
+import type { ServerLimits } from './sizing.ts';
+
+/** A PoolerConfig as the API server sends it, with `spec` parsed and its defaults filled in. */
+export interface PoolerConfig extends KubernetesObject {
+  metadata: ObjectMeta & { namespace: string; uid: string };
+  spec: PoolerConfigSpec;
+  status?: PoolerConfigStatus;
+}
+
+/** What an instance says of itself on its admin console. */
+export interface InstanceFacts {
+  /** Revision of the settings that it runs with. */
+  readonly revision: string | undefined;
+  /** Databases whose clients are made to wait. */
+  readonly paused: readonly string[];
+  readonly clients: number;
+  readonly waiting: number;
+  readonly servers: number;
+  readonly maxWaitSeconds: number;
+}
+
+/** One instance: its pod, and what it says. */
+export interface ObservedInstance {
+  readonly name: string;
+  readonly ordinal: number;
+  readonly pod: Pod;
+  readonly ready: boolean;
+  readonly facts: Reading<InstanceFacts>;
+  /** Share of one core that it uses, in per cent; absent where there is no metrics server. */
+  readonly cpuPercent: number | undefined;
+}
+
+/** What a shard says: its primary, as the ShardedCluster's status has it, and what its server allows. */
+export interface ObservedTarget {
+  readonly shard: string;
+  /** Pod name and timeline. */
+  readonly primary: string | undefined;
+  readonly limits: Reading<ServerLimits>;
+  /** Sessions of poolers whose last word was LISTEN. */
+  readonly listeners: number;
+}
+
+/** The world as one pass sees it. */
+export interface Observed {
+  /** The ShardedCluster; absent when there is none of that name. */
+  readonly cluster: ShardedCluster | undefined;
+  readonly targets: readonly ObservedTarget[];
+  /** PoolerConfigs with the same target, with this one. */
+  readonly poolers: number;
+  readonly secrets: ReadonlyMap<string, SecretReading>;
+  readonly statefulSet: StatefulSet | undefined;
+  readonly instances: readonly ObservedInstance[];
+  /** Objects of ours that are there, by `objectId`. */
+  readonly objects: ReadonlyMap<string, KubernetesObject>;
+  /** Instances and databases that a switchover of this very process holds: `pod uid/database`. */
+  readonly held: ReadonlySet<string>;
+  /** Shards whose primary changed while all their clients were held back. */
+  readonly switched: ReadonlySet<string>;
+}
+
+/** What a plan is made from. */
+export interface PlanInput {
+  readonly pooler: PoolerConfig;
+  readonly observed: Observed;
+  readonly settings: Settings;
+  readonly now: Date;
+}
+
+/** An effect, as frozen data. */
+export type Action =
+  | { readonly kind: 'generate-admin' }
+  | { readonly kind: 'issue'; readonly reason: string }
+  | { readonly kind: 'write-secret'; readonly secret: Secret }
+  | { readonly kind: 'apply'; readonly type: ResourceType; readonly object: KubernetesObject }
+  | { readonly kind: 'deliver'; readonly pod: string; readonly revision: string }
+  | { readonly kind: 'reload'; readonly pod: string }
+  | { readonly kind: 'resume'; readonly pod: string; readonly database: string }
+  | {
+      readonly kind: 'reconnect';
+      readonly pod: string;
+      readonly database: string;
+    };
+
+/** How a pass ends. */
+export type Result =
+  | { readonly kind: 'ready' }
+  | { readonly kind: 'wait'; readonly reason: string; readonly message: string; readonly afterMs: number }
+  | { readonly kind: 'fail'; readonly reason: string; readonly message: string };

@@ -1,0 +1,233 @@
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import type { Console } from '../../postgres/pgbouncer-console.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
+import { secretType } from '../../runtime/kubernetes-types.ts';
+import { type Reading, readingOf } from '../../runtime/reading.ts';
+import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
+import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
+import { createNamedReader, type NamedReader } from '../sharded-cluster/named-reader.ts';
+import {
+  applicationSecret,
+  authoritySecret,
+  monitoringSecret,
+  operatorTlsSecret,
+  selectorText,
+} from '../sharded-cluster/names.ts';
+import type { SecretObject } from '../sharded-cluster/observe.ts';
+import { shardAccess } from '../sharded-cluster/shard-access.ts';
+import type { Sources } from '../sharded-cluster/sources.ts';
+import { objectId } from '../sharded-cluster/steps/objects.ts';
+import { type ConsoleAccess, consoleAccess, useConsole } from './console-access.ts';
+import { revisionOf } from './desired/settings.ts';
+import { type GatedShards, shardKey } from './gated-shards.ts';
+import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
+import { adminSecret, instanceOrdinal, peersService, poolerName, poolerSelector } from './names.ts';
+import { cpuPercents } from './pod-metrics.ts';
+import type { ServerLimits } from './sizing.ts';
+import { byPooler, byTarget, type PoolerSources } from './sources.ts';
+
+/** How long what was read by name, or from a server, is good. */
+const freshMs = { secret: 60_000, limits: 60_000 };
+
+interface TargetFacts extends ServerLimits {
+  readonly listeners: number;
+}
+
+/** Gathers what a pass needs to know. */
+export interface PoolerObserver {
+  observe(
+    pooler: PoolerConfig,
+    signal: AbortSignal,
+  ): Promise<{ observed: Observed; access: ConsoleAccess | undefined }>;
+  readonly secrets: NamedReader<SecretObject>;
+  /** Reads the Secrets that a console needs. */
+  access(pooler: Pick<PoolerConfig, 'metadata'>, signal: AbortSignal): Promise<ConsoleAccess | undefined>;
+}
+
+/** What an observer works with. */
+export interface PoolerObserverDependencies {
+  readonly client: KubeClient;
+  readonly sources: Sources;
+  readonly poolerSources: PoolerSources;
+  readonly connections: Connections;
+  readonly gated: GatedShards;
+  readonly monotonicMs: () => number;
+}
+
+/** An observer. */
+export function createPoolerObserver(dependencies: PoolerObserverDependencies): PoolerObserver {
+  const { client, sources, poolerSources, connections, gated, monotonicMs } = dependencies;
+  const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
+  /** By namespace, cluster and shard: what its server said last, which holds while it is away. */
+  const known = new Map<string, { readonly facts: TargetFacts; readonly atMs: number }>();
+
+  async function readSecrets(
+    namespace: string,
+    names: readonly string[],
+    signal: AbortSignal,
+  ): Promise<Map<string, SecretReading>> {
+    const entries = names.map(async (name): Promise<[string, SecretReading]> => {
+      const reading = await secrets.read({ namespace, name }, freshMs.secret, signal);
+      if (reading.state !== 'present') return [name, reading];
+      const { data = {}, metadata } = reading.value;
+      return [name, { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } }];
+    });
+    return new Map(await Promise.all(entries));
+  }
+
+  async function readTargets(
+    cluster: ShardedCluster | undefined,
+    readings: Observed['secrets'],
+    pods: readonly Pod[],
+  ): Promise<ObservedTarget[]> {
+    if (cluster === undefined) return [];
+    const access = shardAccess(cluster, readings);
+    const addresses = pods.flatMap((pod) => pod.status?.podIP ?? []);
+    const { namespace, name } = cluster.metadata;
+    const items = cluster.status?.shards?.items ?? [];
+    return Promise.all(
+      items.map(async ({ name: shard, primary, timeline }): Promise<ObservedTarget> => {
+        const key = `${namespace}/${name}/${shard}`;
+        const remembered = known.get(key);
+        const leader = primary === undefined ? undefined : `${primary}/${timeline ?? ''}`;
+        if (remembered !== undefined && monotonicMs() - remembered.atMs < freshMs.limits)
+          return targetOf(shard, leader, { state: 'present', value: remembered.facts });
+        const host =
+          primary === undefined
+            ? undefined
+            : sources.pods.cache.get({ namespace, name: primary })?.status?.podIP;
+        const facts = await readingOf(async () => {
+          if (access === undefined || host === undefined)
+            throw new Error(`shard ${shard} has no primary yet`);
+          return connections.use(access.asOperator(shard, host, 'postgres'), (connection) =>
+            connection.query<TargetFacts>({ text: limitsQuery, values: [addresses] }).then(([row]) => row),
+          );
+        });
+        if (facts.state === 'present') known.set(key, { facts: facts.value, atMs: monotonicMs() });
+        else if (remembered !== undefined)
+          return targetOf(shard, leader, { state: 'present', value: remembered.facts });
+        return targetOf(shard, leader, facts);
+      }),
+    );
+  }
+
+  async function readInstances(
+    pooler: PoolerConfig,
+    pods: readonly Pod[],
+    access: ConsoleAccess | undefined,
+    signal: AbortSignal,
+  ): Promise<ObservedInstance[]> {
+    const { namespace, name } = pooler.metadata;
+    const cpu =
+      pooler.spec.autoscaling === undefined
+        ? new Map<string, number>()
+        : await cpuPercents(client, namespace, selectorText(poolerSelector(name)), signal);
+    const instances = pods.map(async (pod): Promise<ObservedInstance[]> => {
+      const ordinal = instanceOrdinal(name, pod.metadata.name);
+      if (ordinal === undefined) return [];
+      const facts = await readingOf(() => useConsole(access, pod, readInstance));
+      const { name: podName } = pod.metadata;
+      return [{ name: podName, ordinal, pod, ready: isPodReady(pod), facts, cpuPercent: cpu.get(podName) }];
+    });
+    return (await Promise.all(instances)).flat().toSorted((a, b) => a.ordinal - b.ordinal);
+  }
+
+  return {
+    secrets,
+    async access(pooler, signal) {
+      const names = [poolerName(pooler.metadata.name), adminSecret(pooler.metadata.name)];
+      return consoleAccess(pooler, await readSecrets(pooler.metadata.namespace, names, signal));
+    },
+    async observe(pooler, signal) {
+      const { namespace, name } = pooler.metadata;
+      const { cluster: clusterName, role } = pooler.spec.target;
+      const found = sources.clusters.cache.get({ namespace, name: clusterName });
+      const cluster =
+        found === undefined ? undefined : { ...found, spec: shardedClusterSpec.parse(found.spec) };
+      const readings = await readSecrets(namespace, secretNames(name, clusterName), signal);
+      const access = consoleAccess(pooler, readings);
+      const pods = poolerSources.pods.cache.byIndex(byPooler, keyString({ namespace, name }));
+      const [targets, instances] = await Promise.all([
+        readTargets(cluster, readings, pods),
+        readInstances(pooler, pods, access, signal),
+      ]);
+      const poolers = poolerSources.poolers.cache
+        .byIndex(byTarget, keyString({ namespace, name: clusterName }))
+        .filter((other) => (other.spec.target.role ?? 'rw') === role).length;
+      const objects = objectsOf(namespace, name, sources);
+      return {
+        access,
+        observed: {
+          cluster,
+          targets,
+          poolers: Math.max(1, poolers),
+          secrets: readings,
+          statefulSet: sources.statefulSets.cache.get({ namespace, name: poolerName(name) }),
+          instances,
+          objects: new Map(objects.map((object) => [objectId(object), object])),
+          held: gated.held,
+          switched: new Set(
+            targets
+              .map(({ shard }) => shard)
+              .filter((shard) => gated.switched.has(shardKey({ namespace, pooler: name, shard }))),
+          ),
+        },
+      };
+    },
+  };
+}
+
+const limitsQuery = `
+SELECT current_setting('max_connections')::int AS "maxConnections",
+  current_setting('superuser_reserved_connections')::int + current_setting('reserved_connections')::int AS reserved,
+  (SELECT count(*)::int FROM pg_stat_activity
+    WHERE client_addr = ANY ($1::inet[]) AND query ~* '^\\s*listen\\s') AS listeners`;
+
+function targetOf(shard: string, primary: string | undefined, facts: Reading<TargetFacts>): ObservedTarget {
+  return {
+    shard,
+    primary,
+    limits: facts,
+    listeners: facts.state === 'present' ? facts.value.listeners : 0,
+  };
+}
+
+function secretNames(pooler: string, cluster: string): string[] {
+  return [
+    authoritySecret(cluster),
+    operatorTlsSecret(cluster),
+    applicationSecret(cluster),
+    monitoringSecret(cluster),
+    poolerName(pooler),
+    adminSecret(pooler),
+  ];
+}
+
+function objectsOf(namespace: string, pooler: string, sources: Sources): KubernetesObject[] {
+  const names = [poolerName(pooler), peersService(pooler)];
+  const informers = [...sources.plain, sources.statefulSets];
+  return names.flatMap((name) =>
+    informers.flatMap((informer): KubernetesObject[] => {
+      const found = informer.cache.get({ namespace, name });
+      return found === undefined ? [] : [found];
+    }),
+  );
+}
+
+async function readInstance(console: Console): Promise<InstanceFacts> {
+  const config = await console.showConfig();
+  const databases = await console.showDatabases();
+  const pools = (await console.showPools()).filter((pool) => pool.database !== 'pgbouncer');
+  const sum = (count: (pool: (typeof pools)[number]) => number) =>
+    pools.reduce((total, pool) => total + count(pool), 0);
+  return {
+    revision: revisionOf(config.get('ignore_startup_parameters') ?? ''),
+    paused: databases.filter((database) => Number(database.paused) !== 0).map((database) => database.name),
+    clients: sum((pool) => pool.cl_active + pool.cl_waiting),
+    waiting: sum((pool) => pool.cl_waiting),
+    servers: sum((pool) => pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_tested + pool.sv_login),
+    maxWaitSeconds: Math.max(0, ...pools.map((pool) => pool.maxwait)),
+  };
+}

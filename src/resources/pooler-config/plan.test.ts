@@ -1,0 +1,242 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { SecretReading } from '../sharded-cluster/model.ts';
+import { objectId, withAppliedHash } from '../sharded-cluster/steps/objects.ts';
+import type { Action, Observed, PlanInput, PoolerConfig } from './model.ts';
+import { type Plan, plan } from './plan.ts';
+import {
+  allSecrets,
+  instance,
+  observedWorld,
+  planInput,
+  poolerConfig,
+  secret,
+  targetCluster,
+  targetSecrets,
+} from './test-support/world.ts';
+
+let target: Map<string, SecretReading>;
+let all: Map<string, SecretReading>;
+
+beforeAll(async () => {
+  target = await targetSecrets();
+  all = await allSecrets();
+});
+
+const kinds = ({ actions }: Plan) => actions.map((action) => action.kind);
+
+/** Carries out what a plan wants as far as the world goes, until it wants nothing more. */
+function settle(pooler: PoolerConfig, start: Observed): { observed: Observed; last: Plan } {
+  let observed = start;
+  for (let pass = 0; pass < 20; pass += 1) {
+    const decided = plan(planInput(pooler, observed));
+    if (decided.actions.length === 0) return { observed, last: decided };
+    observed = decided.actions.reduce((world, action) => after(world, action, decided), observed);
+  }
+  throw new Error('the plan never comes to rest');
+}
+
+function after(observed: Observed, action: Action, decided: Plan): Observed {
+  switch (action.kind) {
+    case 'write-secret': {
+      const value = { data: action.secret.data, resourceVersion: '2' };
+      return {
+        ...observed,
+        secrets: new Map([...observed.secrets, [action.secret.metadata.name, { state: 'present', value }]]),
+      };
+    }
+    case 'apply': {
+      const objects = new Map([...observed.objects, [objectId(action.object), action.object]]);
+      if (action.object.kind !== 'StatefulSet') return { ...observed, objects };
+      const replicas = (action.object.spec as { replicas: number }).replicas;
+      const revision = decided.revision;
+      return {
+        ...observed,
+        objects,
+        statefulSet: { ...action.object, spec: { replicas }, status: {} } as Observed['statefulSet'],
+        instances: Array.from(
+          { length: replicas },
+          (_, ordinal) => observed.instances[ordinal] ?? instance(ordinal, { revision }),
+        ),
+      };
+    }
+    case 'reload':
+      return {
+        ...observed,
+        instances: observed.instances.map((entry) =>
+          entry.name === action.pod ? instance(entry.ordinal, { revision: decided.revision }) : entry,
+        ),
+      };
+    default:
+      return observed;
+  }
+}
+
+describe('a new PoolerConfig', () => {
+  it('gets passwords, then certificates, then settings, then objects', () => {
+    expect(kinds(plan(planInput(poolerConfig(), observedWorld({ secrets: target }))))).toEqual([
+      'generate-admin',
+    ]);
+    const admin = secret({ 'admin-password': 'x', users: 'x' });
+    const withAdmin = new Map([...target, ['web-pooler-admin', admin] as const]);
+    expect(kinds(plan(planInput(poolerConfig(), observedWorld({ secrets: withAdmin }))))).toEqual(['issue']);
+    expect(kinds(plan(planInput(poolerConfig(), observedWorld({ secrets: all }))))).toEqual(['write-secret']);
+  });
+
+  it('comes to rest, and then wants nothing more', () => {
+    const { observed, last } = settle(poolerConfig(), observedWorld({ secrets: all }));
+    expect(last.result).toEqual({ kind: 'ready' });
+    expect(observed.instances).toHaveLength(2);
+    expect([...observed.objects.keys()]).toEqual([
+      'Service/web-pooler-peers',
+      'Service/web-pooler',
+      'PodDisruptionBudget/web-pooler',
+      'StatefulSet/web-pooler',
+    ]);
+  });
+});
+
+describe('bad input', () => {
+  const refusals: [string, Record<string, unknown>, Partial<Observed>, string, RegExp][] = [
+    ['an unknown target', {}, { cluster: undefined }, 'TargetNotFound', /no ShardedCluster "shop"/],
+    [
+      'no standby for ro',
+      { target: { cluster: 'shop', role: 'ro' } },
+      { cluster: targetCluster({ members: 1 }) },
+      'NoStandby',
+      /raise its spec.members/,
+    ],
+    ['an unknown setting', { parameters: { max_client_con: '5' } }, {}, 'UnknownParameter', /did you mean/],
+    [
+      'pools that do not fit',
+      { sizing: 'manual', poolSize: 60 },
+      {},
+      'PoolsDoNotFit',
+      /leaves 87.*124 are needed/,
+    ],
+  ];
+
+  it.each(refusals)(
+    '%s is said, and running poolers are left as they are',
+    (_what, spec, changes, reason, message) => {
+      const { observed } = settle(poolerConfig(), observedWorld({ secrets: all }));
+      const decided = plan(planInput(poolerConfig(spec), { ...observed, ...changes }));
+      expect(decided.actions).toEqual([]);
+      expect(decided.result).toMatchObject({ kind: 'fail', reason, message: expect.stringMatching(message) });
+    },
+  );
+
+  it('a Secret without a key is said', () => {
+    const secrets = new Map([...all, ['shop-app', secret({ password: 'x' })] as const]);
+    const decided = plan(planInput(poolerConfig(), observedWorld({ secrets })));
+    expect(decided.result).toMatchObject({
+      reason: 'SecretIncomplete',
+      message: expect.stringContaining('"shop-app"'),
+    });
+  });
+
+  it('a Secret that cannot be read makes nothing new', () => {
+    const unknown: SecretReading = { state: 'unknown', error: new Error('no answer') };
+    const secrets = new Map([...all, ['web-pooler-admin', unknown] as const]);
+    const decided = plan(planInput(poolerConfig(), observedWorld({ secrets })));
+    expect(decided).toMatchObject({ actions: [], result: { kind: 'wait', reason: 'SecretUnknown' } });
+  });
+});
+
+describe('a change', () => {
+  let settled: Observed;
+  beforeAll(() => {
+    settled = settle(poolerConfig(), observedWorld({ secrets: all })).observed;
+  });
+
+  it('of settings is delivered and reloaded, with no new pod', () => {
+    const changed = poolerConfig({ maxClientConnections: 5 });
+    const written = plan(planInput(changed, settled));
+    expect(kinds(written)).toEqual(['write-secret']);
+    const next = plan(
+      planInput(
+        changed,
+        written.actions.reduce((world, action) => after(world, action, written), settled),
+      ),
+    );
+    expect(kinds(next)).toEqual(['deliver', 'reload', 'deliver', 'reload']);
+    expect(settle(changed, settled).last.result).toEqual({ kind: 'ready' });
+  });
+
+  it('to more instances makes pools smaller first', () => {
+    const changed = poolerConfig({ replicas: 4 });
+    const written = plan(planInput(changed, settled));
+    const world = written.actions.reduce((before, action) => after(before, action, written), settled);
+    const next = plan(planInput(changed, world));
+    expect(kinds(next)).not.toContain('apply');
+    expect(next.sizing?.total).toBeLessThanOrEqual(87);
+    expect(settle(changed, settled).observed.instances).toHaveLength(4);
+  });
+
+  it('to fewer instances lets pools grow when the last one is gone', () => {
+    const changed = poolerConfig({ replicas: 1 });
+    const decided = plan(planInput(changed, settled));
+    expect(decided.sizing?.databases[0]?.maxConnections).toBe(43);
+    const applied = decided.actions.flatMap((action) => (action.kind === 'apply' ? [action.object] : []));
+    expect(applied).toMatchObject([{ kind: 'StatefulSet', spec: { replicas: 1 } }]);
+    expect(settle(changed, settled).last.sizing?.databases[0]?.maxConnections).toBe(87);
+  });
+
+  it('of an object by somebody else is left to them', () => {
+    const objects = new Map([...settled.objects].map(([id, object]) => [id, { ...object, spec: {} }]));
+    expect(plan(planInput(poolerConfig(), { ...settled, objects })).actions).toEqual([]);
+    expect(withAppliedHash(poolerConfig()).metadata.annotations).toBeDefined();
+  });
+
+  it('keeps a database whose shard is away', () => {
+    const away: Observed['targets'] = settled.targets.map((entry) => ({
+      ...entry,
+      limits: { state: 'unknown', error: new Error('away') },
+    }));
+    const status = { databases: [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }] };
+    const decided = plan(planInput(poolerConfig({}, status), { ...settled, targets: away }));
+    expect(decided).toMatchObject({ actions: [], result: { kind: 'wait', reason: 'ShardUnknown' } });
+  });
+});
+
+describe('clients that wait', () => {
+  const paused = (held: readonly string[], more: Partial<Observed> = {}): PlanInput =>
+    planInput(
+      poolerConfig(),
+      observedWorld({
+        secrets: all,
+        instances: [instance(0, { paused: ['app'] })],
+        held: new Set(held),
+        ...more,
+      }),
+    );
+  const resume = { kind: 'resume', pod: 'web-pooler-0', database: 'app' };
+
+  it('go on when nobody holds them', () => {
+    expect(plan(paused([])).actions).toContainEqual(resume);
+  });
+
+  it('go on whatever else is wrong', () => {
+    expect(plan(paused([], { cluster: undefined })).actions).toEqual([resume]);
+  });
+
+  it('wait on while a switchover holds them', () => {
+    expect(plan(paused(['uid-0/app'])).actions).not.toContainEqual(resume);
+  });
+});
+
+describe('a new primary', () => {
+  const moved = (changes: Partial<Observed> = {}) => {
+    const pooler = poolerConfig({}, { primaries: { s0: 'shop-s0-2/1' } });
+    return plan(planInput(pooler, observedWorld({ secrets: all, instances: [instance(0)], ...changes })))
+      .actions;
+  };
+  const reconnect = { kind: 'reconnect', pod: 'web-pooler-0', database: 'app' };
+
+  it('is connected to anew after a failover', () => {
+    expect(moved()).toContainEqual(reconnect);
+  });
+
+  it('is not after a switchover behind the gate, which left no connection to the old one', () => {
+    expect(moved({ switched: new Set(['s0']) })).not.toContainEqual(reconnect);
+  });
+});

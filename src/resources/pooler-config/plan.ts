@@ -1,0 +1,323 @@
+import { isDeepStrictEqual } from 'node:util';
+import { needsRenewal } from '../../pki/renewal.ts';
+import { poolerRole } from '../../postgres/roles.ts';
+import { keyOf } from '../../runtime/kubernetes-object.ts';
+import { authorityOf, pairOf } from '../sharded-cluster/desired/tls-secrets.ts';
+import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { applicationSecret, authoritySecret, monitoringSecret } from '../sharded-cluster/names.ts';
+import { contentOf } from '../sharded-cluster/steps/identity.ts';
+import { objectsToApply } from '../sharded-cluster/steps/objects.ts';
+import { decideReplicas, type ScalingDecision } from './autoscaling.ts';
+import { databasesOf, type PoolerDatabase } from './databases.ts';
+import { poolerObjects, poolerSecret } from './desired/objects.ts';
+import { settingsFiles } from './desired/settings.ts';
+import type { Action, Observed, PlanInput, Result } from './model.ts';
+import { adminSecret, poolerName, poolerServerNames, revisionAnnotation } from './names.ts';
+import { parameterProblem } from './parameters.ts';
+import { type Sizing, sizePools } from './sizing.ts';
+
+/** What a pass decided. */
+export interface Plan {
+  readonly actions: readonly Action[];
+  readonly result: Result;
+  readonly scaling: ScalingDecision;
+  /** Sizes that are wanted; `undefined` when the plan did not come so far. */
+  readonly sizing: Extract<Sizing, { kind: 'sized' }> | undefined;
+  /** Revision that instances shall run with. */
+  readonly revision: string | undefined;
+}
+
+/** One step: it stops the plan with a result, or hands on what it found. */
+type Step<T> = { readonly stop: Result; readonly actions?: readonly Action[] } | { readonly value: T };
+
+/**
+ * What is next for a PoolerConfig. What lets clients go on (RESUME, RECONNECT) comes first and always; with a spec that
+ * cannot be carried out nothing else is touched, so running poolers go on with what they have.
+ */
+export function plan(input: PlanInput): Plan {
+  const { pooler, observed, now } = input;
+  const scaling = decideReplicas({
+    spec: pooler.spec,
+    current: pooler.status?.replicas?.desired,
+    enoughSince: pooler.status?.replicas?.enoughSince,
+    loads: observed.instances.flatMap(({ facts, cpuPercent }) =>
+      facts.state === 'present' ? [{ ...facts.value, cpuPercent }] : [],
+    ),
+    now,
+  });
+  const first = [...resumes(input), ...reconnects(input)];
+  const stopped = (result: Result, actions: readonly Action[] = [], more: Partial<Plan> = {}): Plan => ({
+    scaling,
+    sizing: undefined,
+    revision: undefined,
+    ...more,
+    actions: [...first, ...actions],
+    result,
+  });
+
+  const problem = parameterProblem(pooler.spec.parameters);
+  if (problem !== undefined) return stopped(fail('UnknownParameter', problem));
+  const target = targetOf(input);
+  if ('stop' in target) return stopped(target.stop);
+  const { cluster, databases } = target.value;
+  const instances = instancesToSizeFor(observed, scaling.replicas);
+  const sizing = sizePools({
+    spec: pooler.spec,
+    databases,
+    limits: limitsOf(observed),
+    instances,
+    poolers: observed.poolers,
+  });
+  if (sizing.kind === 'refused') return stopped(fail('PoolsDoNotFit', sizing.message));
+  const identity = identityOf(input);
+  if ('stop' in identity) return stopped(identity.stop, identity.actions, { sizing });
+
+  const { revision, files } = settingsFiles({
+    pooler,
+    database: cluster.spec.postgres.database,
+    sizes: sizing.databases,
+    monitoring: identity.value.monitoring,
+    instances,
+    certificates: identity.value.files,
+  });
+  const secret = poolerSecret(pooler, { ...identity.value.files, ...files });
+  const known = { sizing, revision };
+  const present = observed.secrets.get(secret.metadata.name);
+  if (present?.state !== 'present' || !isDeepStrictEqual(present.value.data, secret.data))
+    return stopped(
+      wait('SettingsPending', 'settings are being written', 0),
+      [{ kind: 'write-secret', secret }],
+      known,
+    );
+
+  const behind = observed.instances.filter((instance) => isBehind(instance, revision));
+  // Pools of running instances have become smaller before others come to share the servers with them.
+  const replicas =
+    behind.length > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
+  const image = pooler.spec.image ?? input.settings.postgresImage;
+  const objects = objectsToApply(poolerObjects(pooler, { image, replicas }), observed.objects);
+  const applies = objects.map((object): Action => ({ kind: 'apply', type: resourceTypeOf(object), object }));
+  const deliveries = behind.flatMap(({ pod, ready }): Action[] => [
+    ...(pod.metadata.annotations?.[revisionAnnotation] === revision
+      ? []
+      : [{ kind: 'deliver' as const, pod: pod.metadata.name, revision }]),
+    ...(ready ? [{ kind: 'reload' as const, pod: pod.metadata.name }] : []),
+  ]);
+  const actions = [...applies, ...deliveries];
+  return stopped(
+    progressOf(input, { replicas, behind: behind.length, applies: applies.length, scaling }),
+    actions,
+    known,
+  );
+}
+
+/** Clients that nobody holds back on purpose any more: an operator that ended in the middle of a switchover left them waiting. */
+function resumes({ observed }: PlanInput): Action[] {
+  return observed.instances.flatMap(({ pod, facts }) =>
+    facts.state !== 'present'
+      ? []
+      : facts.value.paused
+          .filter((database) => !observed.held.has(`${pod.metadata.uid}/${database}`))
+          .map((database): Action => ({ kind: 'resume', pod: pod.metadata.name, database })),
+  );
+}
+
+/**
+ * After a failover: connections to the old primary end as soon as their transaction does. Not after a switchover behind the
+ * gate, which left none: what is told to reconnect while it logs in is an error for a client.
+ */
+function reconnects({ pooler, observed }: PlanInput): Action[] {
+  if (observed.cluster === undefined || pooler.spec.target.role !== 'rw') return [];
+  const moved = observed.targets.filter(({ shard, primary }) => {
+    const before = pooler.status?.primaries?.[shard];
+    return (
+      primary !== undefined && before !== undefined && before !== primary && !observed.switched.has(shard)
+    );
+  });
+  const databases = databasesIn(observed.cluster, pooler.spec.target.role, observed);
+  return moved.flatMap(({ shard }) =>
+    databases
+      .filter((database) => database.shard === shard)
+      .flatMap((database) =>
+        observed.instances
+          .filter((instance) => instance.facts.state === 'present')
+          .map(({ pod }): Action => ({ kind: 'reconnect', pod: pod.metadata.name, database: database.name })),
+      ),
+  );
+}
+
+function targetOf({ pooler, observed }: PlanInput): Step<{
+  readonly cluster: ShardedCluster;
+  readonly databases: readonly PoolerDatabase[];
+}> {
+  const { cluster: name, role } = pooler.spec.target;
+  const { cluster } = observed;
+  if (cluster === undefined)
+    return stop(
+      fail(
+        'TargetNotFound',
+        `there is no ShardedCluster "${name}" in namespace "${pooler.metadata.namespace}": create it, or make a PoolerConfig with another spec.target.cluster`,
+      ),
+    );
+  if (role === 'ro' && cluster.spec.members < 2)
+    return stop(
+      fail(
+        'NoStandby',
+        `ShardedCluster "${name}" has 1 member for each shard, so there is no standby for role "ro": raise its spec.members, or use role "rw"`,
+      ),
+    );
+  const away = observed.targets.find(
+    ({ shard, limits }) =>
+      limits.state !== 'present' && pooler.status?.databases?.some((database) => database.shard === shard),
+  );
+  if (away !== undefined)
+    return stop(wait('ShardUnknown', `shard ${away.shard} does not answer: its clients are kept`, 5_000));
+  const databases = databasesIn(cluster, role, observed);
+  if (databases.length === 0)
+    return stop(wait('TargetNotReady', `ShardedCluster "${name}" has no shard that answers yet`, 2_000));
+  return { value: { cluster, databases } };
+}
+
+/** A new shard is named to clients once its server has answered; one that was named stays while it is away. */
+function databasesIn(cluster: ShardedCluster, role: 'rw' | 'ro', observed: Observed): PoolerDatabase[] {
+  const shards = observed.targets
+    .filter(({ limits }) => limits.state === 'present')
+    .map(({ shard }) => shard);
+  return databasesOf(cluster.spec.postgres.database, role, shards);
+}
+
+function limitsOf(observed: Observed) {
+  return new Map(
+    observed.targets.flatMap(({ shard, limits }) =>
+      limits.state === 'present' ? [[shard, limits.value] as const] : [],
+    ),
+  );
+}
+
+function identityOf({ pooler, observed, now }: PlanInput): Step<{
+  readonly files: Readonly<Record<string, string>>;
+  readonly monitoring: string;
+}> {
+  const { name, namespace } = pooler.metadata;
+  const { cluster } = pooler.spec.target;
+  for (const [secret, reading] of observed.secrets)
+    if (reading.state === 'unknown')
+      return stop(
+        wait('SecretUnknown', `Secret "${secret}" could not be read: ${reading.error.message}`, 2_000),
+      );
+  const content = (secret: string) => contentOf(observed.secrets.get(secret));
+  const authority = authorityOf(content(authoritySecret(cluster)) ?? {});
+  if (authority === undefined)
+    return stop(wait('TargetNotReady', `Secret "${authoritySecret(cluster)}" is not there yet`, 2_000));
+  const logins = [applicationSecret(cluster), monitoringSecret(cluster)];
+  const usernames = logins.map((secret) => content(secret)?.username ?? '');
+  const missing = logins.find((_, index) => usernames[index] === '');
+  if (missing !== undefined)
+    return stop(
+      fail(
+        'SecretIncomplete',
+        `Secret "${missing}" needs the key "username": restore it, or delete it to have it made again`,
+      ),
+    );
+
+  const admin = content(adminSecret(name));
+  if (admin === undefined)
+    return stop(wait('CredentialsPending', 'passwords of the console are being made', 0), [
+      { kind: 'generate-admin' },
+    ]);
+  const { users } = admin;
+  if (users === undefined || admin['admin-password'] === undefined)
+    return stop(
+      fail(
+        'SecretIncomplete',
+        `Secret "${adminSecret(name)}" needs the keys "users" and "admin-password": delete it to have it made again`,
+      ),
+    );
+
+  const present = content(poolerName(name)) ?? {};
+  const server = pairOf(present, 'tls');
+  const client = pairOf(present, 'client');
+  const signer = authority.current.certificate;
+  const reason =
+    server === undefined || client === undefined
+      ? 'absent'
+      : (needsRenewal(server, {
+          commonName: poolerName(name),
+          dnsNames: poolerServerNames(name, namespace),
+          authority: signer,
+          now,
+        }) ?? needsRenewal(client, { commonName: poolerRole, authority: signer, now }));
+  if (server === undefined || client === undefined || reason !== undefined)
+    return stop(wait('CredentialsPending', 'certificates are being issued', 0), [
+      { kind: 'issue', reason: reason ?? 'absent' },
+    ]);
+  return {
+    value: {
+      monitoring: usernames[1] ?? '',
+      files: {
+        users,
+        'ca.crt': authority.bundle,
+        'tls.crt': server.certificate,
+        'tls.key': server.key,
+        'client.crt': client.certificate,
+        'client.key': client.key,
+      },
+    },
+  };
+}
+
+/** Instances that are wanted, and those that are still there: a pool is never sized for fewer than may be connected. */
+function instancesToSizeFor(observed: Observed, replicas: number): number {
+  return Math.max(replicas, ...observed.instances.map((instance) => instance.ordinal + 1));
+}
+
+function presentReplicas({ statefulSet }: Observed): number {
+  return statefulSet?.spec?.replicas ?? Number.POSITIVE_INFINITY;
+}
+
+function isBehind({ pod, facts }: Observed['instances'][number], revision: string): boolean {
+  if (pod.metadata.deletionTimestamp !== undefined) return false;
+  return facts.state === 'present'
+    ? facts.value.revision !== revision
+    : pod.metadata.annotations?.[revisionAnnotation] !== revision && pod.status?.phase === 'Running';
+}
+
+interface Progress {
+  readonly replicas: number;
+  readonly behind: number;
+  readonly applies: number;
+  readonly scaling: ScalingDecision;
+}
+
+function progressOf({ pooler, observed }: PlanInput, progress: Progress): Result {
+  const ready = observed.instances.filter((instance) => instance.ready).length;
+  if (progress.behind > 0)
+    return wait('SettingsPending', `${progress.behind} instances are taking over new settings`, 1_000);
+  const { name } = keyOf(pooler);
+  if (progress.applies > 0) return wait('Applying', `objects of "${name}" are being applied`, 0);
+  const wanted = progress.scaling.replicas;
+  if (ready < wanted) return wait('InstancesNotReady', `${ready} of ${wanted} instances are ready`, 2_000);
+  if (observed.instances.length > wanted)
+    return wait(
+      'Draining',
+      `${observed.instances.length - wanted} instances wait for their clients to leave`,
+      2_000,
+    );
+  const { updateRevision, currentRevision } = observed.statefulSet?.status ?? {};
+  if (updateRevision !== currentRevision)
+    return wait('Updating', 'instances are being replaced one by one', 2_000);
+  return { kind: 'ready' };
+}
+
+function stop(result: Result, actions: readonly Action[] = []): { stop: Result; actions: readonly Action[] } {
+  return { stop: result, actions };
+}
+
+function wait(reason: string, message: string, afterMs: number): Result {
+  return { kind: 'wait', reason, message, afterMs };
+}
+
+function fail(reason: string, message: string): Result {
+  return { kind: 'fail', reason, message };
+}

@@ -1,0 +1,123 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import { databasesOf } from './databases.ts';
+import { type SizingInput, sizePools } from './sizing.ts';
+import { poolerSpec } from './test-support/world.ts';
+
+function input(spec: Record<string, unknown> = {}, changes: Partial<SizingInput> = {}): SizingInput {
+  return {
+    spec: poolerSpec(spec),
+    databases: databasesOf('app', 'rw', ['s0']),
+    limits: new Map([['s0', { maxConnections: 100, reserved: 3 }]]),
+    instances: 2,
+    poolers: 1,
+    ...changes,
+  };
+}
+
+describe('automatic sizes', () => {
+  it('share what a server has left over the instances', () => {
+    expect(sizePools(input())).toMatchObject({
+      kind: 'sized',
+      databases: [{ name: 'app', shard: 's0', poolSize: 41, maxConnections: 43 }],
+      total: 86,
+      limit: 87,
+    });
+  });
+
+  it('share it with other PoolerConfigs too', () => {
+    expect(sizePools(input({}, { poolers: 2 }))).toMatchObject({
+      databases: [{ maxConnections: 21 }],
+      limit: 43,
+    });
+  });
+
+  it('leave room for the pools that users have for themselves, and for the reserve', () => {
+    const spec = { users: [{ name: 'reports', poolSize: 5 }], reservePoolSize: 3 };
+    expect(sizePools(input(spec))).toMatchObject({ databases: [{ poolSize: 33, maxConnections: 43 }] });
+  });
+
+  it('take a smaller pool of one database', () => {
+    const spec = { databases: [{ name: 'app', poolSize: 7 }] };
+    expect(sizePools(input(spec))).toMatchObject({
+      databases: [{ poolSize: 7, maxConnections: 9 }],
+      total: 18,
+    });
+  });
+
+  it('say the numbers when nothing fits', () => {
+    const limits = new Map([['s0', { maxConnections: 20, reserved: 3 }]]);
+    const sizing = sizePools(input({ replicas: 4 }, { limits, instances: 4 }));
+    expect(sizing).toEqual({
+      kind: 'refused',
+      message:
+        'max_connections 20 of shard s0 - 3 reserved by PostgreSQL - 10 reserved by spec.reservedConnections leaves 7 ' +
+        'for 4 instances x 1 database, and 12 are needed: lower replicas, reservedConnections or the pools of users, ' +
+        'or raise max_connections',
+    });
+  });
+});
+
+describe('sizes by hand', () => {
+  it('are taken as they are', () => {
+    expect(sizePools(input({ sizing: 'manual', poolSize: 20 }))).toMatchObject({
+      databases: [{ poolSize: 20, maxConnections: 22 }],
+      total: 44,
+    });
+  });
+
+  it('are refused with the numbers when they are too much', () => {
+    const sizing = sizePools(input({ sizing: 'manual', poolSize: 50 }));
+    expect(sizing).toMatchObject({
+      kind: 'refused',
+      message: expect.stringMatching(/leaves 87.*104 are needed/),
+    });
+  });
+});
+
+it('never oversubscribes a server, whatever is asked for', () => {
+  const world = fc.record({
+    instances: fc.integer({ min: 1, max: 32 }),
+    poolers: fc.integer({ min: 1, max: 4 }),
+    shards: fc.integer({ min: 1, max: 4 }),
+    maxConnections: fc.integer({ min: 10, max: 2000 }),
+    reservedConnections: fc.integer({ min: 0, max: 50 }),
+    reservePoolSize: fc.integer({ min: 0, max: 20 }),
+    poolSize: fc.option(fc.integer({ min: 1, max: 200 }), { nil: undefined }),
+  });
+  fc.assert(
+    fc.property(world, ({ shards, maxConnections, instances, poolers, poolSize, ...spec }) => {
+      const names = Array.from({ length: shards }, (_, index) => `s${index}`);
+      const sizing = sizePools({
+        spec: poolerSpec({ ...spec, ...(poolSize === undefined ? {} : { sizing: 'manual', poolSize }) }),
+        databases: databasesOf('app', 'rw', names),
+        limits: new Map(names.map((name) => [name, { maxConnections, reserved: 3 }])),
+        instances,
+        poolers,
+      });
+      if (sizing.kind === 'refused') return;
+      for (const shard of names) {
+        const own = sizing.databases.filter((database) => database.shard === shard);
+        const sum = own.reduce((total, database) => total + database.maxConnections, 0);
+        expect(sum * instances * poolers).toBeLessThanOrEqual(maxConnections - 3 - spec.reservedConnections);
+        expect(own.every(({ poolSize: size, maxConnections: most }) => size >= 1 && size + 2 <= most)).toBe(
+          true,
+        );
+      }
+    }),
+  );
+});
+
+it('keeps the plain name of the first shard when others come', () => {
+  expect(databasesOf('app', 'rw', ['s0']).map(({ name }) => name)).toEqual(['app']);
+  expect(databasesOf('app', 'rw', ['s0', 's1'])).toEqual([
+    { name: 'app', shard: 's0' },
+    { name: 'app_s0', shard: 's0' },
+    { name: 'app_s1', shard: 's1' },
+  ]);
+  expect(databasesOf('app', 'ro', ['s0', 's1']).map(({ name }) => name)).toEqual([
+    'app_ro',
+    'app_s0_ro',
+    'app_s1_ro',
+  ]);
+});

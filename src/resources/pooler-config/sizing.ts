@@ -1,0 +1,134 @@
+import type { PoolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
+import type { PoolerDatabase } from './databases.ts';
+
+/** What a server allows. */
+export interface ServerLimits {
+  /** `max_connections`. */
+  readonly maxConnections: number;
+  /** `superuser_reserved_connections` and `reserved_connections`. */
+  readonly reserved: number;
+}
+
+/** What pools are sized for. */
+export interface SizingInput {
+  readonly spec: Pick<
+    PoolerConfigSpec,
+    'sizing' | 'poolSize' | 'reservePoolSize' | 'minPoolSize' | 'reservedConnections' | 'databases' | 'users'
+  >;
+  readonly databases: readonly PoolerDatabase[];
+  readonly limits: ReadonlyMap<string, ServerLimits>;
+  /** Instances that may be connected at once: those that are there and those that are wanted. */
+  readonly instances: number;
+  /** PoolerConfigs that share the servers, with this one. */
+  readonly poolers: number;
+}
+
+/** Sizes of one database. */
+export interface DatabaseSize extends PoolerDatabase {
+  /** Connections of each user and instance. */
+  readonly poolSize: number;
+  /** Connections of an instance over all users: PgBouncer itself never opens more. */
+  readonly maxConnections: number;
+}
+
+/** The sizes, or why there are none. */
+export type Sizing =
+  | {
+      readonly kind: 'sized';
+      readonly databases: readonly DatabaseSize[];
+      /** Connections of all instances to the server with the least room, and the room that it has. */
+      readonly total: number;
+      readonly limit: number;
+      readonly message: string;
+    }
+  | { readonly kind: 'refused'; readonly message: string };
+
+/** Connections of a database beside the pool of its main user: one to ask for verifiers, one for monitoring. */
+const aside = 2;
+
+/**
+ * Shares what each server has left over the poolers, their instances, and the databases that lead to it. The caps are hard
+ * (`max_db_connections`), so all together never open more than the server has for them.
+ */
+export function sizePools(input: SizingInput): Sizing {
+  const { spec, databases, limits, instances, poolers } = input;
+  const sized: DatabaseSize[] = [];
+  let tightest: { total: number; limit: number; message: string } | undefined;
+  for (const shard of new Set(databases.map((database) => database.shard))) {
+    const server = limits.get(shard);
+    if (server === undefined)
+      return { kind: 'refused', message: `the limits of shard ${shard} are not known yet` };
+    const own = databases.filter((database) => database.shard === shard);
+    const limit = Math.max(
+      0,
+      Math.floor((server.maxConnections - server.reserved - spec.reservedConnections) / poolers),
+    );
+    const sizes = own.map((database) => sizeOf(spec, database, Math.floor(limit / instances / own.length)));
+    const total = instances * sizes.reduce((sum, size) => sum + size.maxConnections, 0);
+    const sum = arithmetic(spec, server, { shard, databases: own.length, instances, poolers, limit });
+    const refused = sizes.find((size) => size.poolSize < 1 || size.poolSize + aside > size.maxConnections);
+    if (total > limit || refused !== undefined) {
+      return { kind: 'refused', message: refusal(spec, sizes, { shard, sum, instances, total, limit }) };
+    }
+    sized.push(...sizes);
+    if (tightest === undefined || limit - total < tightest.limit - tightest.total)
+      tightest = { total, limit, message: sum };
+  }
+  if (tightest === undefined) return { kind: 'refused', message: 'the cluster has no shard yet' };
+  return { kind: 'sized', databases: sized, ...tightest };
+}
+
+function sizeOf(spec: SizingInput['spec'], database: PoolerDatabase, share: number): DatabaseSize {
+  const own = spec.databases.find((candidate) => candidate.name === database.name)?.poolSize;
+  const asked = own ?? spec.poolSize;
+  // Pools that users have for themselves are on top of the main user's.
+  const users = spec.users.reduce((sum, user) => sum + (user.poolSize ?? 0), 0);
+  const beside = aside + spec.reservePoolSize + users;
+  if (spec.sizing === 'manual' && asked !== undefined)
+    return { ...database, poolSize: asked, maxConnections: asked + beside };
+  const poolSize = Math.min(share - beside, own ?? Number.POSITIVE_INFINITY);
+  return { ...database, poolSize, maxConnections: Math.min(share, poolSize + beside) };
+}
+
+interface Shares {
+  readonly shard: string;
+  readonly databases: number;
+  readonly instances: number;
+  readonly poolers: number;
+  readonly limit: number;
+}
+
+function arithmetic(spec: SizingInput['spec'], server: ServerLimits, shares: Shares): string {
+  const { shard, databases, instances, poolers, limit } = shares;
+  const parts = [
+    `max_connections ${server.maxConnections} of shard ${shard}`,
+    `- ${server.reserved} reserved by PostgreSQL`,
+    `- ${spec.reservedConnections} reserved by spec.reservedConnections`,
+  ];
+  const divided = poolers === 1 ? '' : `, shared by ${poolers} PoolerConfigs`;
+  return `${parts.join(' ')}${divided} leaves ${limit} for ${count(instances, 'instance')} x ${count(databases, 'database')}`;
+}
+
+function refusal(
+  spec: SizingInput['spec'],
+  sizes: readonly DatabaseSize[],
+  found: { shard: string; sum: string; instances: number; total: number; limit: number },
+): string {
+  const needed =
+    spec.sizing === 'manual'
+      ? found.total
+      : found.instances * sizes.length * (1 + aside + spec.reservePoolSize + usersOf(spec));
+  const instead =
+    spec.sizing === 'manual'
+      ? 'lower poolSize, replicas or reservedConnections, or raise max_connections'
+      : 'lower replicas, reservedConnections or the pools of users, or raise max_connections';
+  return `${found.sum}, and ${needed} are needed: ${instead}`;
+}
+
+function usersOf(spec: SizingInput['spec']): number {
+  return spec.users.reduce((sum, user) => sum + (user.poolSize ?? 0), 0);
+}
+
+function count(number: number, what: string): string {
+  return `${number} ${what}${number === 1 ? '' : 's'}`;
+}

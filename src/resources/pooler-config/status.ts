@@ -1,0 +1,169 @@
+import type { PoolerConfigStatus } from '../../api/v1alpha1/pooler-config.ts';
+import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
+import type { Condition } from '../../runtime/kubernetes-object.ts';
+import { postgresPort, selectorText, serviceHost } from '../sharded-cluster/names.ts';
+import type { PoolerFailure } from './failure.ts';
+import type { InstanceFacts, PlanInput, Result } from './model.ts';
+import { poolerName, poolerSelector } from './names.ts';
+import type { Plan } from './plan.ts';
+
+/** The status of a PoolerConfig, from zero. */
+export function statusOf(
+  input: PlanInput,
+  plan: Plan,
+  failures: readonly PoolerFailure[],
+): PoolerConfigStatus {
+  const { pooler, observed, now } = input;
+  const { name, namespace, generation } = pooler.metadata;
+  const result = withFailures(plan.result, failures);
+  const ready = observed.instances.filter((instance) => instance.ready).length;
+  const { replicas, reason, enoughSince } = plan.scaling;
+  const updated = observed.instances.filter(
+    ({ facts }) => facts.state === 'present' && facts.value.revision === plan.revision,
+  ).length;
+  const inputs = conditionsOf(input, result, ready, replicas);
+  return {
+    ...(generation === undefined ? {} : { observedGeneration: generation }),
+    conditions: [
+      ...inputs.reduce<readonly Condition[]>(
+        (conditions, condition) =>
+          setCondition(
+            conditions,
+            generation === undefined ? condition : { ...condition, observedGeneration: generation },
+            now,
+          ),
+        (pooler.status?.conditions ?? []) as readonly Condition[],
+      ),
+    ],
+    phase: phaseOf(result, ready),
+    selector: selectorText(poolerSelector(name)),
+    service: `${serviceHost(poolerName(name), namespace)}:${postgresPort}`,
+    replicas: {
+      desired: replicas,
+      current: observed.instances.length,
+      ready,
+      updated: plan.revision === undefined ? 0 : updated,
+      summary: `${ready}/${replicas}`,
+      ...(reason === undefined ? {} : { reason }),
+      ...(enoughSince === undefined ? {} : { enoughSince }),
+    },
+    ...sizesOf(pooler.status, plan),
+    pools: usageOf(
+      observed.instances.flatMap(({ facts }) => (facts.state === 'present' ? [facts.value] : [])),
+    ),
+    primaries: primariesOf(input, failures),
+  };
+}
+
+/** What failed says more than what was planned. */
+export function withFailures(result: Result, failures: readonly PoolerFailure[]): Result {
+  const [failure] = failures;
+  if (failure === undefined || result.kind === 'fail') return result;
+  return { kind: 'wait', reason: 'Retrying', message: failure.error.message, afterMs: 2_000 };
+}
+
+/** Sizes of the plan; with a spec that is refused, those that instances go on with. */
+function sizesOf(
+  status: PoolerConfigStatus | undefined,
+  { sizing }: Plan,
+): Pick<PoolerConfigStatus, 'databases' | 'sizing'> {
+  if (sizing === undefined) {
+    return {
+      ...(status?.databases === undefined ? {} : { databases: status.databases }),
+      ...(status?.sizing === undefined ? {} : { sizing: status.sizing }),
+    };
+  }
+  const { databases, total, limit, message } = sizing;
+  return {
+    databases: databases.map(({ name, shard, poolSize, maxConnections }) => ({
+      name,
+      shard,
+      poolSize,
+      maxConnections,
+    })),
+    sizing: { total, limit, message },
+  };
+}
+
+/** Rounded, so that a status is not written for every client that comes or goes. */
+function usageOf(instances: readonly InstanceFacts[]): NonNullable<PoolerConfigStatus['pools']> {
+  const sum = (count: (facts: InstanceFacts) => number) =>
+    instances.reduce((total, facts) => total + count(facts), 0);
+  return {
+    clients: rounded(sum((facts) => facts.clients)),
+    waiting: rounded(sum((facts) => facts.waiting)),
+    servers: rounded(sum((facts) => facts.servers)),
+    maxWaitSeconds: Math.max(0, ...instances.map((facts) => facts.maxWaitSeconds)),
+  };
+}
+
+function rounded(count: number): number {
+  return Number(count.toPrecision(2));
+}
+
+/** A primary is noted when every instance has been told of it. */
+function primariesOf(
+  { pooler, observed }: PlanInput,
+  failures: readonly PoolerFailure[],
+): Record<string, string> {
+  const untold = failures.some(({ action }) => action.kind === 'reconnect');
+  const entries = observed.targets.flatMap(({ shard, primary }): [string, string][] => {
+    const before = pooler.status?.primaries?.[shard];
+    const known = untold ? (before ?? primary) : (primary ?? before);
+    return known === undefined ? [] : [[shard, known]];
+  });
+  return Object.fromEntries(entries);
+}
+
+function conditionsOf(
+  { pooler, observed }: PlanInput,
+  result: Result,
+  ready: number,
+  wanted: number,
+): ConditionInput[] {
+  return [
+    ready === 0
+      ? {
+          type: 'Ready',
+          status: 'False',
+          reason: result.kind === 'ready' ? 'InstancesNotReady' : result.reason,
+          message: result.kind === 'ready' ? 'no instance is ready' : result.message,
+        }
+      : {
+          type: 'Ready',
+          status: 'True',
+          reason: 'TakingClients',
+          message: `${ready} of ${wanted} instances take clients`,
+        },
+    result.kind === 'wait'
+      ? { type: 'Progressing', status: 'True', reason: result.reason, message: result.message }
+      : { type: 'Progressing', status: 'False', reason: 'AsWanted', message: 'nothing is left to do' },
+    result.kind === 'fail'
+      ? { type: 'Degraded', status: 'True', reason: result.reason, message: result.message }
+      : { type: 'Degraded', status: 'False', reason: 'Well', message: 'the spec is carried out' },
+    listening(
+      pooler.spec.poolMode,
+      observed.targets.reduce((sum, target) => sum + target.listeners, 0),
+    ),
+  ];
+}
+
+/** LISTEN belongs to a session, and with any other pool mode notifications go to whoever has the connection next. */
+function listening(poolMode: string, listeners: number): ConditionInput {
+  if (poolMode === 'session' || listeners === 0)
+    return { type: 'PoolModeFits', status: 'True', reason: 'Fits', message: 'no use of LISTEN was seen' };
+  return {
+    type: 'PoolModeFits',
+    status: 'False',
+    reason: 'ListenInTransactionMode',
+    message:
+      `${listeners} sessions of poolers use LISTEN, which gets no notifications with poolMode "${poolMode}": ` +
+      'give those clients a database or user with poolMode "session" (spec.databases, spec.users), or let them connect directly',
+  };
+}
+
+function phaseOf(result: Result, ready: number): string {
+  if (result.kind === 'fail') return 'Degraded';
+  if (ready === 0) return 'Creating';
+  return result.kind === 'wait' ? 'Updating' : 'Ready';
+}
