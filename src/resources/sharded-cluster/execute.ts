@@ -13,6 +13,7 @@ import { executeMembers } from './execute-members.ts';
 import { stagesOf } from './execution-order.ts';
 import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
+import { requireMapVersion } from './map-version.ts';
 import type { Action, Observed, ShardedCluster } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
 import { fieldManager, roleLabel } from './names.ts';
@@ -142,6 +143,8 @@ async function remove(
   const { object, type, uid, evidence } = action;
   const { name, namespace = '' } = object.metadata;
   if (uid === '') throw new Error(`${object.kind} ${name} has no uid, so it is not deleted`);
+  if (action.mapVersion !== undefined)
+    await requireMapVersion(context.client, pass.cluster, action.mapVersion, pass.signal);
   await context.client.delete(
     type,
     { namespace, name },

@@ -141,6 +141,8 @@ export type Action =
       readonly uid: string;
       readonly evidence: string;
       readonly orphan?: boolean;
+      /** Of the ShardMap that shows that a shard owns nothing: with another one it stays. */
+      readonly mapVersion?: string;
     }
   | { readonly kind: 'set-up-database'; readonly shard: string }
   | {

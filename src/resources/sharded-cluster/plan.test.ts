@@ -263,7 +263,11 @@ describe('a shard beyond the number wanted that owns nothing', () => {
     const grown = await settled(
       wanting(await settled(emptyWorld(shardedCluster({ shards: { count: 1 } }))), { shards: { count: 2 } }),
     );
-    world = wanting(grown, { shards: { count: 1 } });
+    if (grown.observed.map.state !== 'present') throw new Error('no map');
+    const { value } = grown.observed.map;
+    const map = { ...value, metadata: { ...value.metadata, resourceVersion: '7' } };
+    const known = observing(grown, { map: { state: 'present', value: map } });
+    world = wanting(known, { shards: { count: 1 } });
   });
 
   it('is taken away, its volumes stay', async () => {
@@ -284,6 +288,7 @@ describe('a shard beyond the number wanted that owns nothing', () => {
       expect(objectId(action.object)).toMatch(/shop-s1/);
       expect(action.uid).not.toBe('');
       expect(action.orphan).toBeUndefined();
+      expect(action.mapVersion).toBe('7');
     }
     expect((await settled(world)).observed.shards.map(({ name }) => name)).toEqual(['s0']);
   });

@@ -104,7 +104,7 @@ function memberSlot(member: string): string {
   return member.replaceAll('-', '_');
 }
 
-/** The StatefulSet goes last, since a shard is known by it. */
+/** The StatefulSet goes last, since a shard is known by it. All is judged again on the map as the API server has it. */
 function removeObjects({ observed }: PlanInput, shard: ObservedShard, evidence: string): Action[] {
   const ofShard = [...observed.objects.values()].filter(
     (object) => object.metadata.labels?.[shardLabel] === shard.name,
@@ -116,6 +116,7 @@ function removeObjects({ observed }: PlanInput, shard: ObservedShard, evidence: 
     object,
     uid: object.metadata.uid ?? '',
     evidence,
+    mapVersion: observed.map.state === 'present' ? (observed.map.value.metadata.resourceVersion ?? '') : '',
   });
   return [...rest.map(remove), ...(shard.statefulSet === undefined ? [] : [remove(shard.statefulSet)])];
 }
