@@ -1,9 +1,10 @@
+import type { Holdings } from '../../postgres/holdings.ts';
 import type { ShardStats } from '../../postgres/stats.ts';
 import type { Problem } from '../../sharding/problem.ts';
 import type { ShardCatalog } from '../../sharding/shard-catalog.ts';
 
 /** What the primary of a shard says. */
-export interface DatabaseFacts {
+export interface DatabaseFacts extends Holdings {
   /** Pod name of the member that answered. */
   readonly member: string;
   /** Whether roles, the database and Herdsman's schemas are as they shall be. */
@@ -15,6 +16,4 @@ export interface DatabaseFacts {
   readonly parameterProblems: readonly Problem[];
   /** Errors in the configuration that the server was given. */
   readonly fileErrors: readonly string[];
-  /** Tables of the application schema that have rows, partitions apart. */
-  readonly tablesWithRows: readonly string[];
 }

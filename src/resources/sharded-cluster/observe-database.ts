@@ -1,7 +1,7 @@
 import { readCatalog } from '../../postgres/catalog.ts';
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import { qualified } from '../../postgres/identifier.ts';
+import { type Holdings, readHoldings } from '../../postgres/holdings.ts';
 import {
   checkParameters,
   probeParameters,
@@ -10,7 +10,6 @@ import {
 } from '../../postgres/parameters.ts';
 import { readShardStats } from '../../postgres/stats.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
-import type { ShardCatalog } from '../../sharding/shard-catalog.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 
 /** What is asked of a primary. */
@@ -25,8 +24,16 @@ export interface DatabaseQuestion {
     | { readonly wanted: Readonly<Record<string, string>>; readonly options: ConnectOptions }
     | undefined;
   /** What is known of the catalog already, and still good. */
-  readonly remembered: Pick<DatabaseFacts, 'catalog' | 'tablesWithRows'> | undefined;
+  readonly remembered: DatabaseContent | undefined;
 }
+
+type DatabaseContent = Pick<DatabaseFacts, 'catalog' | keyof Holdings>;
+const nothing: DatabaseContent = {
+  catalog: undefined,
+  tablesWithRows: [],
+  otherDatabases: [],
+  preparedTransactions: 0,
+};
 
 /** Asks the primary of a shard; `unknown` when it does not answer. */
 export async function readDatabase(
@@ -50,10 +57,17 @@ async function ask(
 ): Promise<Omit<DatabaseFacts, 'parameterProblems' | 'fileErrors'>> {
   const stats = await readShardStats(connection);
   if (stats.inRecovery) throw new Error(`member ${question.member} is not the primary any more`);
-  const { catalog, tablesWithRows } = question.isSetUp
-    ? (question.remembered ?? (await readContent(connection)))
-    : { catalog: undefined, tablesWithRows: [] };
-  return { member: question.member, isSetUp: question.isSetUp, catalog, tablesWithRows, stats };
+  const content = question.isSetUp ? (question.remembered ?? (await readContent(connection))) : nothing;
+  const { catalog, tablesWithRows, otherDatabases, preparedTransactions } = content;
+  return {
+    member: question.member,
+    isSetUp: question.isSetUp,
+    catalog,
+    tablesWithRows,
+    otherDatabases,
+    preparedTransactions,
+    stats,
+  };
 }
 
 /** What the server has against parameters, before it is given them and after. */
@@ -70,19 +84,6 @@ async function judge(
   };
 }
 
-async function readContent(
-  connection: Connection,
-): Promise<Pick<DatabaseFacts, 'catalog' | 'tablesWithRows'>> {
-  const catalog = await readCatalog(connection);
-  return { catalog, tablesWithRows: await readTablesWithRows(connection, catalog) };
-}
-
-async function readTablesWithRows(connection: Connection, catalog: ShardCatalog): Promise<string[]> {
-  const tables = catalog.tables.filter((table) => table.parent === null).map((table) => table.name);
-  if (tables.length === 0) return [];
-  const parts = tables.map(
-    (table, index) => `SELECT ${index} AS place WHERE EXISTS (SELECT FROM ${qualified('public', table)})`,
-  );
-  const rows = await connection.query<{ place: number }>({ text: parts.join(' UNION ALL ') });
-  return rows.flatMap(({ place }) => tables[place] ?? []);
+async function readContent(connection: Connection): Promise<DatabaseContent> {
+  return { catalog: await readCatalog(connection), ...(await readHoldings(connection)) };
 }

@@ -234,7 +234,13 @@ export function createObserver({
     if (leader === undefined || address === undefined) return { state: 'absent' };
     const { timeline } = group.value.members.get(leader) ?? {};
     const isSetUp = memory.setUps.get(shard.name) === setUpKey(cluster, secretReadings, leader, timeline);
-    const catalogKey = [leader, timeline, cluster.metadata.generation, mapVersion].join('/');
+    const catalogKey = [
+      leader,
+      timeline,
+      cluster.metadata.generation,
+      cluster.spec.shards.count,
+      mapVersion,
+    ].join('/');
     const remembered = memory.catalogs.get(shard.name);
     const isFresh =
       memory.isQuiet && remembered?.key === catalogKey && monotonicMs() - remembered.atMs < freshMs.catalog;

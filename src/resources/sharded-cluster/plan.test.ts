@@ -295,6 +295,8 @@ describe('a shard beyond the number wanted that owns nothing', () => {
 
   it.each([
     ['rows', withRows],
+    ['rows in another schema', withRowsElsewhere],
+    ['another database', withDatabase],
     ['a slot', withSlot],
     ['a prepared transaction', withPreparedTransaction],
     ['a marker', withMarker],
@@ -335,9 +337,15 @@ function withSlot(world: PlanInput): PlanInput {
 }
 
 function withPreparedTransaction(world: PlanInput): PlanInput {
-  const { database } = shardOf(world, 's1');
-  if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no answer');
-  return withFacts(world, 's1', { catalog: { ...database.value.catalog, preparedTransactions: 1 } });
+  return withFacts(world, 's1', { preparedTransactions: 1 });
+}
+
+function withDatabase(world: PlanInput): PlanInput {
+  return withFacts(world, 's1', { otherDatabases: ['reports'] });
+}
+
+function withRowsElsewhere(world: PlanInput): PlanInput {
+  return withFacts(world, 's1', { tablesWithRows: ['audit.log'] });
 }
 
 function withMarker(world: PlanInput): PlanInput {

@@ -63,7 +63,8 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
       message: `shard ${shard.name} shall go, and stays until its primary has shown that it is empty`,
     };
   }
-  const { markers, preparedTransactions } = facts.catalog;
+  const { markers } = facts.catalog;
+  const { preparedTransactions, otherDatabases } = facts;
   const refuse = (message: string): EmptinessDecision => ({
     kind: 'refused',
     reason: 'ShardNotEmpty',
@@ -82,6 +83,9 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   const slot = facts.stats.slots.find(({ name }) => !ownSlots.has(name));
   if (slot !== undefined)
     return refuse(`shard ${shard.name} has the replication slot "${slot.name}": drop it first`);
+  if (otherDatabases.length > 0) {
+    return refuse(`shard ${shard.name} has the database "${otherDatabases[0]}": move or drop it first`);
+  }
   const references = new Set(
     cluster.spec.tables.filter((table) => table.strategy === 'reference').map((table) => table.name),
   );
@@ -90,7 +94,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
     return refuse(`shard ${shard.name} has rows in table "${table}": move or delete them first`);
   return {
     kind: 'empty',
-    evidence: 'it owns no bucket, and has no marker, slot, prepared transaction or row of its own',
+    evidence: 'it owns no bucket, and has no marker, slot, prepared transaction, database or row of its own',
   };
 }
 

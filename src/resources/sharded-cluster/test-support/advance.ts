@@ -226,6 +226,8 @@ const newDatabase: DatabaseFacts = {
   parameterProblems: [],
   fileErrors: [],
   tablesWithRows: [],
+  otherDatabases: [],
+  preparedTransactions: 0,
 };
 
 const primary: MemberFacts = {
