@@ -43,11 +43,13 @@ export async function loadShard(key: ClusterKey, shard = 's0'): Promise<ShardLoa
     load,
     async finish() {
       await load.stop();
-      const rows = await query<StoredRow & { [column: string]: unknown }>(
-        target,
-        'SELECT writer, n FROM ledger WHERE run = $1',
-        [run],
-      );
+      const rows = await waitFor('the rows are read back', async () => ({
+        done: await query<StoredRow & { [column: string]: unknown }>(
+          target,
+          'SELECT writer, n FROM ledger WHERE run = $1',
+          [run],
+        ),
+      }));
       return load.ledger.judge(rows);
     },
   };
