@@ -7,6 +7,8 @@ import { createPoolerGate } from './resources/pooler-config/gate.ts';
 import { noGatedShards } from './resources/pooler-config/gated-shards.ts';
 import { createPoolerObserver } from './resources/pooler-config/observe.ts';
 import { allPoolerInformers, createPoolerSources } from './resources/pooler-config/sources.ts';
+import { readReplicaSetController } from './resources/read-replica-set/controller.ts';
+import { allReplicaInformers, createReplicaSources } from './resources/read-replica-set/sources.ts';
 import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
 import { shardedClusterController } from './resources/sharded-cluster/controller.ts';
@@ -36,6 +38,7 @@ const events = createEventRecorder({
 const following = { client, log, onRestart: metrics.watchRestarted };
 const sources = createSources(config.namespaces, following);
 const poolerSources = createPoolerSources(config.namespaces, following);
+const replicas = createReplicaSources(config.namespaces, following);
 const connections = createConnections();
 const gated = noGatedShards();
 const poolers = createPoolerObserver({
@@ -50,7 +53,11 @@ const poolers = createPoolerObserver({
 const ending = await runOperator(
   {
     client,
-    informers: [...allInformers(sources), ...allPoolerInformers(poolerSources)],
+    informers: [
+      ...allInformers(sources),
+      ...allPoolerInformers(poolerSources),
+      ...allReplicaInformers(replicas),
+    ],
     controllers: [
       shardedClusterController({
         client,
@@ -67,6 +74,15 @@ const ending = await runOperator(
         poolerSources,
         observer: poolers,
         gated,
+        events,
+        clock: systemClock,
+        settings: { postgresImage: config.postgresImage },
+      }),
+      readReplicaSetController({
+        client,
+        sources,
+        replicas,
+        connections,
         events,
         clock: systemClock,
         settings: { postgresImage: config.postgresImage },
