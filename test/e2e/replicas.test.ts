@@ -1,0 +1,201 @@
+import pg from 'pg';
+import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { persistentVolumeClaimType, podType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from '../support/cluster.ts';
+import { startHeartbeat } from '../support/heartbeat.ts';
+import { kubectl } from '../support/kubectl.ts';
+import { query } from '../support/pg.ts';
+import {
+  applySet,
+  holdReplay,
+  inPod,
+  patientReplay,
+  type ReplicaSpec,
+  readConfig,
+  readOnce,
+  readSet,
+  replicaPods,
+  waitForSet,
+  waitForSetEvent,
+  waitUntilServing,
+} from '../support/read-replica-set.ts';
+import { namespaceForFile } from '../support/scene.ts';
+import { applyCluster, type ClusterKey, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
+
+const namespace = await namespaceForFile('replicas');
+const cluster: ClusterKey = { namespace, name: 'shop' };
+const set: ClusterKey = { namespace, name: 'readers' };
+const target = { namespace, cluster: cluster.name };
+const spec: ReplicaSpec = {
+  cluster: cluster.name,
+  replicas: 2,
+  maxConcurrentClones: 2,
+  lag: { maxBytes: '1Mi', maxSeconds: 4 },
+  parameters: patientReplay,
+};
+
+beforeAll(async () => {
+  await applyCluster(cluster, { members: 2 });
+  await applySet(set, spec);
+  await waitUntilReady(cluster);
+  await query(target, 'CREATE TABLE items AS SELECT generate_series(1, 1000) AS id');
+});
+
+beforeEach(async () => {
+  await applySet(set, spec);
+  await waitUntilServing(set, 2);
+});
+
+function memberState(name: string) {
+  return waitForSetState((members) => members.find((member) => member.name === name)?.rotation);
+}
+
+async function waitForSetState<T>(pick: (members: { name: string; rotation: string }[]) => T): Promise<T> {
+  return pick((await readSet(set)).status?.shards?.[0]?.members ?? []);
+}
+
+it('reads through the Service, with its name verified, from members that are never promoted or waited for', async () => {
+  const config = await readConfig(set, cluster.name);
+  expect(
+    await readOnce(config, 'SELECT count(*)::int AS n, pg_is_in_recovery() AS standby FROM items'),
+  ).toEqual({
+    n: 1000,
+    standby: true,
+  });
+  const primary = await primaryPod(cluster);
+  const names = (await replicaPods(set)).map(({ metadata }) => metadata.name);
+  expect(names).toEqual(['readers-s0-replicas-0', 'readers-s0-replicas-1']);
+  const states = await inPod(
+    namespace,
+    primary.metadata.name,
+    "SELECT DISTINCT sync_state FROM pg_stat_replication WHERE application_name LIKE 'readers-%'",
+  );
+  expect(states).toBe('async');
+});
+
+it('leaves the standbys of the shard to their own Service', async () => {
+  const { items } = await (await kube()).list(podType, {
+    namespace,
+    labelSelector: 'herdsman.dev/component=member',
+  });
+  expect(items.map(({ metadata }) => metadata.name).toSorted()).toEqual(['shop-s0-0', 'shop-s0-1']);
+  expect((await waitUntilReady(cluster)).status?.members).toMatchObject({ desired: 2, ready: 2 });
+});
+
+describe('lag', () => {
+  it('keeps a member whose replay is held out of the Service, and no read is staler than the limit', async () => {
+    const [late] = await replicaPods(set);
+    const name = late?.metadata.name ?? '';
+    const heartbeat = await startHeartbeat(target, await readConfig(set, cluster.name));
+    try {
+      const release = await holdReplay(target, late === undefined ? [] : [late]);
+      await waitFor('the member is out', async () => {
+        const state = await memberState(name);
+        return state === 'out' ? { done: true } : { state };
+      });
+      await waitForSetEvent(set, new RegExp(`MemberLeftRotation.*${name}.*its lag is`));
+      // Reads go on for as long as the member would have been stale for twice the limit.
+      const reads = heartbeat.reads();
+      await waitFor('more reads', () =>
+        heartbeat.reads() > reads + 40 ? { done: true } : { state: [...heartbeat.errors] },
+      );
+      await release();
+      await waitUntilServing(set, 2);
+      await waitForSetEvent(set, new RegExp(`MemberJoinedRotation.*${name}`));
+    } finally {
+      await heartbeat.stop();
+    }
+    expect([...heartbeat.errors]).toEqual([]);
+    expect(heartbeat.stalestMs()).toBeLessThanOrEqual((4 + 3) * 1_000);
+  });
+
+  it.each([
+    ['keepFreshest', 'freshest', true],
+    ['primary', 'primary', false],
+  ] as const)(
+    'of every member leads the Service to whom %s says',
+    async (whenNoneFresh, servedBy, standby) => {
+      await applySet(set, { ...spec, whenNoneFresh });
+      const _names = (await replicaPods(set)).map(({ metadata }) => metadata.name);
+      const heartbeat = await startHeartbeat(target, await readConfig(set, cluster.name));
+      try {
+        const release = await holdReplay(target, await replicaPods(set));
+        await waitForSet(set, `served by ${servedBy}`, ({ shards }) => shards?.[0]?.servedBy === servedBy);
+        const config = await readConfig(set, cluster.name);
+        await waitFor('a read from whom the policy says', async () => {
+          const row = await readOnce<{ standby: boolean }>(config, 'SELECT pg_is_in_recovery() AS standby');
+          return row.standby === standby ? { done: true } : { state: row };
+        });
+        await release();
+        await waitForSet(set, 'served by members', ({ shards }) => shards?.[0]?.servedBy === 'members');
+      } finally {
+        await heartbeat.stop();
+      }
+    },
+  );
+});
+
+it('follows another primary without a new copy', async () => {
+  const before = await replicaPods(set);
+  const primary = await primaryPod(cluster);
+  await (await kube()).delete(podType, { namespace, name: primary.metadata.name });
+  await waitFor('another primary', async () => {
+    const now = await primaryPod(cluster);
+    return now.metadata.uid !== primary.metadata.uid ? { done: now } : { state: now.metadata.name };
+  });
+  await waitUntilReady(cluster);
+  await query(target, 'INSERT INTO items VALUES (1001)');
+  for (const { metadata } of before) {
+    await waitFor(`${metadata.name} has the new row`, async () => {
+      const found = await inPod(namespace, metadata.name, 'SELECT count(*) FROM items WHERE id = 1001');
+      return found === '1' ? { done: true } : { state: found };
+    });
+  }
+  const after = await replicaPods(set);
+  expect(after.map(({ metadata }) => metadata.uid)).toEqual(before.map(({ metadata }) => metadata.uid));
+  await waitUntilServing(set, 2);
+});
+
+it('copies a member anew whose volume is gone', async () => {
+  const client = await kube();
+  const name = 'readers-s0-replicas-1';
+  const claim = { namespace, name: `data-${name}` };
+  const before = await client.get(persistentVolumeClaimType, claim);
+  await client.delete(persistentVolumeClaimType, claim);
+  await waitFor('another volume', async () => {
+    const now = await client.get(persistentVolumeClaimType, claim);
+    const isNew = now !== undefined && now.metadata.uid !== before?.metadata.uid;
+    return isNew ? { done: true } : { state: now?.metadata };
+  });
+  await waitUntilServing(set, 2);
+});
+
+it('lets a query that runs finish in a member that is taken away', async () => {
+  const config = await readConfig(set, cluster.name);
+  const sessions = await Promise.all(
+    Array.from({ length: 8 }, async () => {
+      const client = new pg.Client(config);
+      await client.connect();
+      return client;
+    }),
+  );
+  try {
+    const running = sessions.map((client) => client.query('SELECT pg_sleep(6), inet_server_addr()'));
+    await kubectl(['scale', 'readreplicaset', set.name, '-n', namespace, '--replicas=1']);
+    const results = await Promise.all(running);
+    expect(results.map(({ rows }) => rows.length)).toEqual(sessions.map(() => 1));
+  } finally {
+    for (const client of sessions) client.end().catch(() => undefined);
+  }
+  await waitUntilServing(set, 1);
+  expect((await replicaPods(set)).map(({ metadata }) => metadata.name)).toEqual(['readers-s0-replicas-0']);
+});
+
+it('gains members in a shard that is added', async () => {
+  await applyCluster(cluster, { members: 2, shards: { count: 2 } });
+  await waitForSet(set, 'two shards', ({ shards }) => shards?.length === 2);
+  await waitUntilServing(set, 2);
+  const config = await readConfig(set, cluster.name, 's1');
+  expect(await readOnce(config, 'SELECT pg_is_in_recovery() AS standby')).toEqual({ standby: true });
+});
