@@ -1,7 +1,7 @@
 import type { Action, PlanInput, StepResult } from './model.ts';
 import type { Outcome, Plan } from './plan-result.ts';
 import { durability } from './steps/durability.ts';
-import { homeZones } from './steps/home-zone.ts';
+import { firstHomes, homeZones } from './steps/home-zone.ts';
 import { certificates, logins } from './steps/identity.ts';
 import type { Parameters } from './steps/parameters.ts';
 import { referenceTables } from './steps/reference-tables.ts';
@@ -35,6 +35,7 @@ const topologyTrack: readonly Step[] = [
   { name: 'configuration', run: configuration }, // Patroni's dynamic configuration
   { name: 'rollout', run: rollout }, // standbys, switchover, old primary; one shard at a time
   { name: 'removal', run: removal }, // shards beyond the count, when proved empty
+  { name: 'first-homes', run: firstHomes }, // primaries of a new cluster into their zone
   { name: 'durability', run: durability }, // commits wait for a standby, where promised
   { name: 'home-zones', run: homeZones }, // primaries back to their zone
 ];

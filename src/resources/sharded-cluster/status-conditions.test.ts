@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest';
 import type { StepResult } from './model.ts';
 import type { Outcome } from './plan-result.ts';
-import { type ConditionFacts, conditionsOf, phaseOf } from './status-conditions.ts';
+import { type ConditionFacts, conditionsOf, isNew, phaseOf } from './status-conditions.ts';
 
 const proceed: StepResult = { kind: 'continue' };
 const waits: StepResult = { kind: 'wait', reason: 'RollingOut', message: 'it is being renewed', afterMs: 0 };
@@ -103,6 +103,16 @@ describe('conditions', () => {
     expect(phaseOf(facts({ isNew: true, topology: fails }))).toBe('Degraded');
   });
 
+  it('of first primaries that go home: nobody shall begin to write just then', () => {
+    const result: StepResult = { kind: 'wait', reason: 'GoingHome', message: 'shard s1', afterMs: 500 };
+    const outcomes: Outcome[] = [{ track: 'topology', step: 'first-homes', result }];
+    expect(said(facts({ isNew: true, outcomes }))[0]).toBe('Ready=False GoingHome');
+    const failed: Outcome[] = [
+      { track: 'topology', step: 'first-homes', result: { ...result, reason: 'Retrying' } },
+    ];
+    expect(said(facts({ isNew: true, outcomes: failed }))[0]).toBe('Ready=True AllShardsReady');
+  });
+
   it('of an outage', () => {
     const input = facts({
       readyShards: 1,
@@ -140,5 +150,30 @@ describe('conditions', () => {
   it('say that the schema was not looked at when identities were not to be had', () => {
     const outcomes: Outcome[] = [{ track: 'identity', step: 'certificates', result: waits }];
     expect(said(facts({ outcomes }))[3]).toBe('SchemaApplied=Unknown NotReached');
+  });
+});
+
+describe('a cluster', () => {
+  const condition = (status: 'True' | 'False') => ({
+    type: 'Ready',
+    status,
+    reason: 'Tested',
+    message: '',
+    lastTransitionTime: '2026-01-01T00:00:00Z',
+  });
+
+  it.each([
+    ['without a status', undefined, true],
+    ['that is being made', { phase: 'Creating', conditions: [condition('False')] }, true],
+    [
+      'whose making goes on, and which is ready',
+      { phase: 'Creating', conditions: [condition('True')] },
+      false,
+    ],
+    ['that could not be made', { phase: 'Degraded' }, true],
+    ['that fails', { phase: 'Degraded', lastGoodParameters: {}, conditions: [condition('False')] }, false],
+    ['that is renewed', { phase: 'Updating' }, false],
+  ])('%s', (_, status, expected) => {
+    expect(isNew(status)).toBe(expected);
   });
 });

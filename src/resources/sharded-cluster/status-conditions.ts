@@ -1,3 +1,4 @@
+import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ConditionInput } from '../../runtime/conditions.ts';
 import type { Outcome } from './plan-result.ts';
 
@@ -27,6 +28,14 @@ export function conditionsOf(facts: ConditionFacts): ConditionInput[] {
     : conditions.map((condition) => ({ ...condition, observedGeneration: generation }));
 }
 
+/** Whether a status is of a cluster that was never as wanted. */
+export function isNew(status: ShardedClusterStatus | undefined): boolean {
+  if (status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True')) return false;
+  if (status?.phase === undefined || status.phase === 'Creating') return true;
+  // Something that somebody had to correct at creation; the servers never came up.
+  return status.phase === 'Degraded' && status.lastGoodParameters === undefined;
+}
+
 /** One word for people, from the conditions. */
 export function phaseOf(facts: ConditionFacts): string {
   if (facts.outcomes.some((outcome) => outcome.result.kind === 'fail')) return 'Degraded';
@@ -49,6 +58,11 @@ function ready(facts: ConditionFacts): ConditionInput {
   }
   if (content !== undefined && content.result.kind !== 'continue') {
     return { type: 'Ready', status: 'False', reason: content.result.reason, message: content.result.message };
+  }
+  // Whoever begins to write then would be disturbed at once.
+  const home = facts.outcomes.find(({ step }) => step === 'first-homes');
+  if (home?.result.kind === 'wait' && home.result.reason === 'GoingHome') {
+    return { type: 'Ready', status: 'False', reason: 'GoingHome', message: home.result.message };
   }
   return {
     type: 'Ready',

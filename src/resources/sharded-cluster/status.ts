@@ -7,7 +7,7 @@ import { podProblem } from './kubernetes.ts';
 import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
 import { clusterMemberSelector, selectorText } from './names.ts';
 import type { Outcome } from './plan-result.ts';
-import { type ConditionFacts, conditionsOf, phaseOf } from './status-conditions.ts';
+import { type ConditionFacts, conditionsOf, isNew, phaseOf } from './status-conditions.ts';
 import { confirmsCommits } from './steps/durability.ts';
 import type { ParameterDecision } from './steps/parameters.ts';
 import { factsOf } from './steps/shards.ts';
@@ -68,13 +68,6 @@ export function statusOf(
     ...(parameters.lastGood === undefined ? {} : { lastGoodParameters: { ...parameters.lastGood } }),
     ...(parameters.refused === undefined ? {} : { refusedParameters: { ...parameters.refused } }),
   };
-}
-
-/** Whether a status is of a cluster that was never as wanted. */
-export function isNew(status: ShardedClusterStatus | undefined): boolean {
-  if (status?.phase === undefined || status.phase === 'Creating') return true;
-  // Something that somebody had to correct at creation; the servers never came up.
-  return status.phase === 'Degraded' && status.lastGoodParameters === undefined;
 }
 
 /** A planned switchover takes less. */

@@ -2,7 +2,7 @@ import { describe, expect, it } from 'vitest';
 import type { ObservedShard, PlanInput } from '../model.ts';
 import { type MemberSketch, sketchShard } from '../test-support/sketch-shard.ts';
 import { emptyWorld, now, observing, shardedCluster } from '../test-support/world.ts';
-import { homeZones } from './home-zone.ts';
+import { firstHomes, homeZones } from './home-zone.ts';
 
 const minutes = (count: number) => new Date(now.getTime() - count * 60_000).toISOString();
 
@@ -51,5 +51,41 @@ describe('home zones', () => {
     expect(homeZones({ ...rest, cluster: shardedCluster() })).toEqual({ kind: 'continue' });
     const shards = rest.observed.shards.map((shard) => ({ ...shard, group: { state: 'absent' } as const }));
     expect(homeZones(observing({ ...rest, cluster }, { shards }))).toEqual({ kind: 'continue' });
+  });
+});
+
+describe('home zones of a new cluster', () => {
+  const fresh = { readySince: minutes(0) };
+  const switchover = { kind: 'switchover', shard: 's0', leader: 'shop-s0-0', candidate: 'shop-s0-1' };
+
+  it('get their primary as soon as commits would survive it', () => {
+    expect(firstHomes(world([{}, {}, {}], fresh))).toMatchObject({
+      kind: 'wait',
+      reason: 'GoingHome',
+      actions: [switchover],
+    });
+    // A member that has no server yet is not waited for.
+    expect(firstHomes(world([{}, {}, { missing: true, facts: 'unknown' }], fresh)).actions).toEqual([
+      switchover,
+    ]);
+  });
+
+  it.each([
+    ['the member at home is not in the synchronous set', [{}, { facts: { sync: false } }, {}]],
+    ['nobody is in the synchronous set', [{}, { facts: { sync: false } }, { facts: { sync: false } }]],
+    ['the member at home is not ready', [{}, { ready: false }, {}]],
+    ['another member is still cloning', [{}, {}, { facts: { state: 'creating replica', sync: false } }]],
+    ['there was a failover already', [{ facts: { timeline: 2 } }, {}, {}]],
+    ['no member is at home', [{}, { zone: 'c' }, {}]],
+  ] satisfies [string, MemberSketch[]][])('are left when %s', (_, sketches) => {
+    expect(firstHomes(world(sketches, fresh))).toEqual({ kind: 'continue' });
+  });
+
+  it('wait for steadiness from the first Ready on', () => {
+    const { cluster, ...rest } = world([{}, {}, {}], fresh);
+    const ready = { ...rest, cluster: { ...cluster, status: { phase: 'Ready' } } };
+    expect(firstHomes(ready)).toEqual({ kind: 'continue' });
+    const creating = { ...rest, cluster: { ...cluster, status: { phase: 'Creating' } } };
+    expect(firstHomes(creating).actions).toHaveLength(1);
   });
 });
