@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Connection } from './connection.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { locateFunctions } from './locate.ts';
+import { moveTables } from './move/schema.ts';
 import { poolerRole } from './roles.ts';
 import { statement } from './statement.ts';
 
@@ -66,6 +67,7 @@ CREATE TABLE IF NOT EXISTS herdsman.logins (
 );
 DROP TABLE IF EXISTS herdsman.role_secrets;
 ${functions}
+${moveTables}
 ${locateFunctions}
 REVOKE ALL ON SCHEMA herdsman, own FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA herdsman, own FROM PUBLIC;

@@ -165,7 +165,7 @@ function createLeaf(table: GroupTable, bucket: Bucket): Statement {
 }
 
 /** The bound of a bucket as the clause of its leaf. */
-function boundClause(bucket: Bucket): string {
+export function boundClause(bucket: Bucket): string {
   if (bucket.hash !== undefined) {
     return `FOR VALUES WITH (MODULUS ${bucket.hash.modulus}, REMAINDER ${bucket.hash.remainder})`;
   }

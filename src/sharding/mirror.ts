@@ -68,7 +68,8 @@ export function planMirror(
   return statements;
 }
 
-function upsertMirror(rows: readonly MirrorRow[]): Statement {
+/** Writes rows of the mirror; a row's epoch never falls. */
+export function upsertMirror(rows: readonly MirrorRow[]): Statement {
   const columns = Object.keys(rows[0] ?? {}).filter(
     (column) => column !== 'group_name' && column !== 'bucket',
   );

@@ -111,13 +111,11 @@ const onSource = new Set<ShardStep['kind']>([
 ]);
 const onTarget = new Set<ShardStep['kind']>([
   'subscribe',
-  'index',
   'verify',
   'open',
   'commit-target',
   'roll-back-target',
   'unstage',
-  'settle',
 ]);
 
 /** Two shards, a map and a record in memory, on which real operators' passes run, one atomic effect after the other. */
@@ -260,7 +258,6 @@ export class Model {
         lagBytes: this.source.state.rows.length - position,
       })),
       subscriptions: state.subscriptions.map(({ name, copied }) => ({ name, copied, enabled: true })),
-      bytes: 0,
     });
   }
 
@@ -322,6 +319,7 @@ export class Model {
         return target().subscriptions.some(({ copied }) => copied) ? done : refuse('copying');
       case 'index':
         target().unsettled = true;
+        source().unsettled = true;
         return done;
       case 'verify':
         return done;
@@ -334,7 +332,7 @@ export class Model {
           const { guard } = state();
           if (guard?.move === move.key) {
             const held = state().prepared.some(({ gid }) => parseGid(gid)?.side === side);
-            if (held) return refuse('locked');
+            if (held) return refuse('Locked');
             if (step.kind === 'disarm') {
               const attempt = Math.max(guard.attempt, step.attempt);
               state().guard = { ...guard, attempt, armed: false };
@@ -348,7 +346,7 @@ export class Model {
       case 'fence': {
         const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'fence', epoch: step.epoch });
         if (!armed(source(), step.attempt) || source().marker !== step.from) return refuse('guard');
-        if (source().prepared.length > 0 || this.busy) return refuse('locked');
+        if (source().prepared.length > 0 || this.busy) return refuse('Locked');
         source().prepared.push({ gid, since: this.now });
         return done;
       }
@@ -361,7 +359,7 @@ export class Model {
       case 'open': {
         const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
         if (!armed(target(), step.attempt) || target().leaves !== 'staged') return refuse('guard');
-        if (target().prepared.length > 0) return refuse('locked');
+        if (target().prepared.length > 0) return refuse('Locked');
         target().prepared.push({ gid, since: this.now });
         return done;
       }
@@ -400,7 +398,7 @@ export class Model {
         return done;
       case 'unstage':
         if (!has(target(), step.copy) || target().guard?.armed === true) return done;
-        if (target().prepared.length > 0 || target().leaves !== 'staged') return refuse('locked');
+        if (target().prepared.length > 0 || target().leaves !== 'staged') return refuse('Locked');
         Object.assign(target(), { leaves: 'absent', rows: [], guard: undefined, unsettled: false });
         return done;
       case 'unpublish':
@@ -409,7 +407,9 @@ export class Model {
         }
         return done;
       case 'settle':
-        target().unsettled = false;
+        for (const state of [source, target]) {
+          if (state().leaves === 'attached') state().unsettled = false;
+        }
         return done;
       case 'detach':
         if (source().marker !== undefined) return refuse('owner');

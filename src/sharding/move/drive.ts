@@ -176,7 +176,11 @@ async function refused(
   }
   // Nobody counts beyond the commit point.
   if (step.kind === 'fence' && result !== mapChanged && record.ending === undefined) {
-    await write(pass, afterFenceRefused(record, pass.world.now()));
+    const ending = { reason, message, next: 'switch' as const };
+    await write(
+      pass,
+      reason === 'Locked' ? afterFenceRefused(record, pass.world.now()) : { ...record, ending },
+    );
     return again(pass, reason, message);
   }
   return { ...again(pass, reason, message), afterMs: 500 };

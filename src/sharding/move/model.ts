@@ -124,7 +124,6 @@ export interface ShardFacts {
   readonly roles: readonly string[];
   readonly slots: readonly Slot[];
   readonly subscriptions: readonly Subscription[];
-  readonly bytes: number;
 }
 
 /** Something that may not be known. */

@@ -37,6 +37,7 @@ export function takeBack(view: MoveView, map: MapBucket, keepsCopy: boolean): De
     return { kind: 'act', step: { kind: 'disarm', attempt: record.attempt } };
   }
   if (keepsCopy) return undefined;
+  if (source.unsettled && source.leaves === 'attached') return { kind: 'act', step: { kind: 'settle' } };
   if (isSubscribed(source, target)) return { kind: 'act', step: { kind: 'unsubscribe', copy } };
   if (target.guard?.move === move.key) {
     return { kind: 'act', step: { kind: 'unstage', copy: target.guard.copy } };

@@ -1,0 +1,136 @@
+import type { Bucket, BucketGroup } from '../../api/v1alpha1/shard-map.ts';
+import type { Group } from '../../sharding/layout.ts';
+import type { Endpoint } from '../../sharding/mirror.ts';
+import type { Move, StepResult } from '../../sharding/move/model.ts';
+import { applicationSchema, leafName, leafParent, markerName } from '../../sharding/names.ts';
+import type { Connection } from '../connection.ts';
+import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { PostgresError } from '../postgres-error.ts';
+
+/** Which shard of a move. */
+export type Side = 'source' | 'target';
+
+/** What the steps of one move work with. */
+export interface MoveContext {
+  readonly move: Move;
+  /** The bucket's group, as `spec.tables` has it. */
+  readonly group: Group;
+  /** The same, as the map has it. */
+  readonly owned: BucketGroup;
+  readonly bucket: Bucket;
+  /** Where clients find the target. */
+  readonly targetEndpoint: Endpoint;
+  /** How the target's server reaches the source's: parameters of libpq, without user and password. */
+  readonly sourceAddress: Readonly<Record<string, string>>;
+  /** Lends a session of the operator on a primary; a patient one has no statement timeout. */
+  use<T>(side: Side, work: (connection: Connection) => Promise<T>, patient?: boolean): Promise<T>;
+}
+
+/** The bucket's leaf of one table, with what it belongs to. */
+export interface Leaf {
+  readonly table: string;
+  readonly name: string;
+  /** Name with its schema, quoted. */
+  readonly qualified: string;
+  /** The table that it is a partition of, quoted with its schema. */
+  readonly parent: string;
+}
+
+/** The leaves of the bucket, in the order of the group's tables. */
+export function leavesOf({ group, bucket }: MoveContext): Leaf[] {
+  return group.tables.map(({ name: table }) => {
+    const name = leafName(table, bucket.id);
+    return {
+      table,
+      name,
+      qualified: qualified(applicationSchema, name),
+      parent: qualified(applicationSchema, leafParent(table, bucket)),
+    };
+  });
+}
+
+/** The bucket's marker, quoted with its schema. */
+export function markerOf({ group, bucket }: MoveContext): string {
+  return qualified('own', markerName(group.name, bucket.id));
+}
+
+/** SQLSTATE of our own refusals. */
+export const refusal = 'HD002';
+
+/** A condition on `herdsman.moves`: the row of this move's bucket. */
+export function guardCondition({ move, group, bucket }: MoveContext, alias = 'm'): string {
+  return (
+    `${alias}.group_name = ${quoteLiteral(group.name)} AND ${alias}.bucket = ${bucket.id} AND ` +
+    `${alias}.move = ${quoteLiteral(move.key)}`
+  );
+}
+
+/** PL/pgSQL that raises unless the shard still knows the move like this; the row stays locked until the transaction's end. */
+export function demandGuard(context: MoveContext, more: string, lock: 'FOR SHARE' | 'FOR UPDATE'): string {
+  return (
+    `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} AND ${more} ${lock}; ` +
+    `IF NOT FOUND THEN RAISE EXCEPTION 'the shard knows another attempt of this move' USING ERRCODE = '${refusal}'; END IF;`
+  );
+}
+
+/** An anonymous block of PL/pgSQL. */
+export function block(body: string, declare = ''): string {
+  return `DO $herdsman$ ${declare} BEGIN ${body} END $herdsman$`;
+}
+
+/** Name of the role that owns the users' tables. */
+export async function ownerOf(connection: Connection, context: MoveContext): Promise<string> {
+  const [leaf] = leavesOf(context);
+  const [row] = await connection.query<{ owner: string }>({
+    text: 'SELECT pg_get_userbyid(c.relowner) AS owner FROM pg_class c WHERE c.oid = to_regclass($1)',
+    values: [leaf?.parent ?? ''],
+  });
+  if (row === undefined)
+    throw new PostgresError({ sqlstate: '42P01', message: `there is no ${leaf?.parent}` });
+  return row.owner;
+}
+
+/** Statements between which the session acts as the owner of the users' tables. */
+export function asOwner(owner: string, statements: readonly string[]): string[] {
+  return [`SET LOCAL ROLE ${quoteIdentifier(owner)}`, ...statements, 'RESET ROLE'];
+}
+
+/** The step is done. */
+export const done: StepResult = { kind: 'done' };
+
+/** Nothing was done. */
+export function refused(reason: string, message: string): StepResult {
+  return { kind: 'refused', reason, message };
+}
+
+/** Runs a step; what PostgreSQL refuses was not done, and everything else is not known. */
+export async function refusable(work: () => Promise<StepResult>): Promise<StepResult> {
+  try {
+    return await work();
+  } catch (error) {
+    if (!(error instanceof PostgresError)) throw error;
+    const reason = reasons[error.sqlstate] ?? 'Refused';
+    const detail = error.detail === undefined ? '' : ` (${error.detail})`;
+    return refused(reason, `${error.message}${detail}`);
+  }
+}
+
+const reasons: Readonly<Record<string, string>> = {
+  '55P03': 'Locked',
+  '40P01': 'Locked',
+  '57014': 'TookTooLong',
+  [refusal]: 'AttemptIsOver',
+};
+
+/** Runs statements in one transaction, in one round trip. */
+export async function runTogether(
+  connection: Connection,
+  statements: readonly string[],
+  lockTimeoutMs = 2_000,
+): Promise<void> {
+  await connection.transaction(async () => {
+    await connection.query({
+      text: [`SET LOCAL lock_timeout = ${lockTimeoutMs}`, ...statements].join(';\n'),
+    });
+  });
+}

@@ -1,0 +1,273 @@
+import { randomBytes } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { StepResult } from '../../sharding/move/model.ts';
+import { copyName, movePrefix } from '../../sharding/move/names.ts';
+import { applicationSchema } from '../../sharding/names.ts';
+import type { Connection } from '../connection.ts';
+import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { scramVerifier } from '../scram.ts';
+import { statement } from '../statement.ts';
+import {
+  asOwner,
+  block,
+  demandGuard,
+  done,
+  guardCondition,
+  leavesOf,
+  type MoveContext,
+  ownerOf,
+  refused,
+  runTogether,
+} from './context.ts';
+
+/** How long a walsender may take to leave its slot. */
+const releaseMs = 10_000;
+
+/** Step 1: the row by which a shard knows the move, and the empty leaves on the target; each all or nothing. */
+export async function stage(context: MoveContext, copy: number): Promise<StepResult> {
+  const { move, group, bucket } = context;
+  const row = `${quoteLiteral(group.name)}, ${bucket.id}, ${quoteLiteral(move.key)}, ${copy}`;
+  const insert = `INSERT INTO herdsman.moves (group_name, bucket, move, copy) VALUES (${row})`;
+  const known = demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE');
+  await context.use('target', async (connection) => {
+    const owner = await ownerOf(connection, context);
+    const leaves = leavesOf(context).flatMap((leaf) => {
+      const root = qualified(applicationSchema, leaf.table);
+      return [
+        `EXECUTE ${quoteLiteral(
+          `CREATE TABLE ${leaf.qualified} (LIKE ${root} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED ` +
+            'INCLUDING STORAGE INCLUDING COMPRESSION EXCLUDING IDENTITY) WITH (autovacuum_enabled = off)',
+        )};`,
+        `EXECUTE ${quoteLiteral(`ALTER TABLE ${leaf.qualified} ADD `)} || (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+          WHERE k.conrelid = ${quoteLiteral(root)}::regclass AND k.contype = 'p');`,
+      ];
+    });
+    const make =
+      `${insert} ON CONFLICT DO NOTHING; IF NOT FOUND THEN ${known} ELSE ` +
+      `SET LOCAL ROLE ${quoteIdentifier(owner)}; ${leaves.join(' ')} RESET ROLE; END IF;`;
+    await runTogether(connection, [block(make)]);
+  });
+  await context.use('source', (connection) =>
+    runTogether(connection, [block(`${insert} ON CONFLICT DO NOTHING; IF NOT FOUND THEN ${known} END IF;`)]),
+  );
+  return done;
+}
+
+/** Step 2: what the target will read on the source, and a role of this copy's own that may read it. */
+export async function publish(context: MoveContext, copy: number): Promise<StepResult> {
+  const name = quoteIdentifier(copyName(context.move.id, copy));
+  const literal = quoteLiteral(copyName(context.move.id, copy));
+  const leaves = leavesOf(context).map((leaf) => leaf.qualified);
+  return context.use('source', async (connection) => {
+    const owner = await ownerOf(connection, context);
+    const [database] = await connection.query<{ name: string }>({
+      text: 'SELECT quote_ident(current_database()) AS name',
+    });
+    await runTogether(connection, [
+      block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE')),
+      block(
+        `IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = ${literal}) THEN
+          CREATE ROLE ${name} LOGIN REPLICATION BYPASSRLS; END IF;`,
+      ),
+      `GRANT USAGE ON SCHEMA herdsman TO ${name}`,
+      `GRANT SELECT ON herdsman.move_sentinels TO ${name}`,
+      ...asOwner(owner, [
+        `GRANT CONNECT ON DATABASE ${database?.name} TO ${name}`,
+        `GRANT USAGE ON SCHEMA ${quoteIdentifier(applicationSchema)} TO ${name}`,
+        `GRANT SELECT ON ${leaves.join(', ')} TO ${name}`,
+      ]),
+      block(
+        `IF NOT EXISTS (SELECT FROM pg_publication WHERE pubname = ${literal}) THEN
+          CREATE PUBLICATION ${name} FOR TABLE ${leaves.join(', ')},
+            TABLE herdsman.move_sentinels WHERE (id = ${quoteLiteral(context.move.id)}); END IF;`,
+      ),
+    ]);
+    return done;
+  });
+}
+
+/** Makes the failover slot, but never under a copy that may have begun. */
+export async function makeSlot(context: MoveContext, copy: number): Promise<StepResult> {
+  return context.use('source', async (connection) => {
+    // One statement, so that nothing comes between the question and the slot, however long the operator is paused.
+    const made = await connection.query(
+      statement(
+        `SELECT s.lsn FROM herdsman.moves m, LATERAL pg_create_logical_replication_slot($1, 'pgoutput', false, false, true) s
+          WHERE ${guardCondition(context)} AND m.copy = $2 AND NOT m.copying`,
+        copyName(context.move.id, copy),
+        copy,
+      ),
+    );
+    return made.length === 1
+      ? done
+      : refused('CopyBegan', 'a copy may have begun: its slot is not made again');
+  });
+}
+
+/** From here on the slot is not made again. */
+export async function markCopying(context: MoveContext, copy: number): Promise<StepResult> {
+  return context.use('source', async (connection) => {
+    const marked = await connection.query(
+      statement(
+        `UPDATE herdsman.moves m SET copying = true WHERE ${guardCondition(context)} AND m.copy = $1 RETURNING m.copy`,
+        copy,
+      ),
+    );
+    return marked.length === 1 ? done : refused('GuardLost', 'the shard knows another copy');
+  });
+}
+
+/**
+ * Starts the copy. The role gets a password that is nowhere but in the subscription; it reaches the server as a value, not
+ * as text of a statement, and an error tells nothing of it.
+ */
+export async function subscribe(context: MoveContext, copy: number): Promise<StepResult> {
+  const name = copyName(context.move.id, copy);
+  const password = randomBytes(24).toString('base64url');
+  await context.use('source', (connection) =>
+    connection.query({
+      text: `ALTER ROLE ${quoteIdentifier(name)} PASSWORD ${quoteLiteral(scramVerifier(password))}`,
+    }),
+  );
+  const parameters = { ...context.sourceAddress, user: name, password, application_name: name };
+  const conninfo = Object.entries(parameters)
+    .map(([key, value]) => `${key}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
+    .join(' ');
+  return context.use('target', (connection) =>
+    connection.transaction(async () => {
+      await connection.query({
+        text: block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE')),
+      });
+      await connection.query(statement("SELECT set_config('herdsman.conninfo', $1, true)", conninfo));
+      await connection.query({
+        text: block(
+          `EXECUTE format('CREATE SUBSCRIPTION ${quoteIdentifier(name)} CONNECTION %L PUBLICATION ${quoteIdentifier(name)}
+            WITH (create_slot = false, slot_name = ${quoteIdentifier(name)}, failover = true, origin = any, streaming = off)',
+            current_setting('herdsman.conninfo'));
+          EXCEPTION WHEN OTHERS THEN
+            RAISE EXCEPTION 'cannot subscribe: %', SQLERRM USING ERRCODE = SQLSTATE;`,
+        ),
+      });
+      return done;
+    }),
+  );
+}
+
+interface Subscription {
+  readonly oid: number;
+  readonly name: string;
+}
+
+/** Takes subscriptions of this copy and older ones away, with all their slots: the subscription last, since it names them. */
+export async function unsubscribe(context: MoveContext, copy: number): Promise<StepResult> {
+  const prefix = movePrefix(context.move.id);
+  const subscriptions = await context.use('target', async (connection) => {
+    const found = await connection.query<Subscription>(
+      statement(
+        `SELECT s.oid::int8::int AS oid, s.subname AS name FROM pg_subscription s
+          WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database()) AND starts_with(s.subname, $1)`,
+        prefix,
+      ),
+    );
+    const old = found.filter(({ name }) => isOld(name, copy));
+    for (const { name } of old) {
+      await connection.query({ text: `ALTER SUBSCRIPTION ${quoteIdentifier(name)} DISABLE` });
+    }
+    return old;
+  });
+  await context.use('source', (connection) => dropSlots(connection, prefix, copy, subscriptions));
+  await context.use('target', async (connection) => {
+    for (const { name } of subscriptions) {
+      const quoted = quoteIdentifier(name);
+      await connection.query({ text: `ALTER SUBSCRIPTION ${quoted} SET (slot_name = NONE)` });
+      await connection.query({ text: `DROP SUBSCRIPTION ${quoted}` });
+    }
+  });
+  return done;
+}
+
+function isOld(name: string, copy: number): boolean {
+  return Number(name.split('_').at(-1)) <= copy;
+}
+
+async function dropSlots(
+  connection: Connection,
+  prefix: string,
+  copy: number,
+  subscriptions: readonly Subscription[],
+): Promise<void> {
+  const until = performance.now() + releaseMs;
+  for (let wait = 0; ; wait = 50) {
+    await sleep(wait);
+    const slots = await connection.query<{ name: string; pid: number | null }>(
+      statement(
+        `SELECT s.slot_name AS name, s.active_pid AS pid FROM pg_replication_slots s WHERE s.database = current_database()
+          AND (starts_with(s.slot_name, $1) OR s.slot_name ~ ('^pg_(' || $2 || ')_sync_'))`,
+        prefix,
+        subscriptions.length === 0 ? 'none' : subscriptions.map(({ oid }) => oid).join('|'),
+      ),
+    );
+    const old = slots.filter(({ name }) => !name.startsWith(prefix) || isOld(name, copy));
+    for (const { name, pid } of old) {
+      if (pid === null) await connection.query(statement('SELECT pg_drop_replication_slot($1)', name));
+      else await connection.query(statement('SELECT pg_terminate_backend($1)', pid));
+    }
+    if (old.every(({ pid }) => pid === null)) return;
+    if (performance.now() > until) throw new Error(`slot ${old[0]?.name} stays in use`);
+  }
+}
+
+/** Drops the leaves that never got rows of their own, unless another copy uses them or they have become the owner's. */
+export async function unstage(context: MoveContext, copy: number): Promise<StepResult> {
+  const leaves = leavesOf(context);
+  return context.use('target', async (connection) => {
+    const owner = await ownerOf(connection, context);
+    const attached = leaves
+      .map(
+        (leaf) =>
+          `coalesce((SELECT c.relispartition FROM pg_class c WHERE c.oid = to_regclass(${quoteLiteral(leaf.qualified)})), false)`,
+      )
+      .join(' OR ');
+    await runTogether(connection, [
+      block(
+        `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} AND m.copy = ${copy} AND NOT m.armed FOR UPDATE;
+        IF FOUND AND NOT (${attached}) THEN
+          DELETE FROM herdsman.moves m WHERE ${guardCondition(context)};
+          DELETE FROM herdsman.move_sentinels WHERE id = ${quoteLiteral(context.move.id)};
+          SET LOCAL ROLE ${quoteIdentifier(owner)};
+          DROP TABLE IF EXISTS ${leaves.map((leaf) => leaf.qualified).join(', ')};
+          RESET ROLE;
+        END IF;`,
+      ),
+    ]);
+    return done;
+  });
+}
+
+/** Drops publications and roles of this copy and older ones. */
+export async function unpublish(context: MoveContext, copy: number): Promise<StepResult> {
+  const prefix = movePrefix(context.move.id);
+  return context.use('source', async (connection) => {
+    const found = await connection.query<{ kind: 'publication' | 'role'; name: string }>(
+      statement(
+        `SELECT 'publication' AS kind, p.pubname AS name FROM pg_publication p WHERE starts_with(p.pubname, $1)
+          UNION ALL SELECT 'role', r.rolname FROM pg_roles r WHERE starts_with(r.rolname, $1)`,
+        prefix,
+      ),
+    );
+    const statements = found
+      .filter(({ name }) => isOld(name, copy))
+      .flatMap(({ kind, name }) => {
+        const quoted = quoteIdentifier(name);
+        if (kind === 'publication') return [`DROP PUBLICATION IF EXISTS ${quoted}`];
+        // Whoever made a role may give itself its rights, which dropping what it was granted needs.
+        return [
+          `GRANT ${quoted} TO CURRENT_USER WITH INHERIT TRUE`,
+          `DROP OWNED BY ${quoted}`,
+          `DROP ROLE ${quoted}`,
+        ];
+      });
+    if (statements.length > 0) await runTogether(connection, statements);
+    return done;
+  });
+}

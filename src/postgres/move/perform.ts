@@ -1,0 +1,71 @@
+import type { ShardStep } from '../../sharding/move/drive.ts';
+import type { MoveView, StepResult } from '../../sharding/move/model.ts';
+import { type MoveContext, refusable } from './context.ts';
+import { makeSlot, markCopying, publish, stage, subscribe, unpublish, unstage, unsubscribe } from './copy.ts';
+import { detach, dropRetired, forget, retire, settle } from './finish.ts';
+import { indexLeaves } from './index-leaves.ts';
+import { catchUp, drain } from './sentinel.ts';
+import { arm, commit, disarm, fence, gate, open, rollBack } from './switch.ts';
+import { verify } from './verify.ts';
+
+/** Does one step of a move on the shards. What PostgreSQL refuses was not done; an exception leaves it unknown. */
+export function performStep(context: MoveContext, step: ShardStep, view: MoveView): Promise<StepResult> {
+  return refusable(() => perform(context, step, view));
+}
+
+function perform(context: MoveContext, step: ShardStep, view: MoveView): Promise<StepResult> {
+  switch (step.kind) {
+    case 'stage':
+      return stage(context, step.copy);
+    case 'publish':
+      return publish(context, step.copy);
+    case 'make-slot':
+      return makeSlot(context, step.copy);
+    case 'mark-copying':
+      return markCopying(context, step.copy);
+    case 'subscribe':
+      return subscribe(context, step.copy);
+    case 'catch-up':
+      return catchUp(context, step.copy);
+    case 'index':
+      return indexLeaves(context, step.copy);
+    case 'verify':
+      return verify(context);
+    case 'arm':
+      return arm(context, step);
+    case 'fence':
+      return fence(context, step);
+    case 'drain':
+      return drain(context, step.copy, step.gid);
+    case 'open':
+      return open(context, step);
+    case 'gate':
+      return gate(context, step, view);
+    case 'commit-target':
+      return commit(context, 'target', step.gid);
+    case 'commit-source':
+      return commit(context, 'source', step.gid);
+    case 'roll-back-source':
+      return rollBack(context, 'source', step.gid);
+    case 'roll-back-target':
+      return rollBack(context, 'target', step.gid);
+    case 'disarm':
+      return disarm(context, step);
+    case 'unsubscribe':
+      return unsubscribe(context, step.copy);
+    case 'unstage':
+      return unstage(context, step.copy);
+    case 'unpublish':
+      return unpublish(context, step.copy);
+    case 'settle':
+      return settle(context);
+    case 'detach':
+      return detach(context);
+    case 'retire':
+      return retire(context);
+    case 'forget':
+      return forget(context, step.copy);
+    case 'drop-retired':
+      return dropRetired(context);
+  }
+}

@@ -1,0 +1,111 @@
+import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { StepResult } from '../../sharding/move/model.ts';
+import { copyName } from '../../sharding/move/names.ts';
+import { statement } from '../statement.ts';
+import { done, type MoveContext, refused } from './context.ts';
+
+/** The longest that the target may take to catch up while writers wait. */
+const drainMs = 5_000;
+/** A round trip that is quick enough to begin the switch. */
+const quickMs = 200;
+/** WAL that may be outstanding when the switch begins. */
+const maxLagBytes = 1_048_576;
+
+/** A row to be written on the source and awaited on the target. */
+export interface Sentinel {
+  readonly id: string;
+  readonly token: string;
+}
+
+/** Makes one of a move. */
+export function newSentinel({ move }: MoveContext): Sentinel {
+  return { id: move.id, token: randomUUID() };
+}
+
+/** The statement that writes it; one that holds stops the stream there. */
+export function writeSentinel({ id, token }: Sentinel, hold = false) {
+  return statement(
+    'INSERT INTO herdsman.move_sentinels (id, token, hold) VALUES ($1, $2, $3)',
+    id,
+    token,
+    hold,
+  );
+}
+
+/** Whether everything that was committed on the source before has arrived, and how long that took; waits so long. */
+async function roundTrip(context: MoveContext, patienceMs: number): Promise<number | undefined> {
+  const sentinel = newSentinel(context);
+  const began = performance.now();
+  await context.use('source', (connection) => connection.query(writeSentinel(sentinel)));
+  return context.use('target', async (connection) => {
+    for (let pause = 1; ; pause = Math.min(pause + 1, 20)) {
+      const [row] = await connection.query<{ arrived: boolean }>(
+        statement(
+          'SELECT EXISTS (SELECT FROM herdsman.move_sentinels s WHERE s.id = $1 AND s.token = $2) AS arrived',
+          sentinel.id,
+          sentinel.token,
+        ),
+      );
+      const took = performance.now() - began;
+      if (row?.arrived === true) return took;
+      if (took > patienceMs) return undefined;
+      await sleep(pause);
+    }
+  });
+}
+
+interface StreamState {
+  readonly pending: string | null;
+  readonly lag: string;
+}
+
+/** Tables that are not copied yet, and what the target has not confirmed. */
+async function streamState(context: MoveContext, copy: number): Promise<StreamState> {
+  const name = copyName(context.move.id, copy);
+  const pending = await context.use('target', (connection) =>
+    connection.query<{ names: string | null }>(
+      statement(
+        `SELECT string_agg(r.srrelid::regclass::text, ', ') AS names FROM pg_subscription_rel r
+          JOIN pg_subscription s ON s.oid = r.srsubid WHERE s.subname = $1 AND r.srsubstate <> 'r'`,
+        name,
+      ),
+    ),
+  );
+  const lag = await context.use('source', (connection) =>
+    connection.query<{ lag: string }>(
+      statement(
+        `SELECT coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), confirmed_flush_lsn), 0)::text AS lag
+          FROM pg_replication_slots WHERE slot_name = $1`,
+        name,
+      ),
+    ),
+  );
+  return { pending: pending[0]?.names ?? null, lag: lag[0]?.lag ?? '0' };
+}
+
+/** Step 3: every leaf copied, little outstanding, and quick. */
+export async function catchUp(context: MoveContext, copy: number): Promise<StepResult> {
+  const { pending, lag } = await streamState(context, copy);
+  if (pending !== null) return refused('Copying', `still copying ${pending}`);
+  if (Number(lag) > maxLagBytes) return refused('CatchingUp', `${lag} bytes of WAL are outstanding`);
+  const took = await roundTrip(context, quickMs);
+  if (took === undefined) return refused('CatchingUp', `changes take longer than ${quickMs} ms to arrive`);
+  return done;
+}
+
+/** Step 7: everything that was committed before the fence is on the target. */
+export async function drain(context: MoveContext, copy: number, gid: string): Promise<StepResult> {
+  const fenced = await context.use('source', (connection) =>
+    connection.query(statement('SELECT FROM pg_prepared_xacts WHERE gid = $1', gid)),
+  );
+  if (fenced.length === 0) return refused('FenceLost', 'the fence is gone');
+  const took = await roundTrip(context, drainMs);
+  const ends = 'switch' as const;
+  if (took === undefined) {
+    return { kind: 'refused', reason: 'NotDrained', message: `changes took longer than ${drainMs} ms`, ends };
+  }
+  const { pending } = await streamState(context, copy);
+  if (pending === null) return done;
+  return { kind: 'refused', reason: 'NotCopied', message: `${pending} is not copied`, ends };
+}

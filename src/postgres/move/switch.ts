@@ -1,0 +1,217 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { boundClause } from '../../sharding/leaves.ts';
+import { mirrorRow, upsertMirror } from '../../sharding/mirror.ts';
+import type { MoveView, Step, StepResult } from '../../sharding/move/model.ts';
+import { gidOf } from '../../sharding/move/names.ts';
+import type { Connection } from '../connection.ts';
+import { quoteLiteral } from '../identifier.ts';
+import { PostgresError } from '../postgres-error.ts';
+import { statement } from '../statement.ts';
+import {
+  asOwner,
+  block,
+  demandGuard,
+  done,
+  guardCondition,
+  leavesOf,
+  type MoveContext,
+  markerOf,
+  ownerOf,
+  refusal,
+  refused,
+  type Side,
+} from './context.ts';
+
+/** How long the fence waits for its locks: writers that come meanwhile wait behind it. */
+const fenceLockMs = 50;
+/** How long the target's half waits; nobody waits behind it. */
+const openLockMs = 1_000;
+/** How long to wait for the standbys at the gate. */
+const gateMs = 1_000;
+
+type Of<K extends Step['kind']> = Extract<Step, { kind: K }>;
+
+/** Allows an attempt on both shards, unless it is over there. */
+export async function arm(context: MoveContext, { attempt }: Of<'arm'>): Promise<StepResult> {
+  return onBoth(context, (connection) =>
+    connection.query({
+      text: `UPDATE herdsman.moves m SET attempt = ${attempt}, armed = true WHERE ${guardCondition(context)} AND m.attempt < ${attempt}`,
+    }),
+  );
+}
+
+/** Forbids an attempt and all before it. A prepared transaction of one keeps this waiting. */
+export async function disarm(context: MoveContext, { attempt }: Of<'disarm'>): Promise<StepResult> {
+  return onBoth(context, (connection) =>
+    connection.query({
+      text: `UPDATE herdsman.moves m SET attempt = greatest(m.attempt, ${attempt}), armed = false WHERE ${guardCondition(context)}`,
+    }),
+  );
+}
+
+async function onBoth(
+  context: MoveContext,
+  work: (connection: Connection) => Promise<unknown>,
+): Promise<StepResult> {
+  for (const side of ['source', 'target'] as const) {
+    await context.use(side, (connection) =>
+      connection.transaction(async () => {
+        await connection.query({ text: 'SET LOCAL lock_timeout = 500' });
+        await work(connection);
+      }),
+    );
+  }
+  return done;
+}
+
+/**
+ * Step 6: marker gone, every leaf refusing writes, the mirror pointing to the target; prepared. The marker comes first: who
+ * has read it is waited for, and who comes later waits.
+ */
+export async function fence(context: MoveContext, step: Of<'fence'>): Promise<StepResult> {
+  const { move, group, bucket } = context;
+  const marker = markerOf(context);
+  const argument = `${quoteLiteral(group.name)}, ${quoteLiteral(String(bucket.id))}`;
+  const triggers = leavesOf(context).map(
+    (leaf) =>
+      `CREATE TRIGGER herdsman_refuse BEFORE INSERT OR UPDATE OR DELETE ON ${leaf.qualified} FOR EACH ROW ` +
+      `EXECUTE FUNCTION herdsman.refuse_row(${argument}); ` +
+      `CREATE TRIGGER herdsman_refuse_truncate BEFORE TRUNCATE ON ${leaf.qualified} FOR EACH STATEMENT ` +
+      `EXECUTE FUNCTION herdsman.refuse_row(${argument})`,
+  );
+  return context.use('source', async (connection) => {
+    const owner = await ownerOf(connection, context);
+    const take = block(
+      `${demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')}
+      LOCK TABLE ${marker} IN ACCESS EXCLUSIVE MODE;
+      SELECT epoch INTO marked FROM ${marker};
+      IF marked IS DISTINCT FROM ${step.from} THEN
+        RAISE EXCEPTION 'the marker says epoch %, not ${step.from}', marked USING ERRCODE = '${refusal}';
+      END IF;
+      DROP TABLE ${marker};`,
+      'DECLARE marked bigint;',
+    );
+    const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'fence', epoch: step.epoch });
+    const parts = [take, ...asOwner(owner, triggers), mirror(context, step.epoch)];
+    return prepare(connection, gid, parts, fenceLockMs);
+  });
+}
+
+/** Step 8: the target's leaves attached, its marker and its mirror's row made; prepared. */
+export async function open(context: MoveContext, step: Of<'open'>): Promise<StepResult> {
+  const { move, bucket } = context;
+  const marker = markerOf(context);
+  const attach = leavesOf(context).map(
+    (leaf) => `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${leaf.qualified} ${boundClause(bucket)}`,
+  );
+  return context.use('target', async (connection) => {
+    const owner = await ownerOf(connection, context);
+    const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
+    const parts = [
+      block(demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')),
+      ...asOwner(owner, attach),
+      `CREATE TABLE ${marker} (bucket int NOT NULL, epoch bigint NOT NULL)`,
+      `INSERT INTO ${marker} VALUES (${bucket.id}, ${step.epoch})`,
+      mirror(context, step.epoch),
+    ];
+    return prepare(connection, gid, parts, openLockMs);
+  });
+}
+
+function mirror({ move, owned, bucket, targetEndpoint }: MoveContext, epoch: number): string {
+  const { pending: _, ...settled } = bucket;
+  const row = mirrorRow(owned, { ...settled, shard: move.to, epoch }, targetEndpoint);
+  const { text } = upsertMirror([row]);
+  return text.replace('$1', () => quoteLiteral(JSON.stringify([row])));
+}
+
+/** Prepares a transaction in one round trip; answers only when the standbys that commits wait for have it. */
+async function prepare(
+  connection: Connection,
+  gid: string,
+  parts: readonly string[],
+  lockTimeoutMs: number,
+): Promise<StepResult> {
+  const text = [
+    'BEGIN',
+    `SET LOCAL lock_timeout = ${lockTimeoutMs}`,
+    'SET LOCAL synchronous_commit = on',
+    ...parts,
+    `PREPARE TRANSACTION ${quoteLiteral(gid)}`,
+  ].join(';\n');
+  try {
+    await connection.query({ text });
+    return done;
+  } catch (error) {
+    if (!connection.closed) await connection.query({ text: 'ROLLBACK' });
+    throw error;
+  }
+}
+
+/** Step 9: both prepared transactions are there, on the primaries of the copy, and would outlive a failover. */
+export async function gate(context: MoveContext, step: Of<'gate'>, view: MoveView): Promise<StepResult> {
+  const { timelines } = view.record;
+  const results = await Promise.all([
+    passGate(context, 'source', step.fence, timelines?.source),
+    passGate(context, 'target', step.open, timelines?.target),
+  ]);
+  return results.find(({ kind }) => kind === 'refused') ?? done;
+}
+
+const gateQuery = `
+SELECT EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.gid = $1) AS prepared,
+  left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
+  coalesce($2::pg_lsn, pg_current_wal_insert_lsn())::text AS lsn,
+  current_setting('synchronous_standby_names') = '' OR EXISTS (
+    SELECT FROM pg_stat_replication r WHERE r.sync_state IN ('sync', 'quorum') AND r.flush_lsn >= $2::pg_lsn) AS safe`;
+
+interface GateRow {
+  readonly prepared: boolean;
+  readonly timeline: string;
+  readonly lsn: string;
+  readonly safe: boolean;
+}
+
+async function passGate(
+  context: MoveContext,
+  side: Side,
+  gid: string,
+  timeline: number | undefined,
+): Promise<StepResult> {
+  return context.use(side, async (connection) => {
+    const until = performance.now() + gateMs;
+    for (let lsn: string | null = null; ; await sleep(2)) {
+      const [row]: GateRow[] = await connection.query<GateRow>(statement(gateQuery, gid, lsn));
+      if (row?.prepared !== true || Number.parseInt(row.timeline, 16) !== timeline) {
+        return refused('PreparedLost', `a prepared transaction is gone on the ${side}`);
+      }
+      if (row.safe) return done;
+      lsn ??= row.lsn;
+      if (performance.now() > until)
+        return refused('StandbysBehind', `no standby of the ${side} has confirmed it`);
+    }
+  });
+}
+
+/** Step 11 on one side: COMMIT PREPARED, and word to those who listen. */
+export async function commit(context: MoveContext, side: Side, gid: string): Promise<StepResult> {
+  return context.use(side, async (connection) => {
+    await connection.query({ text: `COMMIT PREPARED ${quoteLiteral(gid)}` });
+    const { move, group, bucket } = context;
+    const news = JSON.stringify({ group: group.name, bucket: bucket.id, shard: move.to });
+    await connection.query(statement('SELECT pg_notify($1, $2)', 'herdsman_map', news));
+    return done;
+  });
+}
+
+/** Rolls a prepared transaction back; one that is gone is rolled back. */
+export async function rollBack(context: MoveContext, side: Side, gid: string): Promise<StepResult> {
+  return context.use(side, async (connection) => {
+    try {
+      await connection.query({ text: `ROLLBACK PREPARED ${quoteLiteral(gid)}` });
+    } catch (error) {
+      if (!(error instanceof PostgresError) || error.sqlstate !== '42704') throw error;
+    }
+    return done;
+  });
+}

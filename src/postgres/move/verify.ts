@@ -1,0 +1,139 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import type { StepResult } from '../../sharding/move/model.ts';
+import type { Connection } from '../connection.ts';
+import { quoteIdentifier } from '../identifier.ts';
+import { isRetryable } from '../postgres-error.ts';
+import { statement } from '../statement.ts';
+import { done, type Leaf, leavesOf, type MoveContext, refused } from './context.ts';
+import { newSentinel, writeSentinel } from './sentinel.ts';
+
+/** How long writers may be kept out while the common point is set. */
+const lockMs = 50;
+/** Tries to set it. */
+const maxTries = 20;
+/** How long the stream may take to get there. */
+const arrivalMs = 20_000;
+
+/** What one side holds of one table at the common point. */
+interface Digest {
+  readonly rows: string;
+  readonly hash: string;
+}
+
+/**
+ * Step 5: counts, or hashes of all rows, on both sides at a common point. Under a SHARE lock of some ms a snapshot is taken on
+ * the source and a sentinel committed; on the target the stream stops at that sentinel while both sides are read.
+ */
+export async function verify(context: MoveContext): Promise<StepResult> {
+  if (context.move.verify === 'none') return done;
+  return context.use(
+    'target',
+    (target) =>
+      context.use(
+        'source',
+        (snapshot) => context.use('source', (lock) => atCommonPoint(context, target, snapshot, lock)),
+        true,
+      ),
+    true,
+  );
+}
+
+async function atCommonPoint(
+  context: MoveContext,
+  target: Connection,
+  snapshot: Connection,
+  lock: Connection,
+): Promise<StepResult> {
+  const key = `hashtextextended(${`'herdsman.move.${context.move.id}'`}, 0)`;
+  const [held] = await target.query<{ held: boolean }>({
+    text: `SELECT pg_try_advisory_lock(${key}) AS held`,
+  });
+  if (held?.held !== true) return refused('Verifying', 'somebody else verifies this move');
+  try {
+    if (!(await setPoint(context, snapshot, lock))) {
+      return refused('Locked', 'writers did not leave a moment for the common point');
+    }
+    if (!(await hasArrived(target, key)))
+      return refused('CatchingUp', 'the stream did not reach the common point');
+    for (const leaf of leavesOf(context)) {
+      const columns = await columnsOf(snapshot, leaf);
+      const [ours, theirs] = await Promise.all([
+        digest(context, snapshot, leaf, columns),
+        digest(context, target, leaf, columns),
+      ]);
+      if (ours.rows === theirs.rows && ours.hash === theirs.hash) continue;
+      const message = `${leaf.name} has ${ours.rows} rows on the source and ${theirs.rows} on the target, or other ones`;
+      return { kind: 'refused', reason: 'VerificationFailed', message, ends: 'copy' };
+    }
+    return done;
+  } finally {
+    if (!target.closed) await target.query({ text: `SELECT pg_advisory_unlock(${key})` });
+    if (!snapshot.closed) await snapshot.query({ text: 'ROLLBACK' });
+  }
+}
+
+/** Sets the common point: the snapshot has what was committed before the sentinel, and nothing else. */
+async function setPoint(context: MoveContext, snapshot: Connection, lock: Connection): Promise<boolean> {
+  const leaves = leavesOf(context).map((leaf) => leaf.qualified);
+  for (let attempt = 1; attempt <= maxTries; attempt += 1) {
+    try {
+      await lock.transaction(async () => {
+        await lock.query({
+          text: `SET LOCAL lock_timeout = ${lockMs}; LOCK TABLE ${leaves.join(', ')} IN SHARE MODE`,
+        });
+        await snapshot.query({ text: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' });
+        await snapshot.query({ text: 'SELECT 1' });
+        await lock.query(writeSentinel(newSentinel(context), true));
+      });
+      return true;
+    } catch (error) {
+      if (!isRetryable(error)) throw error;
+      await sleep(attempt * 20);
+    }
+  }
+  return false;
+}
+
+/** Whether the stream waits at the sentinel: all before it is committed. */
+async function hasArrived(target: Connection, key: string): Promise<boolean> {
+  const until = performance.now() + arrivalMs;
+  for (let pause = 2; performance.now() < until; pause = Math.min(pause * 2, 100)) {
+    const [row] = await target.query<{ waiting: boolean }>({
+      text: `SELECT EXISTS (SELECT FROM pg_locks l, (SELECT ${key} AS k) key WHERE l.locktype = 'advisory' AND NOT l.granted
+        AND l.database = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
+        AND l.classid::int8 = (key.k >> 32) & 4294967295 AND l.objid::int8 = key.k & 4294967295 AND l.objsubid = 1) AS waiting`,
+    });
+    if (row?.waiting === true) return true;
+    await sleep(pause);
+  }
+  return false;
+}
+
+/** Columns by name: the two sides may have them in another order. */
+async function columnsOf(connection: Connection, leaf: Leaf): Promise<string[]> {
+  const rows = await connection.query<{ name: string }>(
+    statement(
+      `SELECT a.attname AS name FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attname`,
+      leaf.qualified,
+    ),
+  );
+  return rows.map((row) => row.name);
+}
+
+async function digest(
+  { move }: MoveContext,
+  connection: Connection,
+  leaf: Leaf,
+  columns: readonly string[],
+): Promise<Digest> {
+  const row = columns.map((name) => `t.${quoteIdentifier(name)}`).join(', ');
+  const hash =
+    move.verify === 'counts' ? "''" : `coalesce(sum(hashtextextended(ROW(${row})::text, 0)), 0)::text`;
+  const settings =
+    "SET DateStyle = ISO; SET TimeZone = 'UTC'; SET IntervalStyle = postgres; SET extra_float_digits = 1; SET bytea_output = hex";
+  const [found] = await connection.query<Digest>({
+    text: `${settings}; SELECT count(*)::text AS rows, ${hash} AS hash FROM ${leaf.qualified} t`,
+  });
+  return found ?? { rows: '', hash: '' };
+}
