@@ -97,8 +97,10 @@ test('a candidate waits without asking while the leader renews', async () => {
   await until('it leads', leader.election.isLeader);
   const other = await stand(server, 'b');
   await until('the other watches', () => server.watches.length === 1);
-  await until('the other waits', () => other.clock.timers > 0);
   const asked = (): number => server.requests.filter(({ headers }) => headers['user-agent'] === 'b').length;
+  // It reads the lease, lists and watches: three requests, in any order.
+  await until('the other has asked', () => asked() === 3);
+  await until('the other waits', () => other.clock.timers > 0);
   const before = asked();
   for (let renewal = 0; renewal < 10; renewal += 1) {
     const waits = other.clock.timersSet;
