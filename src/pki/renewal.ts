@@ -16,11 +16,16 @@ export interface RenewalInput {
 /** Why the pair has to be replaced, or `undefined` while it is as it shall be: it is due after two thirds of its life. */
 export function needsRenewal(pair: KeyPair, input: RenewalInput): RenewalReason | undefined {
   const certificate = read(pair.certificate);
-  const authority = read(input.authority);
   if (certificate === undefined || !isKeyOf(certificate, pair.key)) return 'unreadable';
-  if (authority === undefined || !certificate.verify(authority.publicKey)) return 'other-authority';
+  if (!isSignedBy(pair.certificate, input.authority)) return 'other-authority';
   if (!isFor(certificate, input)) return 'other-names';
   return isDue(certificate, input.now) ? 'due' : undefined;
+}
+
+/** Whether a certificate (PEM) is of an authority. */
+export function isSignedBy(certificate: string, authority: string): boolean {
+  const key = read(authority)?.publicKey;
+  return key !== undefined && read(certificate)?.verify(key) === true;
 }
 
 /** When a certificate is due to be replaced; `undefined` if it cannot be read. */

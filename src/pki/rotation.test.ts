@@ -1,11 +1,13 @@
 import { expect, test } from 'vitest';
 import { createAuthority } from './authority.ts';
+import { issueCertificate } from './certificate.ts';
 import {
+  acceptedAuthority,
   certificates,
-  initialAuthority,
   promoteAuthority,
   rotationStep,
   stageAuthority,
+  succeedingAuthority,
   withoutExpired,
 } from './rotation.ts';
 
@@ -15,7 +17,11 @@ const after = (days: number) => new Date(start.getTime() + days * day);
 const lifetime = 300 * day;
 
 test('an authority is staged after two thirds of its life, promoted a day later, and forgotten when it expires', async () => {
-  const first = initialAuthority(await createAuthority({ commonName: 'shop', now: start, lifetime }));
+  const first = succeedingAuthority(
+    await createAuthority({ commonName: 'shop', now: start, lifetime }),
+    [],
+    start,
+  );
   expect(rotationStep(first, after(199))).toBe('keep');
   expect(rotationStep(first, after(201))).toBe('stage');
 
@@ -33,10 +39,31 @@ test('an authority is staged after two thirds of its life, promoted a day later,
 });
 
 test('staging and promoting twice changes nothing more', async () => {
-  const first = initialAuthority(await createAuthority({ commonName: 'shop', now: start, lifetime }));
+  const first = succeedingAuthority(
+    await createAuthority({ commonName: 'shop', now: start, lifetime }),
+    [],
+    start,
+  );
   const next = await createAuthority({ commonName: 'shop', now: start, lifetime });
   const staged = stageAuthority(first, next, start);
   expect(certificates(stageAuthority(staged, next, start).bundle)).toHaveLength(2);
   const promoted = promoteAuthority(staged, start);
   expect(promoteAuthority(promoted, start)).toEqual(promoted);
+});
+
+test('an authority that follows upon a loss is trusted first, and asks for its own certificates a day later', async () => {
+  const lost = await createAuthority({ commonName: 'shop', now: start, lifetime });
+  const now = after(10);
+  const next = await createAuthority({ commonName: 'shop', now, lifetime });
+  const state = succeedingAuthority(next, [lost.certificate, 'none', lost.certificate], now);
+  expect(state).toEqual({ current: next, bundle: next.certificate + lost.certificate });
+
+  const issue = (authority: typeof lost) =>
+    issueCertificate(authority, { commonName: 'herdsman', usage: 'client', now, lifetime: day });
+  const [old, fresh] = [await issue(lost), await issue(next)];
+  expect(acceptedAuthority(state, old.certificate, now)).toBe(lost.certificate);
+  expect(acceptedAuthority(state, fresh.certificate, now)).toBe(next.certificate);
+  expect(acceptedAuthority(state, old.certificate, after(11.5))).toBe(next.certificate);
+  const stranger = await createAuthority({ commonName: 'shop', now, lifetime });
+  expect(acceptedAuthority(state, (await issue(stranger)).certificate, now)).toBe(next.certificate);
 });

@@ -1,5 +1,5 @@
 import type { KeyPair } from './key-pair.ts';
-import { expiry, renewalTime } from './renewal.ts';
+import { expiry, isSignedBy, renewalTime } from './renewal.ts';
 
 /** A cluster's authority through its rotation. */
 export interface AuthorityState {
@@ -35,9 +35,22 @@ function settledAt(next: KeyPair): Date {
   return new Date(start + settleTime);
 }
 
-/** A new cluster's authority. */
-export function initialAuthority(current: KeyPair): AuthorityState {
-  return { current, bundle: current.certificate };
+/** A new authority. Where it follows one whose key was lost, peers go on trusting what they trusted. */
+export function succeedingAuthority(current: KeyPair, trusted: readonly string[], now: Date): AuthorityState {
+  return { current, bundle: bundleOf([current.certificate, ...trusted.flatMap(certificates)], now) };
+}
+
+/**
+ * The authority that a certificate may be of. Peers learn within a day of one that followed upon a loss; until then
+ * certificates of those before it are as good, and its own would be refused by who has not learnt.
+ */
+export function acceptedAuthority(
+  { current, bundle }: AuthorityState,
+  certificate: string,
+  now: Date,
+): string {
+  if (now >= settledAt(current)) return current.certificate;
+  return certificates(bundle).find((known) => isSignedBy(certificate, known)) ?? current.certificate;
 }
 
 /** First half of the rotation: peers trust the next authority before any certificate is of it. */

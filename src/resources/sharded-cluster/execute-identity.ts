@@ -1,12 +1,13 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import { authorityLifetime, createAuthority } from '../../pki/authority.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
+import type { KeyPair } from '../../pki/key-pair.ts';
 import { generatePassword } from '../../pki/password.ts';
 import {
   type AuthorityState,
-  initialAuthority,
   promoteAuthority,
   stageAuthority,
+  succeedingAuthority,
 } from '../../pki/rotation.ts';
 import { isAlreadyExists } from '../../runtime/api-error.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
@@ -16,14 +17,21 @@ import type { Secret } from './desired/secrets.ts';
 import {
   authoritySecretObject,
   operatorTlsSecretObject,
+  pairOf,
   shardTlsSecretObject,
 } from './desired/tls-secrets.ts';
 import type { Pass } from './execute.ts';
 import type { Action } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
-import { fieldManager, serverNames } from './names.ts';
+import { fieldManager, operatorTlsSecret, serverNames, shardTlsSecret } from './names.ts';
 import type { SecretObject } from './observe.ts';
-import { observedAuthority, operatorName, replicationName, serverCommonName } from './steps/identity.ts';
+import {
+  contentOf,
+  observedAuthority,
+  operatorName,
+  replicationName,
+  serverCommonName,
+} from './steps/identity.ts';
 
 type IdentityAction = Extract<
   Action,
@@ -60,7 +68,11 @@ export async function executeIdentity(
   const { cluster } = pass;
   switch (action.kind) {
     case 'create-authority': {
-      const state = initialAuthority(await newAuthority(context, pass));
+      const state = succeedingAuthority(
+        await newAuthority(context, pass),
+        trustedBundles(pass),
+        context.now(),
+      );
       return create(context, pass, authoritySecretObject(cluster, state));
     }
     case 'rotate-authority': {
@@ -75,6 +87,9 @@ export async function executeIdentity(
     case 'issue-shard': {
       const { name, namespace } = cluster.metadata;
       const { current, bundle } = readAuthority(pass);
+      const kept = action.reason === 'bundle' ? pairsOf(pass, action.shard) : undefined;
+      if (kept !== undefined)
+        return write(context, pass, shardTlsSecretObject(cluster, action.shard, kept, bundle));
       const validity = validityOf(context, pass);
       const [server, client] = await Promise.all([
         issueCertificate(current, {
@@ -89,6 +104,9 @@ export async function executeIdentity(
     }
     case 'issue-operator': {
       const { current, bundle } = readAuthority(pass);
+      const content = contentOf(pass.observed.secrets.get(operatorTlsSecret(cluster.metadata.name)));
+      const kept = action.reason === 'bundle' && content !== undefined ? pairOf(content, 'tls') : undefined;
+      if (kept !== undefined) return write(context, pass, operatorTlsSecretObject(cluster, kept, bundle));
       const options = { commonName: operatorName, usage: 'client' as const, ...validityOf(context, pass) };
       return write(
         context,
@@ -109,6 +127,27 @@ export async function executeIdentity(
     case 'write-secret':
       return write(context, pass, action.secret);
   }
+}
+
+/** What peers trust now, as far as Secrets are left. */
+function trustedBundles({ cluster, observed }: IdentityPass): string[] {
+  const { name } = cluster.metadata;
+  const secrets = [
+    operatorTlsSecret(name),
+    ...observed.shards.map((shard) => shardTlsSecret(name, shard.name)),
+  ];
+  return secrets.flatMap((secret) => contentOf(observed.secrets.get(secret))?.['ca.crt'] ?? []);
+}
+
+/** A shard's pairs as they are, when only what they trust changes. */
+function pairsOf(
+  { cluster, observed }: IdentityPass,
+  shard: string,
+): { server: KeyPair; client: KeyPair } | undefined {
+  const content = contentOf(observed.secrets.get(shardTlsSecret(cluster.metadata.name, shard)));
+  const server = content === undefined ? undefined : pairOf(content, 'tls');
+  const client = content === undefined ? undefined : pairOf(content, 'client');
+  return server === undefined || client === undefined ? undefined : { server, client };
 }
 
 async function newAuthority(

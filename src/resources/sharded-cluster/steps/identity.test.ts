@@ -125,6 +125,32 @@ describe('certificates', () => {
   });
 });
 
+describe('an authority whose Secret was deleted', () => {
+  it('is followed by one that members trust before they get certificates of it', async () => {
+    const part = (input: PlanInput, secretName: string, key: string) =>
+      contentOf(input.observed.secrets.get(secretName))?.[key] ?? '';
+    const before = part(world, 'shop-s0-tls', 'ca.crt');
+    const after = await settled(withSecret(world, 'shop-ca', absent));
+    const bundle = part(after, 'shop-s0-tls', 'ca.crt');
+    expect(bundle).toContain(before);
+    expect(bundle).toContain(part(after, 'shop-ca', 'ca.crt'));
+    expect(bundle).toBe(part(after, 'shop-operator-tls', 'ca.crt'));
+    for (const [name, key] of [
+      ['shop-s0-tls', 'tls.crt'],
+      ['shop-s1-tls', 'client.key'],
+      ['shop-operator-tls', 'tls.crt'],
+    ] as const)
+      expect(part(after, name, key)).toBe(part(world, name, key));
+
+    const later = { ...after, now: new Date(after.now.getTime() + 25 * 3_600_000) };
+    expect(said(planOf(later).actions)).toEqual([
+      'issue-shard s0: other-authority',
+      'issue-shard s1: other-authority',
+      'issue-operator: other-authority',
+    ]);
+  });
+});
+
 describe('logins', () => {
   it('are generated once, and again only when the Secret is known to be gone', () => {
     expect(said(planOf(withSecret(world, 'shop-app', absent)).actions)).toEqual([

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { expiry, needsRenewal, type RenewalReason } from '../../../pki/renewal.ts';
-import { type AuthorityState, rotationStep } from '../../../pki/rotation.ts';
+import { type AuthorityState, acceptedAuthority, rotationStep } from '../../../pki/rotation.ts';
 import { poolerRole } from '../../../postgres/roles.ts';
 import { applicationCredentials, type Login, monitoringCredentials } from '../desired/credentials.ts';
 import { decoded, type Secret } from '../desired/secrets.ts';
@@ -162,15 +162,18 @@ function shardRenewal(
   const server = pairOf(content, 'tls');
   const client = pairOf(content, 'client');
   if (server === undefined || client === undefined) return 'unreadable';
-  const signer = authority.current.certificate;
   return (
     needsRenewal(server, {
       commonName: serverCommonName(name, shard),
       dnsNames: serverNames(name, shard, namespace, observed.readServices?.get(shard)),
-      authority: signer,
+      authority: acceptedAuthority(authority, server.certificate, now),
       now,
     }) ??
-    needsRenewal(client, { commonName: replicationName, authority: signer, now }) ??
+    needsRenewal(client, {
+      commonName: replicationName,
+      authority: acceptedAuthority(authority, client.certificate, now),
+      now,
+    }) ??
     (content['ca.crt'] === authority.bundle ? undefined : 'bundle')
   );
 }
@@ -185,8 +188,11 @@ function operatorRenewal(
   const client = pairOf(content, 'tls');
   if (client === undefined) return 'unreadable';
   return (
-    needsRenewal(client, { commonName: operatorName, authority: authority.current.certificate, now }) ??
-    (content['ca.crt'] === authority.bundle ? undefined : 'bundle')
+    needsRenewal(client, {
+      commonName: operatorName,
+      authority: acceptedAuthority(authority, client.certificate, now),
+      now,
+    }) ?? (content['ca.crt'] === authority.bundle ? undefined : 'bundle')
   );
 }
 
