@@ -35,6 +35,11 @@ function settledAt(next: KeyPair): Date {
   return new Date(start + settleTime);
 }
 
+/** A new cluster's authority. */
+export function initialAuthority(current: KeyPair): AuthorityState {
+  return { current, bundle: current.certificate };
+}
+
 /** A new authority. Where it follows one whose key was lost, peers go on trusting what they trusted. */
 export function succeedingAuthority(current: KeyPair, trusted: readonly string[], now: Date): AuthorityState {
   return { current, bundle: bundleOf([current.certificate, ...trusted.flatMap(certificates)], now) };
