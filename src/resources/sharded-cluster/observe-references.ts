@@ -23,7 +23,7 @@ export async function readReferences(
 ): Promise<ReadonlyMap<string, ReferenceVerdict>> {
   const verdicts = new Map<string, ReferenceVerdict>();
   const tables = layoutOf(cluster.spec.tables).references;
-  const { source, joiners } = referenceRoles(observed, tables);
+  const { source, joiners } = referenceRoles({ cluster, observed }, tables);
   if (access === undefined || source === undefined || !hasTables(source, tables)) return verdicts;
   const due = joiners.filter((shard) => {
     const known = memory.references.get(shard.name);

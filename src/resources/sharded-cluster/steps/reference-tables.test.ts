@@ -100,6 +100,11 @@ describe('reference tables', () => {
     expect(referenceTables(loaded(joined, 's0', 's3'))).toEqual({ kind: 'continue' });
   });
 
+  it('are not copied to a shard that is to be taken away', () => {
+    const fewer = wanting(loaded(joined, 's0', 's1', 's2'), everyStrategy);
+    expect(referenceTables(fewer)).toEqual({ kind: 'continue' });
+  });
+
   it('are not copied over rows', () => {
     expect(referenceTables(loaded(joined, 's0', 's1', 's2', 's3'))).toEqual({ kind: 'continue' });
   });

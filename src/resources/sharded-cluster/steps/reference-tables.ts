@@ -7,10 +7,17 @@ import {
   type ObservedShard,
   type PlanInput,
   proceed,
+  type ShardedCluster,
   type StepResult,
 } from '../model.ts';
 import { wait } from './result.ts';
-import { factsOf } from './shards.ts';
+import { contentShards, factsOf } from './shards.ts';
+
+/** What the roles are read from. */
+interface ReferenceInput {
+  readonly cluster: ShardedCluster;
+  readonly observed: Pick<Observed, 'map' | 'shards'>;
+}
 
 /** Who gives the rows of reference tables, and who gets them. */
 interface ReferenceRoles {
@@ -22,9 +29,10 @@ interface ReferenceRoles {
  * A shard that joined later gets the rows of reference tables before it may own a bucket. It is known by owning none, so
  * that nothing is copied into a table that the user is just loading everywhere.
  */
-export function referenceTables({ cluster, observed }: PlanInput): StepResult {
+export function referenceTables(input: PlanInput): StepResult {
+  const { cluster, observed } = input;
   const references = layoutOf(cluster.spec.tables).references;
-  const { source, joiners } = referenceRoles(observed, references);
+  const { source, joiners } = referenceRoles(input, references);
   const rowsOfSource = source === undefined ? undefined : factsOf(source)?.tablesWithRows;
   if (source === undefined || rowsOfSource === undefined) return proceed;
   const actions: Action[] = [];
@@ -50,9 +58,11 @@ export function referenceTables({ cluster, observed }: PlanInput): StepResult {
  * a shard is known to have joined by being younger than the map, and the first one with rows gives.
  */
 export function referenceRoles(
-  { map, shards }: Pick<Observed, 'map' | 'shards'>,
+  { cluster, observed }: ReferenceInput,
   references: readonly string[],
 ): ReferenceRoles {
+  const { map } = observed;
+  const shards = contentShards({ cluster, observed });
   if (map.state !== 'present') return { source: undefined, joiners: [] };
   const counts = ownerCounts(map.value.spec);
   const isOwner = (shard: ObservedShard): boolean =>

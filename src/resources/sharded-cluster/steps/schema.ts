@@ -2,10 +2,11 @@ import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { planMigrations, type ResolvedMigration } from '../../../postgres/migration-plan.ts';
 import { type PlanInput, proceed, type StepResult } from '../model.ts';
 import { fail, wait } from './result.ts';
-import { catalogOf } from './shards.ts';
+import { catalogOf, contentShards } from './shards.ts';
 
 /** The next migration, on all shards that lack it at once: all of them commit it, or none. */
-export function schema({ cluster, observed }: PlanInput): StepResult {
+export function schema(input: PlanInput): StepResult {
+  const { cluster, observed } = input;
   const resolved: ResolvedMigration[] = [];
   for (const { name, lockTimeout, statementTimeout, configMapKeyRef } of cluster.spec.schema) {
     const source = observed.migrations.get(name);
@@ -27,7 +28,7 @@ export function schema({ cluster, observed }: PlanInput): StepResult {
   }
   let next: { migration: ResolvedMigration; position: number } | undefined;
   const lacking: string[] = [];
-  for (const shard of observed.shards) {
+  for (const shard of contentShards(input)) {
     const catalog = catalogOf(shard);
     if (catalog === undefined)
       return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);

@@ -1,7 +1,8 @@
 import type { Shard } from '../../../sharding/layout.ts';
+import { ownerCounts } from '../../../sharding/map.ts';
 import type { ShardCatalog } from '../../../sharding/shard-catalog.ts';
 import type { DatabaseFacts } from '../database-facts.ts';
-import type { ObservedShard, ShardedCluster } from '../model.ts';
+import type { Observed, ObservedShard, ShardedCluster } from '../model.ts';
 import { shardName } from '../names.ts';
 
 /** Shards that are wanted, with their home zones. */
@@ -11,6 +12,24 @@ export function wantedShards({ spec }: Pick<ShardedCluster, 'spec'>): Shard[] {
     const zone = zones.length === 0 ? undefined : zones[index % zones.length];
     return { name: shardName(index), zone };
   });
+}
+
+/**
+ * Shards whose content counts: those that are wanted or own buckets. One beyond the count that owns nothing need not be up
+ * for the others to have their schema; while the map is not known it may own something.
+ */
+export function contentShards({
+  cluster,
+  observed: { shards, map },
+}: {
+  readonly cluster: ShardedCluster;
+  readonly observed: Pick<Observed, 'map' | 'shards'>;
+}): readonly ObservedShard[] {
+  if (map.state !== 'present') return shards;
+  const counts = ownerCounts(map.value.spec);
+  const isOwner = ({ name }: ObservedShard) =>
+    Object.values(counts.get(name) ?? {}).some((count) => count > 0);
+  return shards.filter((shard) => shard.index < cluster.spec.shards.count || isOwner(shard));
 }
 
 /** The catalog of a shard's application database, if its primary answered. */

@@ -12,12 +12,12 @@ import {
 } from '../model.ts';
 import { postgresPort, primaryHost } from '../names.ts';
 import { fail, messagesOf, wait } from './result.ts';
-import { catalogOf } from './shards.ts';
+import { catalogOf, contentShards } from './shards.ts';
 
 /** Whether the tables that the migrations made are on every shard as `spec.tables` describes them. */
-export function tables({ cluster, observed }: PlanInput): StepResult {
-  const layout = layoutOf(cluster.spec.tables);
-  for (const shard of observed.shards) {
+export function tables(input: PlanInput): StepResult {
+  const layout = layoutOf(input.cluster.spec.tables);
+  for (const shard of contentShards(input)) {
     const catalog = catalogOf(shard);
     if (catalog === undefined)
       return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
@@ -28,13 +28,14 @@ export function tables({ cluster, observed }: PlanInput): StepResult {
 }
 
 /** Leaves, markers and the mirror of the map, on every shard. */
-export function leaves({ cluster, observed }: PlanInput): StepResult {
+export function leaves(input: PlanInput): StepResult {
+  const { cluster, observed } = input;
   if (observed.map.state !== 'present') return wait('MapUnknown', 'the ShardMap is not there yet', 1_000);
   const layout = layoutOf(cluster.spec.tables);
   const map = observed.map.value.spec;
   const endpoints = endpointsOf(cluster, observed.shards);
   const actions: Action[] = [];
-  for (const shard of observed.shards) {
+  for (const shard of contentShards(input)) {
     const catalog = catalogOf(shard);
     if (catalog === undefined)
       return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
