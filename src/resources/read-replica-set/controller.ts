@@ -95,18 +95,13 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const { observed: seen, access } = await observer.observe(set, clusterOf(set), memory, signal);
     const autoscaling = await decideNumber(set, seen, memory, signal);
     const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
-    const input: SetInput = { set, observed, settings };
+    const input: SetInput = { set, observed, settings, now: clock.now() };
     const decided = plan(input);
     const failures = await executeSet(execution, { set, observed, access, memory, signal }, decided.actions);
     for (const { action, error } of failures)
       log.warn({ key: keyString(set.metadata), action: action.kind, error: error.message }, 'action failed');
     const findings = failures.map(({ error }) => ({ reason: 'Retrying', message: error.message }));
-    const status = statusOf(
-      input,
-      { ...decided, progress: [...findings, ...decided.progress] },
-      autoscaling,
-      clock.now(),
-    );
+    const status = statusOf(input, { ...decided, progress: [...findings, ...decided.progress] }, autoscaling);
     const written = await writeStatus(client, readReplicaSetType, set, status, { signal, fieldManager });
     if (written.changed) {
       expectations.expectWritten(ownerOf({ set }), sources.replicaSets.cache, written.object);
@@ -148,7 +143,8 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
       }
     }
     const last = memory.autoscaling ?? set.status?.autoscaling;
-    const current = last?.desired ?? set.spec.replicas;
+    // A dry run looks at what there is, and never acts on itself.
+    const current = spec.dryRun ? set.spec.replicas : (last?.desired ?? set.spec.replicas);
     const isDue = atMs - memory.window.sinceMs >= decideMs;
     const isOutside = current < spec.minReplicas || current > spec.maxReplicas;
     if (last !== undefined && !isDue && !isOutside) return last;

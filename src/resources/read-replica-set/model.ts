@@ -92,6 +92,7 @@ export interface SetInput {
   readonly set: ReadReplicaSet;
   readonly observed: ObservedSet;
   readonly settings: Settings;
+  readonly now: Date;
 }
 
 /** An effect, as frozen data. Destructive ones carry what they were judged on. */

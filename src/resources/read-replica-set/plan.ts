@@ -6,7 +6,14 @@ import { shardLabel } from '../sharded-cluster/names.ts';
 import { applyOrReplace, objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { desiredObjects } from './desired/index.ts';
 import { replicaConfig } from './desired/patroni-config.ts';
-import type { Finding, ObservedReplicaShard, SetAction, SetInput, SetPlan } from './model.ts';
+import type {
+  Finding,
+  ObservedReplica,
+  ObservedReplicaShard,
+  SetAction,
+  SetInput,
+  SetPlan,
+} from './model.ts';
 import { decideRotation, type RotationDecision } from './rotation.ts';
 import { type EffectiveSettings, effectiveSettings } from './settings.ts';
 import { decideRenewal } from './steps/renewal.ts';
@@ -52,14 +59,14 @@ export function plan(input: SetInput): SetPlan {
     progress: [
       ...[...sizes.values()].flatMap(({ progress }) => progress),
       ...renewal.progress,
-      ...starting(observed.shards),
+      ...starting(input),
     ],
     failures: [
       ...unknownShards(input),
       ...refusedParameters(observed.parameterProblems),
       ...[...sizes.values()].flatMap(({ failures }) => failures),
       ...renewal.failures,
-      ...unwell(observed.shards),
+      ...unwell(input),
     ],
   };
 }
@@ -213,24 +220,31 @@ function refusedParameters(problems: readonly string[] | undefined): Finding[] {
   ];
 }
 
-function starting(shards: readonly ObservedReplicaShard[]): Finding[] {
-  const names = shards.flatMap(({ members }) =>
-    members
-      .filter(({ ready, pod }) => !ready && (pod === undefined || podProblem(pod) === undefined))
-      .map(({ name }) => name),
+/** A scheduler that has not seen a new volume yet, and a kubelet that has not begun, are not amiss for so long. */
+const settlingMs = 10_000;
+
+function problemOf({ pod }: ObservedReplica, now: Date): Finding | undefined {
+  const problem = pod === undefined ? undefined : podProblem(pod);
+  const createdMs = Date.parse(pod?.metadata.creationTimestamp ?? '');
+  return now.getTime() - createdMs < settlingMs ? undefined : problem;
+}
+
+function starting({ observed, now }: SetInput): Finding[] {
+  const names = observed.shards.flatMap(({ members }) =>
+    members.filter((member) => !member.ready && problemOf(member, now) === undefined).map(({ name }) => name),
   );
   return names.length === 0
     ? []
     : [{ reason: 'MembersStarting', message: `members are copied or start: ${names.join(', ')}` }];
 }
 
-function unwell(shards: readonly ObservedReplicaShard[]): Finding[] {
-  return shards.flatMap(({ members }) =>
-    members.flatMap(({ name, pod }) => {
-      const problem = pod === undefined ? undefined : podProblem(pod);
+function unwell({ observed, now }: SetInput): Finding[] {
+  return observed.shards.flatMap(({ members }) =>
+    members.flatMap((member) => {
+      const problem = problemOf(member, now);
       return problem === undefined
         ? []
-        : [{ reason: problem.reason, message: `member ${name}: ${problem.message}` }];
+        : [{ reason: problem.reason, message: `member ${member.name}: ${problem.message}` }];
     }),
   );
 }

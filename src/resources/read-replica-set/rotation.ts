@@ -29,6 +29,8 @@ export interface MemberRotation {
   readonly name: string;
   /** `undefined`: it has still never been in rotation. */
   readonly rotation: Rotation | undefined;
+  /** Whether its lag keeps it out, or should. */
+  readonly isLate: boolean;
   /** Why it is not in rotation, in words that do not change with every second. */
   readonly reason: string | undefined;
   /** The same with its numbers, for an event. */
@@ -75,26 +77,34 @@ export function decideRotation(
 
 function decideMember(member: RotationMember, limits: LagLimits): MemberRotation {
   const { name, ready, rotation, drain, lag } = member;
-  if (drain !== undefined) return { name, rotation: 'draining', reason: drain, detail: drain };
+  if (drain !== undefined) return { name, rotation: 'draining', isLate: false, reason: drain, detail: drain };
   if (!ready) return out(member, 'it is not ready');
   if (lag === undefined) {
-    if (rotation === 'in') return { name, rotation, reason: undefined, detail: undefined };
+    if (rotation === 'in') return { name, rotation, isLate: false, reason: undefined, detail: undefined };
     return out(member, 'its lag is not known yet');
   }
   const late = lateness(lag, limits);
   if (rotation === 'in') {
     return late === undefined
-      ? { name, rotation, reason: undefined, detail: 'it is fresh' }
+      ? { name, rotation, isLate: false, reason: undefined, detail: 'it is fresh' }
       : out(member, late, describe(lag, limits));
   }
   if (late !== undefined) return out(member, late, describe(lag, limits));
   const isFresh = lag.exact && lag.bytes <= limits.maxBytes / 2 && lag.seconds <= limits.maxSeconds / 2;
-  if (isFresh) return { name, rotation: 'in', reason: undefined, detail: describe(lag, limits) };
+  if (isFresh)
+    return { name, rotation: 'in', isLate: false, reason: undefined, detail: describe(lag, limits) };
   return out(member, 'it was late, and is not under half of the limits yet', describe(lag, limits));
 }
 
-function out({ name, rotation }: RotationMember, reason: string, detail = reason): MemberRotation {
-  return { name, rotation: rotation === undefined ? undefined : 'out', reason, detail };
+function out({ name, rotation }: RotationMember, reason: string, lag?: string): MemberRotation {
+  const isLate = lag !== undefined && rotation !== undefined;
+  return {
+    name,
+    rotation: rotation === undefined ? undefined : 'out',
+    isLate,
+    reason,
+    detail: lag ?? reason,
+  };
 }
 
 /** Which limits a member is over, without numbers that change by the second. */

@@ -12,9 +12,8 @@ export function statusOf(
   input: SetInput,
   decided: SetPlan,
   autoscaling: AutoscalingStatus | undefined,
-  now: Date,
 ): ReadReplicaSetStatus {
-  const { set, observed } = input;
+  const { set, observed, now } = input;
   const { generation, name } = set.metadata;
   const wanted = observed.shards.filter(({ isWanted }) => isWanted);
   const shards = observed.shards.map((shard) => shardStatus(set.metadata.name, shard, decided));
@@ -89,14 +88,15 @@ function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan)
 
 function conditionsOf(
   { set, observed }: SetInput,
-  { progress, failures }: SetPlan,
+  decided: SetPlan,
   shards: readonly ReplicaShardStatus[],
 ): ConditionInput[] {
+  const { progress, failures } = decided;
   return [
     ready(observed.replicas, failures, progress, shards),
     found('Progressing', progress, 'nothing is left to do'),
     found('Degraded', failures, 'no member or setting is amiss'),
-    fresh(shards),
+    fresh(decided),
     ...(set.spec.distribution === 'weighted'
       ? [
           {
@@ -142,20 +142,11 @@ function found(type: string, findings: readonly Finding[], otherwise: string): C
   return { type, status: 'True', reason: first.reason, message };
 }
 
-/** Fresh: nobody who is ready is kept out for being late. */
-function fresh(shards: readonly ReplicaShardStatus[]): ConditionInput {
-  const late = shards
-    .flatMap(({ members }) => members)
-    .filter(
-      ({ ready: isReady, rotation, reason }) => isReady && rotation !== 'draining' && reason !== undefined,
-    );
+/** Fresh: nobody is kept out, or should be, for being late. */
+function fresh({ rotations }: SetPlan): ConditionInput {
+  const late = [...rotations.values()].flatMap(({ members }) => members.filter(({ isLate }) => isLate));
   if (late.length === 0) {
-    return {
-      type: 'Fresh',
-      status: 'True',
-      reason: 'WithinLimits',
-      message: 'no member that is ready is late',
-    };
+    return { type: 'Fresh', status: 'True', reason: 'WithinLimits', message: 'no member is late' };
   }
   const message = late.map(({ name, reason }) => `${name}: ${reason}`).join('; ');
   return { type: 'Fresh', status: 'False', reason: 'MembersLate', message };

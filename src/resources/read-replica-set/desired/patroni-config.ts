@@ -26,37 +26,37 @@ export function replicaConfig(
   shard: string,
   options: ReplicaConfigOptions,
 ): { readonly configMap: ConfigMap; readonly mark: string } {
-  const tags = {
-    // Never promoted, never waited for by a commit.
-    nofailover: true,
-    nosync: true,
-    ...upstreamTag(set, shard, options.upstream),
-  };
-  const mark = hashOf({ tags: JSON.stringify(tags), parameters: JSON.stringify(options.parameters) });
-  const settings = {
-    ...memberSettings(cluster, shard),
-    tags,
-    postgresql: serverSettings({ ...options.parameters, [configParameter]: mark }, copyOptions(set)),
-  };
+  const { name } = set.metadata;
+  const first = replicaPod(name, shard, 0);
+  const upstream = set.spec.source === 'cascade' ? first : options.upstream;
+  const mark = hashOf({ upstream: upstream ?? '', parameters: JSON.stringify(options.parameters) });
+  const settings = (follows: string | undefined): string =>
+    dump(
+      {
+        ...memberSettings(cluster, shard),
+        // Never promoted, never waited for by a commit.
+        tags: {
+          nofailover: true,
+          nosync: true,
+          ...(follows === undefined ? {} : { replicatefrom: follows }),
+        },
+        postgresql: serverSettings({ ...options.parameters, [configParameter]: mark }, copyOptions(set)),
+      },
+      { lineWidth: -1, noRefs: true },
+    );
   return {
     mark,
     configMap: {
       apiVersion: 'v1',
       kind: 'ConfigMap',
-      metadata: ownedMetadata(set, shard, replicasConfigMap(set.metadata.name, shard)),
-      data: { 'patroni.yml': dump(settings, { lineWidth: -1, noRefs: true }) },
+      metadata: ownedMetadata(set, shard, replicasConfigMap(name, shard)),
+      data: {
+        'patroni.yml': settings(upstream),
+        // Nobody can follow himself: the first of a cascade follows the primary. A member's own file is used by its start.
+        [`${first}.yml`]: settings(upstream === first ? undefined : upstream),
+      },
     },
   };
-}
-
-/** The first member of a cascade follows the primary, since nobody can follow himself. */
-function upstreamTag(
-  set: ReadReplicaSet,
-  shard: string,
-  upstream: string | undefined,
-): Record<string, string> {
-  if (set.spec.source === 'cascade') return { replicatefrom: replicaPod(set.metadata.name, shard, 0) };
-  return upstream === undefined ? {} : { replicatefrom: upstream };
 }
 
 /** pg_basebackup takes kilobytes a second. */

@@ -1,0 +1,472 @@
+import { describe, expect, test } from 'vitest';
+import { readReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { ReplicaStats } from '../../postgres/replica-stats.ts';
+import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
+import type { Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { objectId } from '../sharded-cluster/steps/objects.ts';
+import { replicaConfig } from './desired/patroni-config.ts';
+import type {
+  ObservedReplica,
+  ObservedReplicaShard,
+  ObservedSet,
+  PrimaryFacts,
+  ReadReplicaSet,
+  SetAction,
+  SetInput,
+} from './model.ts';
+import { replicaPod, replicasName } from './names.ts';
+import { plan } from './plan.ts';
+import { effectiveSettings } from './settings.ts';
+import { statusOf } from './status.ts';
+
+const now = new Date('2026-01-01T12:00:00Z');
+
+const cluster: ShardedCluster = {
+  apiVersion: 'herdsman.dev/v1alpha1',
+  kind: 'ShardedCluster',
+  metadata: { name: 'shop', namespace: 'store', uid: 'c' },
+  spec: shardedClusterSpec.parse({ storage: { size: '1Gi' } }),
+};
+
+function readers(spec: Record<string, unknown> = {}): ReadReplicaSet {
+  return {
+    apiVersion: 'herdsman.dev/v1alpha1',
+    kind: 'ReadReplicaSet',
+    metadata: { name: 'readers', namespace: 'store', uid: 'r' },
+    spec: readReplicaSetSpec.parse({ cluster: 'shop', ...spec }),
+  };
+}
+
+const primary: PrimaryFacts = {
+  name: 'shop-s0-0',
+  address: '10.0.0.1',
+  maxWalSenders: 20,
+  maxReplicationSlots: 20,
+  bytes: 1e8,
+};
+
+function markOf(set: ReadReplicaSet, shard: string): string {
+  const { parameters } = effectiveSettings(set.spec, cluster);
+  return replicaConfig(set, cluster, shard, { parameters, upstream: undefined }).mark;
+}
+
+function stats(set: ReadReplicaSet, fields: Partial<ReplicaStats> = {}): ReplicaStats {
+  return {
+    inRecovery: true,
+    replayed: 1_000,
+    received: 1_000,
+    streaming: true,
+    config: markOf(set, 's0'),
+    connections: 3,
+    active: 1,
+    transactions: 10,
+    activeMs: 5,
+    ...fields,
+  };
+}
+
+function pod(name: string): Pod {
+  return {
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name, namespace: 'store', uid: `uid-of-${name}`, creationTimestamp: '2026-01-01T11:00:00Z' },
+    status: { podIP: '10.0.1.1' },
+  };
+}
+
+function member(
+  set: ReadReplicaSet,
+  ordinal: number,
+  fields: Partial<ObservedReplica> = {},
+): ObservedReplica {
+  const name = replicaPod('readers', 's0', ordinal);
+  return {
+    name,
+    ordinal,
+    pod: pod(name),
+    ready: true,
+    outdated: false,
+    losesVolume: false,
+    rotation: 'in',
+    drainingMs: 0,
+    stats: { state: 'present', value: stats(set) },
+    lag: { bytes: 0, seconds: 0, exact: true },
+    pendingRestart: false,
+    isLost: false,
+    hasStaleCertificate: false,
+    ...fields,
+  };
+}
+
+function statefulSet(replicas: number, shard = 's0'): StatefulSet {
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: {
+      name: replicasName('readers', shard),
+      namespace: 'store',
+      uid: 'sts',
+      labels: { 'herdsman.dev/shard': shard },
+    },
+    spec: { replicas, volumeClaimTemplates: [{ spec: { resources: { requests: { storage: '1Gi' } } } }] },
+  };
+}
+
+function shard(
+  members: readonly ObservedReplica[],
+  fields: Partial<ObservedReplicaShard> = {},
+): ObservedReplicaShard {
+  return {
+    name: 's0',
+    isWanted: true,
+    statefulSet: statefulSet(members.length),
+    settled: true,
+    members,
+    claims: [],
+    primary: { state: 'present', value: primary },
+    standbys: ['shop-s0-1', 'shop-s0-2'],
+    upstream: undefined,
+    isCertified: true,
+    othersOnPrimary: 0,
+    byPrimary: false,
+    ...fields,
+  };
+}
+
+function input(
+  set: ReadReplicaSet,
+  shards: readonly ObservedReplicaShard[],
+  fields: Partial<ObservedSet> = {},
+): SetInput {
+  return {
+    set,
+    settings: { postgresImage: 'herdsman/postgres:17' },
+    now,
+    observed: {
+      cluster,
+      shards,
+      objects: new Map<string, KubernetesObject>(),
+      parameterProblems: [],
+      replicas: set.spec.replicas,
+      ...fields,
+    },
+  };
+}
+
+/** The world after the API server has taken what a plan applies. */
+function withApplied(before: SetInput, actions: readonly SetAction[]): SetInput {
+  const objects = new Map(before.observed.objects);
+  for (const action of actions)
+    if (action.kind === 'apply') objects.set(objectId(action.object), action.object);
+  return { ...before, observed: { ...before.observed, objects } };
+}
+
+function membersApplied(actions: readonly SetAction[]): number | undefined {
+  for (const action of actions) {
+    if (action.kind === 'apply' && action.object.kind === 'StatefulSet')
+      return (action.object as StatefulSet).spec?.replicas;
+  }
+  return undefined;
+}
+
+function kinds(actions: readonly SetAction[]): string[] {
+  return actions.filter(({ kind }) => kind !== 'apply').map(({ kind }) => kind);
+}
+
+test('a set that is as it shall be asks for nothing', () => {
+  const set = readers({ replicas: 2 });
+  const before = input(set, [shard([member(set, 0), member(set, 1)])]);
+  const after = withApplied(before, plan(before).actions);
+  expect(plan(after)).toMatchObject({ actions: [], progress: [], failures: [] });
+});
+
+describe('members are added', () => {
+  test('as many at a time as may be copied, over all shards', () => {
+    const set = readers({ replicas: 3, maxConcurrentClones: 2 });
+    const empty = { statefulSet: undefined };
+    const decided = plan(input(set, [shard([], empty), shard([], { ...empty, name: 's1' })]));
+    const sizes = decided.actions.flatMap((action) =>
+      action.kind === 'apply' && action.object.kind === 'StatefulSet'
+        ? [(action.object as StatefulSet).spec?.replicas]
+        : [],
+    );
+    expect(sizes).toEqual([2, 0]);
+    expect(decided.progress.map(({ reason }) => reason)).toContain('WaitingForCopies');
+  });
+
+  test('not before those under way are ready', () => {
+    const set = readers({ replicas: 3 });
+    const copying = member(set, 0, {
+      ready: false,
+      rotation: undefined,
+      lag: undefined,
+      stats: { state: 'absent' },
+    });
+    expect(membersApplied(plan(input(set, [shard([copying])])).actions)).toBe(1);
+    expect(membersApplied(plan(input(set, [shard([member(set, 0)])])).actions)).toBe(2);
+  });
+
+  test.each<{ what: string; fields: Partial<ObservedReplicaShard>; reason: string }>([
+    {
+      what: 'a primary',
+      fields: { primary: { state: 'unknown', error: new Error('silence') } },
+      reason: 'NoPrimary',
+    },
+    { what: 'a certificate with the name', fields: { isCertified: false }, reason: 'WaitingForCertificate' },
+  ])('not without $what', ({ fields, reason }) => {
+    const decided = plan(input(readers(), [shard([], { statefulSet: undefined, ...fields })]));
+    expect(membersApplied(decided.actions)).toBeUndefined();
+    expect(decided.progress).toMatchObject([{ reason }]);
+  });
+
+  test.each<{ what: string; source: string; others: number; most: number }>([
+    { what: 'the primary', source: 'primary', others: 0, most: 14 },
+    { what: 'the primary beside another set', source: 'primary', others: 4, most: 10 },
+    { what: 'a standby', source: 'standby', others: 0, most: 16 },
+    { what: 'the first of a cascade', source: 'cascade', others: 0, most: 17 },
+  ])('up to what $what can feed', ({ source, others, most }) => {
+    const set = readers({ replicas: 32, source, maxConcurrentClones: 16 });
+    const present = Array.from({ length: most }, (_, ordinal) => member(set, ordinal));
+    const decided = plan(input(set, [shard(present, { othersOnPrimary: others })]));
+    expect(membersApplied(decided.actions)).toBe(most);
+    expect(decided.failures).toMatchObject([
+      { reason: 'TooManyMembers', message: expect.stringContaining(`room for ${most} of 32 members`) },
+    ]);
+  });
+
+  test('not on volumes that are smaller than the data', () => {
+    const full: PrimaryFacts = { ...primary, bytes: 2 * 1024 ** 3 };
+    const decided = plan(input(readers(), [shard([], { primary: { state: 'present', value: full } })]));
+    expect(membersApplied(decided.actions)).toBe(0);
+    expect(decided.failures).toMatchObject([
+      { reason: 'StorageTooSmall', message: expect.stringContaining('2048 MiB') },
+    ]);
+  });
+});
+
+describe('members are taken away', () => {
+  const set = readers({ replicas: 1 });
+
+  test('when nothing new reaches them any more', () => {
+    const first = plan(input(set, [shard([member(set, 0), member(set, 1)])]));
+    expect(first.actions).toContainEqual(expect.objectContaining({ kind: 'rotate', rotation: 'draining' }));
+    expect(membersApplied(first.actions)).toBe(2);
+    const draining = (ms: number) => member(set, 1, { rotation: 'draining', drainingMs: ms });
+    expect(membersApplied(plan(input(set, [shard([member(set, 0), draining(1_000)])])).actions)).toBe(2);
+    expect(membersApplied(plan(input(set, [shard([member(set, 0), draining(2_000)])])).actions)).toBe(1);
+  });
+
+  test('not while those that stay would leave the Service empty', () => {
+    const late = member(set, 0, { rotation: 'out', lag: { bytes: 1e9, seconds: 60, exact: true } });
+    const decided = plan(input(set, [shard([late, member(set, 1)])]));
+    expect(membersApplied(decided.actions)).toBe(2);
+    expect(decided.progress).toMatchObject([{ reason: 'WaitingForFreshMember' }]);
+  });
+
+  test('with everything else in a shard that the set left, the StatefulSet last', () => {
+    const gone = shard([], { isWanted: false, statefulSet: statefulSet(0) });
+    const service: KubernetesObject = {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'readers-s0-read', uid: 's', labels: { 'herdsman.dev/shard': 's0' } },
+    };
+    const set0 = statefulSet(0);
+    const both = new Map([service, set0].map((object) => [objectId(object), object as KubernetesObject]));
+    expect(plan(input(set, [gone], { objects: both })).actions).toMatchObject([
+      { kind: 'delete', object: { kind: 'Service' } },
+    ]);
+    const last = new Map([[objectId(set0), set0 as KubernetesObject]]);
+    expect(plan(input(set, [gone], { objects: last })).actions).toMatchObject([
+      { kind: 'delete', object: { kind: 'StatefulSet' }, evidence: expect.stringContaining('volumes stay') },
+    ]);
+  });
+});
+
+describe('members are renewed', () => {
+  const set = readers({ replicas: 2 });
+
+  test('one at a time, out of the Service first', () => {
+    const first = plan(
+      input(set, [shard([member(set, 0, { outdated: true }), member(set, 1, { outdated: true })])]),
+    );
+    expect(kinds(first.actions)).toEqual(['rotate']);
+    const drained = member(set, 0, { outdated: true, rotation: 'draining', drainingMs: 2_000 });
+    const second = plan(input(set, [shard([drained, member(set, 1, { outdated: true })])]));
+    expect(second.actions).toContainEqual(
+      expect.objectContaining({
+        kind: 'delete',
+        uid: 'uid-of-readers-s0-replicas-0',
+        evidence: 'its template is outdated',
+      }),
+    );
+  });
+
+  test('not while another is not ready', () => {
+    const starting = member(set, 1, { ready: false, rotation: undefined });
+    const decided = plan(input(set, [shard([member(set, 0, { outdated: true }), starting])]));
+    expect(kinds(decided.actions)).toEqual([]);
+    expect(decided.progress.map(({ reason }) => reason)).toContain('MemberNotReady');
+  });
+
+  test('by a restart where only a parameter needs it', () => {
+    const waiting = member(set, 0, { pendingRestart: true, rotation: 'draining', drainingMs: 2_000 });
+    expect(kinds(plan(input(set, [shard([waiting, member(set, 1)])])).actions)).toEqual(['restart']);
+  });
+});
+
+describe('running members', () => {
+  const set = readers({ replicas: 2 });
+  const other = member(set, 1);
+
+  test('read a configuration again that is not theirs yet', () => {
+    const old = member(set, 0, { stats: { state: 'present', value: stats(set, { config: 'another' }) } });
+    expect(kinds(plan(input(set, [shard([old, other])])).actions)).toEqual(['reload']);
+  });
+
+  test('keep their configuration while no server has judged the parameters', () => {
+    const old = member(set, 0, { stats: { state: 'present', value: stats(set, { config: 'another' }) } });
+    const { actions } = plan(input(set, [shard([old, other])], { parameterProblems: undefined }));
+    expect(kinds(actions)).toEqual([]);
+    expect(actions.some((action) => action.kind === 'apply' && action.object.kind === 'ConfigMap')).toBe(
+      false,
+    );
+  });
+
+  test('lose idle sessions when they are late', () => {
+    const late = member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } });
+    expect(kinds(plan(input(set, [shard([late, other])])).actions)).toEqual(['rotate', 'end-sessions']);
+  });
+
+  test('keep them when all are late and they are the freshest', () => {
+    const late = (ordinal: number, bytes: number) =>
+      member(set, ordinal, { lag: { bytes, seconds: 0, exact: true } });
+    const { actions } = plan(input(set, [shard([late(0, 1e9), late(1, 2e9)])]));
+    const ended = actions.filter(({ kind }) => kind === 'end-sessions');
+    expect(ended).toMatchObject([{ member: 'readers-s0-replicas-1' }]);
+  });
+
+  test('are copied anew when their WAL is gone, unless they show the past on purpose', () => {
+    const lost = member(set, 0, { isLost: true });
+    expect(kinds(plan(input(set, [shard([lost, other])])).actions)).toEqual(['reinitialize']);
+    const delayed = readers({ replicas: 2, workload: 'delayed' });
+    const past = [0, 1].map((ordinal) =>
+      member(delayed, ordinal, { isLost: true, stats: { state: 'present', value: stats(delayed) } }),
+    );
+    expect(kinds(plan(input(delayed, [shard(past)])).actions)).toEqual([]);
+  });
+});
+
+describe('a standby to stream from', () => {
+  const set = readers({ source: 'standby' });
+  function upstream(fields: Partial<ObservedReplicaShard>): string | undefined {
+    for (const action of plan(input(set, [shard([member(set, 0)], fields)])).actions) {
+      if (action.kind !== 'apply' || action.object.kind !== 'ConfigMap') continue;
+      const { data } = action.object as KubernetesObject & { data: Record<string, string> };
+      return /replicatefrom: (\S+)/.exec(data['patroni.yml'] ?? '')?.[1];
+    }
+    return undefined;
+  }
+
+  test.each<{ what: string; fields: Partial<ObservedReplicaShard>; expected: string | undefined }>([
+    { what: 'is the first that streams', fields: {}, expected: 'shop-s0-1' },
+    { what: 'stays while it streams', fields: { upstream: 'shop-s0-2' }, expected: 'shop-s0-2' },
+    { what: 'is another when it does not', fields: { upstream: 'shop-s0-0' }, expected: 'shop-s0-1' },
+    {
+      what: 'is nobody when none streams',
+      fields: { upstream: 'shop-s0-0', standbys: [] },
+      expected: undefined,
+    },
+    {
+      what: 'stays while nobody says who streams',
+      fields: {
+        upstream: 'shop-s0-2',
+        standbys: [],
+        primary: { state: 'unknown', error: new Error('silence') },
+      },
+      expected: 'shop-s0-2',
+    },
+  ])('$what', ({ fields, expected }) => {
+    expect(upstream(fields)).toBe(expected);
+  });
+});
+
+describe('bad input', () => {
+  test('a cluster that is not there leaves everything as it is', () => {
+    const set = readers();
+    const decided = plan(input(set, [shard([member(set, 0)])], { cluster: undefined }));
+    expect(decided.actions).toEqual([]);
+    expect(decided.failures).toMatchObject([{ reason: 'ClusterNotFound' }]);
+  });
+
+  test('a shard that is not there is named, and the others go on', () => {
+    const set = readers({ shards: ['s0', 's7'] });
+    const decided = plan(input(set, [shard([member(set, 0)])]));
+    expect(decided.failures).toMatchObject([
+      { reason: 'ShardNotFound', message: expect.stringContaining('s7') },
+    ]);
+    expect(membersApplied(decided.actions)).toBe(1);
+  });
+
+  test('refused parameters are left out, and said', () => {
+    const set = readers({ parameters: { work_mem: 'much' } });
+    const decided = plan(
+      input(set, [shard([member(set, 0)])], { parameterProblems: ['work_mem: "much" is no number'] }),
+    );
+    expect(decided.failures).toMatchObject([{ reason: 'ParametersRefused' }]);
+    const config = decided.actions.find(
+      (action) => action.kind === 'apply' && action.object.kind === 'ConfigMap',
+    );
+    expect(JSON.stringify(config)).not.toContain('much');
+  });
+});
+
+describe('the status', () => {
+  function conditions(given: SetInput): Record<string, string> {
+    const status = statusOf(given, plan(given), undefined);
+    return Object.fromEntries((status.conditions ?? []).map(({ type, reason }) => [type, reason]));
+  }
+
+  test('is the same in every pass while lag stays inside the limits', () => {
+    const set = readers();
+    const given = (bytes: number) =>
+      input(set, [shard([member(set, 0, { lag: { bytes, seconds: bytes / 1e6, exact: true } })])]);
+    const first = statusOf(given(0), plan(given(0)), undefined);
+    expect(statusOf(given(5e6), plan(given(5e6)), undefined)).toEqual(first);
+  });
+
+  test('says who is late, and who serves', () => {
+    const set = readers({ replicas: 2 });
+    const given = input(set, [
+      shard([member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } }), member(set, 1)]),
+    ]);
+    expect(statusOf(given, plan(given), undefined)).toMatchObject({
+      phase: 'Late',
+      replicas: { desired: 2, current: 2, ready: 2, inRotation: 1, total: 2, summary: '1/2' },
+      shards: [
+        {
+          servedBy: 'members',
+          service: 'readers-s0-read',
+          members: [{ rotation: 'out' }, { rotation: 'in' }],
+        },
+      ],
+    });
+    expect(conditions(given)).toMatchObject({ Ready: 'Serving', Fresh: 'MembersLate', Degraded: 'AsWanted' });
+  });
+
+  test('says that weights need a pooler', () => {
+    const set = readers({ distribution: 'weighted' });
+    expect(conditions(input(set, [shard([member(set, 0)])]))).toMatchObject({
+      DistributionInEffect: 'NeedsPooler',
+    });
+  });
+
+  test('selects the members of one shard for /scale, since replicas are counted per shard', () => {
+    const set = readers();
+    const given = input(set, [shard([member(set, 0)]), shard([], { name: 's1' })]);
+    expect(statusOf(given, plan(given), undefined).selector).toBe(
+      'herdsman.dev/component=replica,herdsman.dev/replica-set=readers,herdsman.dev/shard=s0',
+    );
+  });
+});
