@@ -21,6 +21,7 @@ const unknown: Reading<KubernetesObject> = { state: 'unknown', error: new Error(
 function reader(...answers: readonly Reading<KubernetesObject>[]) {
   const clock = { ms: 0 };
   const asked = { times: 0 };
+  const timers: { dueMs: number; call: () => void }[] = [];
   const client = {
     read: async () => {
       const answer = answers[asked.times];
@@ -32,7 +33,20 @@ function reader(...answers: readonly Reading<KubernetesObject>[]) {
   return {
     clock,
     asked,
-    reader: createNamedReader(client as Parameters<typeof createNamedReader>[0], secretType, () => clock.ms),
+    /** Lets so much time go by, with all that is due in it. */
+    pass(ms: number) {
+      clock.ms += ms;
+      for (const timer of timers.splice(0)) {
+        if (timer.dueMs <= clock.ms) timer.call();
+        else timers.push(timer);
+      }
+    },
+    reader: createNamedReader(
+      client as Parameters<typeof createNamedReader>[0],
+      secretType,
+      () => clock.ms,
+      (ms, call) => timers.push({ dueMs: clock.ms + ms, call }),
+    ),
   };
 }
 
@@ -69,5 +83,19 @@ describe('a named reader', () => {
     expect(asked.times).toBe(0);
     secrets.forget(key);
     expect(await secrets.read(key, 1_000, signal)).toEqual(present('2'));
+  });
+
+  it('forgets what nobody has asked for in a long time', async () => {
+    const minutes = 60_000;
+    const { reader: secrets, pass, asked } = reader(present('1'), present('2'));
+    await secrets.read(key, 0, signal);
+    for (let asking = 0; asking < 5; asking += 1) {
+      pass(20 * minutes);
+      expect(await secrets.read(key, Number.POSITIVE_INFINITY, signal)).toEqual(present('1'));
+    }
+    pass(30 * minutes);
+    pass(30 * minutes);
+    expect(await secrets.read(key, Number.POSITIVE_INFINITY, signal)).toEqual(present('2'));
+    expect(asked.times).toBe(2);
   });
 });
