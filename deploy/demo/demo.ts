@@ -2,7 +2,7 @@ import pg from 'pg';
 import { kubeconfigPath } from '../../test/support/cluster.ts';
 import { type Images, installOperator } from '../../test/support/operator.ts';
 import { applicationConfig } from '../../test/support/pg.ts';
-import type { ClusterKey, ShardedCluster } from '../../test/support/sharded-cluster.ts';
+import { type ClusterKey, type ShardedCluster, waitUntilReady } from '../../test/support/sharded-cluster.ts';
 import { readDataset } from './dataset.ts';
 import { type FailoverOutcome, failUnderLoad } from './failover.ts';
 import { type Comparison, compare, loadDataset, locate, number, tailNumbers } from './load.ts';
@@ -75,11 +75,17 @@ await step('6/7', 'A primary is killed under load', async (progress) => {
   failover = await failUnderLoad(key, byShard, progress);
   const [hit] = failover.shards;
   const lost = failover.shards.reduce((sum, { verdict }) => sum + verdict.lost.length, 0);
-  return `${failover.killed} killed, ${failover.promoted} promoted: write gap ${duration(hit?.writeGapMs ?? 0)}, ${lost} acknowledged rows lost`;
+  const successor =
+    failover.promoted === failover.killed ? 'back as the primary' : `${failover.promoted} promoted`;
+  return `${failover.killed} killed, ${successor}: write gap ${duration(hit?.writeGapMs ?? 0)}, ${lost} acknowledged rows lost`;
 });
 
-await step('7/7', 'The summary', async () => '');
-if (failover !== undefined) await printSummary(key, comparisons, failover);
+await step('7/7', 'All members well again', async (progress) => {
+  progress('the killed member catches up');
+  cluster = await waitUntilReady(key, { timeoutMs: 180_000 });
+  return '';
+});
+if (failover !== undefined && cluster !== undefined) await printSummary(cluster, comparisons, failover);
 const isWell = failover?.shards.every(
   ({ verdict }) => verdict.lost.length + verdict.doubled.length + verdict.strange.length === 0,
 );

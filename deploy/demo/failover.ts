@@ -1,5 +1,6 @@
 import { podType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../../test/support/cluster.ts';
+import { endpoint } from '../../test/support/endpoint.ts';
 import type { StoredRow, Verdict } from '../../test/support/ledger.ts';
 import { applicationConfig, query } from '../../test/support/pg.ts';
 import { type ClusterKey, primaryPod } from '../../test/support/sharded-cluster.ts';
@@ -83,8 +84,10 @@ export async function failUnderLoad(
 async function startWriters(key: ClusterKey, shard: string, keys: readonly string[]): Promise<Load> {
   const target = { namespace: key.namespace, cluster: key.name, shard };
   await query(target, 'TRUNCATE sightings');
+  const known = await applicationConfig(target);
   return startLoad({
-    config: () => applicationConfig(target),
+    // A forwarded port ends with its pod, so the way there is asked for again.
+    config: async () => ({ ...known, ...(await endpoint(key.namespace, `${key.name}-${shard}-rw`)) }),
     insert: (writer, n) => ({
       text: 'INSERT INTO sightings (tailnum, writer, n) VALUES ($1, $2, $3) RETURNING pg_postmaster_start_time()::text AS server',
       values: [keys[(writer * 7919 + n) % keys.length], writer, n],

@@ -1,17 +1,18 @@
 import { kubeconfigPath } from '../../test/support/cluster.ts';
 import { query } from '../../test/support/pg.ts';
-import { type ClusterKey, waitUntilReady } from '../../test/support/sharded-cluster.ts';
+import type { ClusterKey, ShardedCluster } from '../../test/support/sharded-cluster.ts';
 import type { FailoverOutcome } from './failover.ts';
 import { type Comparison, number } from './load.ts';
+import { namespace } from './sample.ts';
 import { elapsed, paint, say, table } from './screen.ts';
 
 /** Prints what there is now, what was proved, and what to try next. */
 export async function printSummary(
-  key: ClusterKey,
+  cluster: ShardedCluster,
   comparisons: readonly Comparison[],
   failover: FailoverOutcome,
 ): Promise<void> {
-  const cluster = await waitUntilReady(key, { timeoutMs: 180_000 });
+  const key: ClusterKey = { namespace, name: cluster.metadata.name };
   const shards = cluster.status?.shards?.items ?? [];
   const head = (text: string): void => say(`\n  ${paint(['bold', 'cyan'], text)}`);
   const body = (rows: readonly (readonly string[])[]): void => {
