@@ -72,11 +72,6 @@ export async function waitUntilServing(key: ClusterKey, members: number): Promis
   );
 }
 
-/** A condition of the status, if it is there. */
-export function setCondition(set: ReadReplicaSet, type: string) {
-  return set.status?.conditions?.find((condition) => condition.type === type);
-}
-
 /** The pods of a set, by name. */
 export async function replicaPods(key: ClusterKey): Promise<MemberPod[]> {
   const { items } = await (await kube()).list<MemberPod>(podType, {

@@ -1,0 +1,75 @@
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import {
+  readOldestPosition,
+  readPrimaryPosition,
+  readReplicaStats,
+  readServerBytes,
+} from '../../src/postgres/replica-stats.ts';
+import { waitFor } from '../support/wait.ts';
+import { makeWorld, open, type World } from './world.ts';
+
+let world: World;
+
+beforeAll(async () => {
+  world = await makeWorld('replica_stats', 1);
+}, 60_000);
+afterAll(() => world?.close());
+
+describe('where a primary is', () => {
+  it('goes on with what is written, and lies behind the oldest WAL that it has', async () => {
+    const { operator, application } = world.shard(0);
+    const before = await readPrimaryPosition(operator);
+    expect(before).toMatchObject({ inRecovery: false });
+    expect(before.maxWalSenders).toBeGreaterThan(0);
+    expect(before.maxReplicationSlots).toBeGreaterThan(0);
+    expect(await readOldestPosition(operator)).toBeLessThanOrEqual(before.position);
+    await application.query({
+      text: "CREATE TABLE public.noise AS SELECT repeat('x', 10000) FROM generate_series(1, 10)",
+    });
+    await waitFor('the WAL is on disk', async () => {
+      const { position } = await readPrimaryPosition(operator);
+      return position > before.position ? { done: true } : { state: { position, before } };
+    });
+  });
+
+  it('has databases of some size', async () => {
+    const { operator } = world.shard(0);
+    expect(await readServerBytes(operator)).toBeGreaterThan(1024 * 1024);
+  });
+});
+
+describe('what a server says of its load', () => {
+  it('counts sessions of clients, those that work, and their transactions, but not the operator', async () => {
+    const { operator, database } = world.shard(0);
+    const before = await readReplicaStats(operator, database);
+    expect(before).toMatchObject({ inRecovery: false, streaming: false, config: null });
+    const client = await open(world.application, world.password, database);
+    const working = client.query({ text: 'SELECT pg_sleep(60)' }).catch(() => 'ended');
+    try {
+      await waitFor('a session that works', async () => {
+        const [row] = await operator.query<{ n: number }>({
+          text: `SELECT count(*)::int AS n FROM pg_stat_activity WHERE usename = '${world.application}' AND state = 'active'`,
+        });
+        return row?.n === 1 ? { done: true } : { state: row };
+      });
+      const now = await readReplicaStats(operator, database);
+      expect(now.active).toBeGreaterThanOrEqual(1);
+      // Its idle session of before is one, too.
+      expect(now.connections).toBeGreaterThanOrEqual(now.active + 1);
+    } finally {
+      await operator.query({
+        text: `SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = '${world.application}' AND state = 'active'`,
+      });
+      await working;
+    }
+    await waitFor('its transactions are counted', async () => {
+      const { transactions } = await readReplicaStats(operator, database);
+      return transactions > before.transactions ? { done: true } : { state: { transactions } };
+    });
+  });
+
+  it('knows nothing of a database that is not there', async () => {
+    const { operator } = world.shard(0);
+    expect(await readReplicaStats(operator, 'nowhere')).toMatchObject({ transactions: 0, activeMs: 0 });
+  });
+});
