@@ -232,6 +232,7 @@ function operatorOf(shards: MoveShards, test: TestMove, crashesAfter?: Step['kin
     async run(until = () => false) {
       for (;;) {
         const report = await pass();
+        if (report.reason === 'Refused') throw new Error(report.message);
         const { phase } = test.record.current.value;
         if (report.ended || until(report)) return report;
         if (phase === 'retain' && report.reason === 'Retained') return report;

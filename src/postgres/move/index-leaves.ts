@@ -124,7 +124,7 @@ async function missingBound(
       text: [
         'SET LOCAL lock_timeout = 1000',
         `SET LOCAL ROLE ${quoteIdentifier(owner)}`,
-        `CREATE TABLE ${probe} (LIKE ${leaf.parent} INCLUDING CONSTRAINTS)`,
+        `CREATE TABLE ${probe} (LIKE ${leaf.parent} INCLUDING CONSTRAINTS INCLUDING GENERATED)`,
         `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${probe} ${boundClause(bucket)}`,
         `SELECT pg_get_partition_constraintdef(${quoteLiteral(probe)}::regclass) AS bound`,
       ].join(';\n'),

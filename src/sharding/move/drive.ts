@@ -183,7 +183,8 @@ async function refused(
     );
     return again(pass, reason, message);
   }
-  return { ...again(pass, reason, message), afterMs: 500 };
+  // What is not a matter of time is shown, and tried again without haste.
+  return { ...again(pass, reason, message), afterMs: reason === 'Refused' ? 5_000 : 500 };
 }
 
 function isMapStep(step: Step): step is Exclude<Step, ShardStep> {
