@@ -230,12 +230,22 @@ function problemOf({ pod }: ObservedReplica, now: Date): Finding | undefined {
 }
 
 function starting({ observed, now }: SetInput): Finding[] {
-  const names = observed.shards.flatMap(({ members }) =>
-    members.filter((member) => !member.ready && problemOf(member, now) === undefined).map(({ name }) => name),
+  const unready = observed.shards.flatMap(({ members, statefulSet }) =>
+    members
+      .filter((member) => !member.ready && problemOf(member, now) === undefined)
+      .map(({ name, ordinal }) => ({ name, isMeant: ordinal < (statefulSet?.spec?.replicas ?? 0) })),
   );
-  return names.length === 0
-    ? []
-    : [{ reason: 'MembersStarting', message: `members are copied or start: ${names.join(', ')}` }];
+  const named = (isMeant: boolean) =>
+    unready.filter((member) => member.isMeant === isMeant).map(({ name }) => name);
+  const [coming, going] = [named(true), named(false)].map((names) => names.join(', '));
+  return [
+    ...(coming === ''
+      ? []
+      : [{ reason: 'MembersStarting', message: `members are copied or start: ${coming}` }]),
+    ...(going === ''
+      ? []
+      : [{ reason: 'RemovingMembers', message: `members end when their queries have: ${going}` }]),
+  ];
 }
 
 function unwell({ observed, now }: SetInput): Finding[] {

@@ -80,7 +80,11 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
       memberSlot(podName(cluster.metadata.name, shard.name, ordinal)),
     ),
   );
-  const slot = facts.stats.slots.find(({ name }) => !ownSlots.has(name));
+  // Patroni keeps the slot of a read replica that is gone for a while, in case that it comes back.
+  const ofGoneReplica = new RegExp(`_${shard.name}_replicas_\\d+$`);
+  const slot = facts.stats.slots.find(
+    ({ name, active }) => !ownSlots.has(name) && (active || !ofGoneReplica.test(name)),
+  );
   if (slot !== undefined)
     return refuse(`shard ${shard.name} has the replication slot "${slot.name}": drop it first`);
   if (otherDatabases.length > 0) {
