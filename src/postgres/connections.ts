@@ -3,8 +3,15 @@ import { type Connection, type ConnectOptions, connect } from './connection.ts';
 
 /** Sessions kept for a short time, so that a reconcile need not open one for each question. */
 export interface Connections {
-  /** Lends a session for the length of `work`; nobody else has it meanwhile. */
-  use<T>(options: ConnectOptions, work: (connection: Connection) => Promise<T>): Promise<T>;
+  /**
+   * Lends a session for the length of `work`; nobody else has it meanwhile. When the signal aborts the session ends, so that
+   * what it does fails, and the server rolls it back and lets go of its locks within seconds.
+   */
+  use<T>(
+    options: ConnectOptions,
+    work: (connection: Connection) => Promise<T>,
+    signal?: AbortSignal,
+  ): Promise<T>;
   /** Sessions that are open now. */
   readonly size: number;
   /** Closes those that are idle, and those in use when they come back. */
@@ -51,13 +58,20 @@ export function createConnections({ idleMs = 15_000 }: ConnectionsOptions = {}):
   }
 
   return {
-    async use(options, work) {
+    async use(options, work, signal) {
+      signal?.throwIfAborted();
       const key = keyOf(options);
       const connection = take(key) ?? (await connect(options));
+      const end = (): void => {
+        connection.close().catch(() => undefined);
+      };
       lent += 1;
+      signal?.addEventListener('abort', end, { once: true });
       try {
+        signal?.throwIfAborted();
         return await work(connection);
       } finally {
+        signal?.removeEventListener('abort', end);
         lent -= 1;
         await giveBack(key, connection);
       }

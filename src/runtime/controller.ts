@@ -11,6 +11,8 @@ import { createWorkQueue, type WorkQueue, type WorkQueueObserver } from './work-
 export interface ReconcileContext {
   /** Aborts at the timeout, when leadership is lost, and when shutdown has waited long enough. Pass it to every call. */
   readonly signal: AbortSignal;
+  /** Aborts as `signal` does, but not at the timeout: for what may take long, and must not outlast leadership. */
+  readonly leading: AbortSignal;
   /** Failures of this key in a row before this attempt. */
   readonly failures: number;
   readonly log: Logger;
@@ -141,7 +143,8 @@ function startController<T extends KubernetesObject>(
     );
     let outcome: Outcome = 'success';
     try {
-      const context = { signal: attempt.signal, failures: queue.failures(key), log };
+      const failures = queue.failures(key);
+      const context = { signal: attempt.signal, leading: abort.signal, failures, log };
       const result = await definition.reconcile(parseKey(key), context);
       queue.forget(key);
       if (result?.requeueAfterMs !== undefined) {

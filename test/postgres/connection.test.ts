@@ -122,4 +122,34 @@ describe('kept connections', () => {
     await connections.close();
     expect(connections.size).toBe(0);
   });
+
+  it('end when they are told to, and their locks with them', async () => {
+    const connections = createConnections();
+    const stop = new AbortController();
+    const holds = "SELECT FROM pg_locks WHERE locktype = 'advisory' AND objid = 815";
+    const isHeld = async () => {
+      const rows = await connections.use(options, (connection) => connection.query({ text: holds }));
+      return rows.length > 0;
+    };
+    const slow = connections.use(
+      { ...options, statementTimeoutMs: 0 },
+      (connection) =>
+        connection.transaction(() =>
+          connection.query({ text: 'SELECT pg_advisory_xact_lock(815), pg_sleep(600)' }),
+        ),
+      stop.signal,
+    );
+    const ended = expect(slow).rejects.toBeInstanceOf(UnreachableError);
+    await expect.poll(isHeld, { timeout: 10_000 }).toBe(true);
+    stop.abort();
+    await ended;
+    await expect.poll(isHeld, { timeout: 20_000 }).toBe(false);
+    const late = connections.use(
+      options,
+      (connection) => connection.query({ text: 'SELECT 1' }),
+      stop.signal,
+    );
+    await expect(late).rejects.toThrow('aborted');
+    await connections.close();
+  });
 });

@@ -205,13 +205,15 @@ test('requeueAfterMs brings the key back', async () => {
 test('a reconcile over its time limit is aborted, and tried again', async () => {
   const world = await createWorld();
   let runs = 0;
+  let isLeading = false;
   world.start({
     reconcileTimeoutMs: 5_000,
-    reconcile: async (_, { signal }) => {
+    reconcile: async (_, { signal, leading }) => {
       runs += 1;
       if (runs > 1) return undefined;
-      await new Promise((_resolve, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
-      return undefined;
+      await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
+      isLeading = !leading.aborted;
+      throw signal.reason;
     },
   });
   world.server.put(configMaps, configMap('settings'));
@@ -223,6 +225,7 @@ test('a reconcile over its time limit is aborted, and tried again', async () => 
     () => world.clock.advance(100),
   );
   expect(world.outcomes).toEqual(['timeout', 'success']);
+  expect(isLeading).toBe(true);
 });
 
 test('losing leadership aborts the work at once and starts no other', async () => {
@@ -231,8 +234,9 @@ test('losing leadership aborts the work at once and starts no other', async () =
   let runs = 0;
   const running = world.start({
     concurrency: 1,
-    reconcile: async (_, { signal }) => {
+    reconcile: async (_, { signal, leading }) => {
       runs += 1;
+      leading.addEventListener('abort', () => reasons.push(leading.reason), { once: true });
       await new Promise<void>((resolve) => signal.addEventListener('abort', () => resolve(), { once: true }));
       reasons.push(signal.reason);
       signal.throwIfAborted();
@@ -244,7 +248,7 @@ test('losing leadership aborts the work at once and starts no other', async () =
   await until('one runs and one waits', () => runs === 1 && running.queue.depth === 1);
   world.leadership.abort(new Error('leadership lost'));
   await running.stop(0);
-  expect(reasons).toEqual([new Error('leadership lost')]);
+  expect(reasons).toEqual([new Error('leadership lost'), new Error('leadership lost')]);
   expect({ runs, outcomes: world.outcomes }).toEqual({ runs: 1, outcomes: ['aborted'] });
 });
 

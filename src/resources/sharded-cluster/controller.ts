@@ -91,7 +91,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     cluster: ShardedCluster,
     owner: string,
     memory: ClusterMemory,
-    { signal, log }: ReconcileContext,
+    { signal, leading, log }: ReconcileContext,
   ): Promise<ReconcileResult> {
     const { observed, access } = await observer.observe(cluster, memory, signal);
     const input: PlanInput = { cluster, observed, settings, now: clock.now() };
@@ -110,6 +110,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
         access,
         owner,
         signal,
+        leading,
         noteSetUp: (shard) => noteSetUp(memory, input, shard),
       },
       decided.actions,

@@ -52,10 +52,16 @@ async function copyReferences(
   if (access === undefined) throw new Error("the operator's certificate is not there yet");
   const login = requiredLogin(pass, 'application');
   const at = (shard: string) => access.asApplication(shard, addressOf(pass, shard, undefined), login);
-  const copied = await context.connections.use(at(from), (source) =>
-    context.connections.use(at(to), (target) =>
-      copyReferenceTables(source, target, tables, { replace: replace ? tables : [] }),
-    ),
+  const { leading } = pass;
+  const copied = await context.connections.use(
+    at(from),
+    (source) =>
+      context.connections.use(
+        at(to),
+        (target) => copyReferenceTables(source, target, tables, { replace: replace ? tables : [] }),
+        leading,
+      ),
+    leading,
   );
   const rows = copied.map((table) => `${table.rows} rows of "${table.table}"`).join(', ');
   record(
@@ -146,8 +152,11 @@ async function tryMigration(
       const options = access.asApplication(shard, addressOf(pass, shard, undefined), login);
       const input = { shard, migration, position, layout, attempts: 1, beforeCommit: barrier.arrive };
       try {
-        const outcome = await context.connections.use(options, (connection) =>
-          applyMigration(connection, input),
+        // Without leadership another may be at it, which must not wait for locks of ours.
+        const outcome = await context.connections.use(
+          options,
+          (connection) => applyMigration(connection, input),
+          pass.leading,
         );
         if (outcome.kind === 'already') barrier.pass();
         else if (outcome.kind !== 'applied') barrier.break(outcome.kind);
@@ -179,7 +188,7 @@ async function asOperator<T>(
 ): Promise<T> {
   if (pass.access === undefined) throw new Error("the operator's certificate is not there yet");
   const options = pass.access.asOperator(shard, addressOf(pass, shard, undefined), database);
-  return context.connections.use(options, work);
+  return context.connections.use(options, work, pass.leading);
 }
 
 function record(

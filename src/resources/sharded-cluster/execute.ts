@@ -43,6 +43,8 @@ export interface Pass {
   /** `namespace/name`, the owner of expectations. */
   readonly owner: string;
   readonly signal: AbortSignal;
+  /** Aborts with leadership, and not when the pass takes long: for SQL. */
+  readonly leading: AbortSignal;
   /** Notes that a shard was set up as it was observed. */
   readonly noteSetUp: (shard: string) => void;
 }
