@@ -1,0 +1,55 @@
+import { expect, test } from 'vitest';
+import type { SlotStats } from '../../../postgres/stats.ts';
+import { emptyCatalog } from '../test-support/shard-content.ts';
+import { absentShard, emptyWorld, observing, shardedCluster } from '../test-support/world.ts';
+import { decideEmptiness, type EmptinessDecision } from './removal.ts';
+
+/** A shard `s1` that owns nothing, with these slots on its primary. */
+function decide(slots: readonly SlotStats[]): EmptinessDecision {
+  const shard = {
+    ...absentShard(1),
+    claims: [
+      {
+        apiVersion: 'v1',
+        kind: 'PersistentVolumeClaim',
+        metadata: { name: 'data-shop-s1-0' },
+        spec: { volumeName: 'volume' },
+        status: { phase: 'Bound' },
+      },
+    ],
+    database: {
+      state: 'present' as const,
+      value: {
+        member: 'shop-s1-0',
+        isSetUp: true,
+        catalog: emptyCatalog,
+        tablesWithRows: [],
+        otherDatabases: [],
+        preparedTransactions: 0,
+        stats: { inRecovery: false, timeline: 1, walLsn: '0/1', databaseBytes: 1, standbys: [], slots },
+        parameterProblems: [],
+        fileErrors: [],
+      },
+    },
+  };
+  const map = { apiVersion: 'herdsman.dev/v1alpha1', kind: 'ShardMap', metadata: { name: 'shop' } };
+  const spec = { cluster: 'shop', epoch: 1, groups: [] };
+  const world = observing(emptyWorld(shardedCluster()), {
+    map: { state: 'present', value: { ...map, spec } },
+  });
+  return decideEmptiness(world, shard);
+}
+
+function slot(name: string, active: boolean): SlotStats {
+  return { name, active, retainedBytes: 0, walStatus: 'reserved' };
+}
+
+test.each([
+  ['of a member of its own', slot('shop_s1_1', true), 'empty'],
+  ['that a read replica left', slot('readers_s1_replicas_0', false), 'empty'],
+  ['of a read replica that follows', slot('readers_s1_replicas_0', true), 'refused'],
+  ['of a read replica of another shard', slot('readers_s11_replicas_0', false), 'refused'],
+  ['of a user', slot('warehouse', false), 'refused'],
+])('a shard with the slot %s is %s', (_, found, kind) => {
+  expect(decide([found])).toMatchObject({ kind });
+});
