@@ -28,6 +28,7 @@ import type { PoolerGate } from './pooler-gate.ts';
 import type { Sources } from './sources.ts';
 import { statusOf } from './status.ts';
 import { clusterPart } from './status-parts.ts';
+import { refusalEvent } from './status-refusal.ts';
 import { decideParameters, type ParameterDecision } from './steps/parameters.ts';
 import { hasParameters } from './steps/topology.ts';
 
@@ -121,23 +122,35 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     const afterMs = delayOf(outcomes, failures);
     memory.isQuiet =
       decided.actions.length === 0 && outcomes.every((outcome) => outcome.result.kind === 'continue');
-    if (afterMs > soonMs || cluster.status === undefined || isNews(cluster, parameters))
-      await report(input, outcomes, parameters, signal);
-    return { requeueAfterMs: afterMs };
+    const isDue = afterMs > soonMs || cluster.status === undefined || isNews(cluster, parameters);
+    const isReported = !isDue || (await report(input, outcomes, parameters, signal));
+    return { requeueAfterMs: isReported ? afterMs : Math.max(afterMs, degradedMs) };
   }
 
+  /** Whether the API server has the status. The work goes on without: what is refused here may be put right by it. */
   async function report(
     input: PlanInput,
     outcomes: readonly Outcome[],
     parameters: ParameterDecision,
     signal: AbortSignal,
-  ): Promise<void> {
+  ): Promise<boolean> {
     const { cluster } = input;
     const status = statusOf(input, outcomes, parameters);
-    const written = await writeStatus(client, shardedClusterType, cluster, status, { signal, fieldManager });
-    if (!written.changed) return;
-    expectations.expectWritten(keyString(cluster.metadata), sources.clusters.cache, written.object);
+    try {
+      const written = await writeStatus(client, shardedClusterType, cluster, status, {
+        signal,
+        fieldManager,
+      });
+      if (!written.changed) return true;
+      expectations.expectWritten(keyString(cluster.metadata), sources.clusters.cache, written.object);
+    } catch (error) {
+      const event = refusalEvent(error);
+      if (event === undefined) throw error;
+      events.record(cluster, event);
+      return false;
+    }
     tellTransitions(cluster, status);
+    return true;
   }
 
   /** An event for each condition that changed, so that `kubectl describe` tells the story. */
