@@ -6,19 +6,18 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
-import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType } from '../sharded-cluster/kinds.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { clusterLabel, podOrdinal, scope, shardLabel } from '../sharded-cluster/names.ts';
+import { clusterLabel, scope, shardLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import {
   decideRetention,
   deletionPolicyAnnotation,
   holdPeriodAnnotation,
   releasedAtAnnotation,
-  type Usage,
 } from './plan.ts';
+import { type MemberTraces, podOfClaim, usageOf } from './usage.ts';
 
 /** What the controller works with. */
 export interface RetentionDependencies {
@@ -41,7 +40,7 @@ export function retentionController({ client, sources, events, clock }: Retentio
     if (claim === undefined || cluster === undefined) return undefined;
     const owner = sources.clusters.cache.get({ namespace: key.namespace, name: cluster });
     if (owner !== undefined) await keepPolicy(claim, owner, signal);
-    const decision = decideRetention(claim, usageOf(claim, cluster, owner), clock.now());
+    const decision = decideRetention(claim, usageOf(claim, tracesOf(claim, cluster, owner)), clock.now());
     switch (decision.kind) {
       case 'none':
         return decision.dueAt === undefined
@@ -63,7 +62,8 @@ export function retentionController({ client, sources, events, clock }: Retentio
         if (live.state === 'unknown') throw live.error;
         const isKept =
           live.state === 'present' &&
-          (live.value.spec.deletionPolicy !== 'delete' || usageOf(claim, cluster, live.value) !== 'unused');
+          (live.value.spec.deletionPolicy !== 'delete' ||
+            usageOf(claim, tracesOf(claim, cluster, live.value)) !== 'unused');
         if (isKept) return { requeueAfterMs: 5_000 };
         await client.delete(persistentVolumeClaimType, key, {
           uid: decision.uid,
@@ -111,20 +111,18 @@ export function retentionController({ client, sources, events, clock }: Retentio
     await client.patch(persistentVolumeClaimType, keyOf(claim), patch, { type: 'merge', signal });
   }
 
-  /** In use while the cluster wants the member, or while its StatefulSet or pod is still there. */
-  function usageOf(claim: PersistentVolumeClaim, cluster: string, owner: ShardedCluster | undefined): Usage {
-    const shard = claim.metadata.labels?.[shardLabel];
-    const pod = claim.metadata.name.replace(/^data-/, '');
-    const ordinal = shard === undefined ? undefined : podOrdinal(cluster, shard, pod);
-    if (shard === undefined || ordinal === undefined) return 'unknown';
-    const { namespace = '' } = claim.metadata;
-    if (sources.pods.cache.get({ namespace, name: pod }) !== undefined) return 'used';
-    const statefulSet = sources.statefulSets.cache.get({ namespace, name: scope(cluster, shard) });
-    if (ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
-    if (owner === undefined) return 'unused';
-    const wanted =
-      Number(shard.slice(1)) < desiredShards(owner.spec, owner.status) && ordinal < (owner.spec.members ?? 3);
-    return wanted ? 'used' : 'unused';
+  function tracesOf(
+    claim: PersistentVolumeClaim,
+    cluster: string,
+    owner: ShardedCluster | undefined,
+  ): MemberTraces {
+    const { namespace = '', labels } = claim.metadata;
+    const name = scope(cluster, labels?.[shardLabel] ?? '');
+    return {
+      owner,
+      statefulSet: sources.statefulSets.cache.get({ namespace, name }),
+      hasPod: sources.pods.cache.get({ namespace, name: podOfClaim(claim) }) !== undefined,
+    };
   }
 
   function claimsOf(object: { metadata: { name: string; namespace?: string } }): ObjectKey[] {
