@@ -121,8 +121,13 @@ BEGIN
     name := marker.relname;
     bucket := NULL;
     epoch := NULL;
-    EXECUTE format('SELECT m.bucket, m.epoch FROM own.%I m', marker.relname) INTO bucket, epoch;
-    RETURN NEXT;
+    BEGIN
+      EXECUTE format('SELECT m.bucket, m.epoch FROM own.%I m', marker.relname) INTO bucket, epoch;
+      RETURN NEXT;
+    EXCEPTION WHEN undefined_table THEN
+      -- A move has just taken it away.
+      NULL;
+    END;
   END LOOP;
 END
 $function$;

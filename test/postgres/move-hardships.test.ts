@@ -25,25 +25,29 @@ const sql = `
 let shards: MoveShards;
 let app: Connection;
 beforeAll(async () => {
-  shards = await startShards(sql, [
-    { name: 'countries', strategy: 'reference' },
-    { name: 'people', strategy: 'hash', key: 'id', group: 'people', buckets: 2 },
-    { name: 'letters', strategy: 'hash', key: 'person', group: 'people' },
-    { name: 'loose', strategy: 'hash', key: 'id', group: 'loose', buckets: 2 },
-    {
-      name: 'events',
-      strategy: 'range',
-      key: 'at',
-      bounds: [{ to: '2025-01-01', shard: 's0' }, { from: '2025-01-01' }],
-    },
-    {
-      name: 'visits',
-      strategy: 'geographic',
-      key: 'origin',
-      hashKey: 'user_id',
-      regions: [{ name: 'eu', values: ['de', 'fr'], buckets: 4 }],
-    },
-  ]);
+  shards = await startShards(
+    sql,
+    [
+      { name: 'countries', strategy: 'reference' },
+      { name: 'people', strategy: 'hash', key: 'id', group: 'people', buckets: 2 },
+      { name: 'letters', strategy: 'hash', key: 'person', group: 'people' },
+      { name: 'loose', strategy: 'hash', key: 'id', group: 'loose', buckets: 2 },
+      {
+        name: 'events',
+        strategy: 'range',
+        key: 'at',
+        bounds: [{ to: '2025-01-01', shard: 's0' }, { from: '2025-01-01' }],
+      },
+      {
+        name: 'visits',
+        strategy: 'geographic',
+        key: 'origin',
+        hashKey: 'user_id',
+        regions: [{ name: 'eu', values: ['de', 'fr'], buckets: 4 }],
+      },
+    ],
+    { ssl: true },
+  );
   app = await shards.connectApplication('s0');
   await app.query({
     text: `INSERT INTO public.people (id, tags, notes, country, amount, ratio, span, body)
@@ -168,6 +172,8 @@ describe('writers', () => {
       "SELECT relname FROM pg_class WHERE relname LIKE 'hm%old%' AND relkind = 'r'",
     );
     expect(retired).toHaveLength(2);
+    // Dead rows keep no country alive.
+    await shards.rows('s0', "BEGIN; DELETE FROM public.countries WHERE code = 'de'; ROLLBACK");
     await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
   });
 
@@ -240,6 +246,34 @@ describe('an attempt', () => {
     await late.run();
     await late.close();
     expect(test.record.current.value).toMatchObject({ phase: 'done', copy: 1, attempt: 2 });
+    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+  });
+
+  it('under which a migration changes a table is begun again', async () => {
+    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
+    const operator = test.operator('subscribe');
+    await expect(operator.run()).rejects.toThrow();
+    await operator.close();
+    for (const shard of ['s0', 's1'])
+      await shards.rows(shard, 'ALTER TABLE public.letters ADD COLUMN stamp text');
+    await complete(test);
+    expect(test.record.current.value).toMatchObject({
+      phase: 'done',
+      copy: 2,
+      lastEnding: { reason: 'TableChanged' },
+    });
+    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+  });
+
+  it('whose leaves do not fit when they are attached is begun again', async () => {
+    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
+    const operator = test.operator('announce');
+    await expect(operator.run()).rejects.toThrow();
+    await operator.close();
+    for (const shard of ['s0', 's1'])
+      await shards.rows(shard, 'ALTER TABLE public.letters ADD COLUMN weight int');
+    await complete(test);
+    expect(test.record.current.value).toMatchObject({ phase: 'done', copy: 2 });
     await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
   });
 

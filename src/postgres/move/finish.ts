@@ -90,6 +90,7 @@ export async function retire(context: MoveContext): Promise<StepResult> {
   const { move } = context;
   return context.use('source', async (connection) => {
     const owner = await ownerOf(connection, context);
+    const keyless: string[] = [];
     const statements: string[] = [];
     for (const [index, leaf] of leavesOf(context).entries()) {
       const [state] = await connection.query<{ attached: boolean; refuses: boolean }>(
@@ -102,6 +103,16 @@ export async function retire(context: MoveContext): Promise<StepResult> {
       );
       if (state === undefined) continue;
       if (state.attached || !state.refuses) return refused('StillTheOwner', `${leaf.name} is in use`);
+      // What is dead must not keep the rows of reference tables alive.
+      const keys = await connection.query<{ name: string }>(
+        statement(
+          "SELECT quote_ident(conname) AS name FROM pg_constraint WHERE conrelid = $1::regclass AND contype = 'f'",
+          leaf.qualified,
+        ),
+      );
+      keyless.push(
+        ...keys.map((key) => `ALTER TABLE ${leaf.qualified} DROP CONSTRAINT IF EXISTS ${key.name}`),
+      );
       const name = retiredName(move.id, index);
       const comment = `${leaf.name}, moved to ${move.to}; Herdsman drops it when the move's retention is over`;
       statements.push(
@@ -109,7 +120,8 @@ export async function retire(context: MoveContext): Promise<StepResult> {
         `COMMENT ON TABLE ${qualified(applicationSchema, name)} IS ${quoteLiteral(comment)}`,
       );
     }
-    if (statements.length > 0) await runTogether(connection, asOwner(owner, statements));
+    if (statements.length === 0) return done;
+    await runTogether(connection, asOwner(owner, [...keyless, ...statements]), detachLockMs);
     return done;
   });
 }

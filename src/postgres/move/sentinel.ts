@@ -2,8 +2,11 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName } from '../../sharding/move/names.ts';
+import { applicationSchema } from '../../sharding/names.ts';
+import type { Connection } from '../connection.ts';
+import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
-import { done, type MoveContext, refused } from './context.ts';
+import { done, leavesOf, type MoveContext, refused } from './context.ts';
 
 /** The longest that the target may take to catch up while writers wait. */
 const drainMs = 5_000;
@@ -86,12 +89,34 @@ async function streamState(context: MoveContext, copy: number): Promise<StreamSt
 
 /** Step 3: every leaf copied, little outstanding, and quick. */
 export async function catchUp(context: MoveContext, copy: number): Promise<StepResult> {
+  const changed = await changedTable(context);
+  if (changed !== undefined) {
+    const message = `a migration has changed table "${changed}": copying again`;
+    return { kind: 'refused', reason: 'TableChanged', message, ends: 'copy' };
+  }
   const { pending, lag } = await streamState(context, copy);
   if (pending !== null) return refused('Copying', `still copying ${pending}`);
   if (Number(lag) > maxLagBytes) return refused('CatchingUp', `${lag} bytes of WAL are outstanding`);
   const took = await roundTrip(context, quickMs);
   if (took === undefined) return refused('CatchingUp', `changes take longer than ${quickMs} ms to arrive`);
   return done;
+}
+
+/** The table whose columns are no longer those that the target's leaf was made with, on either side. */
+async function changedTable(context: MoveContext): Promise<string | undefined> {
+  const columns = (relation: string) =>
+    `(SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attname) FROM pg_attribute a
+      WHERE a.attrelid = to_regclass(${relation}) AND a.attnum > 0 AND NOT a.attisdropped)`;
+  const read = (connection: Connection, relation: string) =>
+    connection.query<{ columns: string }>(statement(`SELECT ${columns('$1')} AS columns`, relation));
+  for (const leaf of leavesOf(context)) {
+    const root = qualified(applicationSchema, leaf.table);
+    const [staged] = await context.use('target', (connection) => read(connection, leaf.qualified));
+    const [target] = await context.use('target', (connection) => read(connection, root));
+    const [source] = await context.use('source', (connection) => read(connection, root));
+    if (staged?.columns !== target?.columns || staged?.columns !== source?.columns) return leaf.table;
+  }
+  return undefined;
 }
 
 /** Step 7: everything that was committed before the fence is on the target. */

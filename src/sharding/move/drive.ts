@@ -183,8 +183,18 @@ async function refused(
     );
     return again(pass, reason, message);
   }
+  if (step.kind === 'open' && reason === 'Refused' && isUndecided(pass.view)) {
+    // The leaves do not fit any more, as after a migration: only another copy helps, and writers wait.
+    await write(pass, { ...record, ending: { reason, message, next: 'copy' } });
+    return again(pass, reason, message);
+  }
+  if (record.phase === 'switch') return { ...again(pass, reason, message), afterMs: 50 };
   // What is not a matter of time is shown, and tried again without haste.
   return { ...again(pass, reason, message), afterMs: reason === 'Refused' ? 5_000 : 500 };
+}
+
+function isUndecided({ map, move }: MoveView): boolean {
+  return map !== 'unknown' && map.owner === move.from;
 }
 
 function isMapStep(step: Step): step is Exclude<Step, ShardStep> {
