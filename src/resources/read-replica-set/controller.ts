@@ -147,7 +147,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const current = spec.dryRun ? set.spec.replicas : (last?.desired ?? set.spec.replicas);
     const isDue = atMs - memory.window.sinceMs >= decideMs;
     const isOutside = current < spec.minReplicas || current > spec.maxReplicas;
-    if (last !== undefined && !isDue && !isOutside) return last;
+    if (last !== undefined && !isDue && (!isOutside || spec.dryRun)) return last;
     const types = spec.metrics.map(({ type }) => type);
     const resources = set.spec.resources ?? seen.cluster?.spec.resources ?? {};
     const cpu = types.includes('CPU')
@@ -162,7 +162,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const ready = Math.min(
       ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
     );
-    const decision = autoscale({
+    const decided = autoscale({
       spec,
       current,
       ready: shards.length === 0 ? 0 : ready,
@@ -176,6 +176,8 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
       last,
       now: clock.now(),
     });
+    const { lastScaleTime: _, ...unscaled } = decided;
+    const decision = spec.dryRun ? unscaled : decided;
     memory.window = { load: new Map(), sinceMs: atMs };
     memory.autoscaling = decision;
     if (decision.desired !== current && last !== undefined) {
