@@ -26,6 +26,7 @@ import {
   poolerSelector,
 } from '../names.ts';
 import { restartParameters } from '../parameters.ts';
+import { guard, localConsole, localSocket } from './guard.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** Ids of the image's `postgres` user and group. */
@@ -189,7 +190,7 @@ function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
       },
     ],
     ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
-    containers: [pgbouncer(pooler, image, drain), exporter(image)],
+    containers: [pgbouncer(pooler, image, drain), guard(image, restricted), exporter(image)],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
       { name: 'run', emptyDir: {} },
@@ -228,16 +229,25 @@ function pgbouncer(pooler: PoolerConfig, image: string, drain: number): V1Contai
 }
 
 /**
- * TERM lets no more clients in and waits until all have left (SHUTDOWN WAIT_FOR_CLIENTS); INT waits for transactions only.
- * Process 1 passes both on.
+ * What an instance does when it is to go: it is out of the Service already, so it waits until its clients have left, as
+ * SHUTDOWN WAIT_FOR_CLIENTS would, but may still let transactions of those that stay come to their end: INT waits for these,
+ * which a second signal could not ask for. Process 1 passes it on.
  */
-function farewell(drain: number): string {
-  return `sleep ${farewellSeconds}; kill -TERM 1; sleep ${drain}; kill -INT 1; sleep ${lastSeconds}`;
+export function farewell(drain: number): string {
+  const ask = `${localConsole} -c 'SHOW POOLS'`;
+  const count = `awk -F'|' '$1 != "pgbouncer" { n += $3 + $4 } END { print n + 0 }'`;
+  return [
+    `sleep ${farewellSeconds}`,
+    `left=${drain}`,
+    `while [ $left -gt 0 ] && [ "$(${ask} | ${count})" != 0 ]; do sleep 1; left=$((left - 1)); done`,
+    'kill -INT 1',
+    `sleep ${lastSeconds}`,
+  ].join('; ');
 }
 
 /** Asks by the socket, as the pod's own user: it needs no password. It ends when there is no socket, so it waits for that. */
 const exporterCommand =
-  `until [ -S ${socketDirectory}/.s.PGSQL.${poolerPort} ]; do sleep 0.2; done; exec prometheus-pgbouncer-exporter ` +
+  `until [ -S ${localSocket} ]; do sleep 0.2; done; exec prometheus-pgbouncer-exporter ` +
   `--web.listen-address=:${metricsPort} --log.level=warn ` +
   `'--pgBouncer.connectionString=postgres://pgbouncer@:${poolerPort}/pgbouncer?host=${socketDirectory}&sslmode=disable'`;
 

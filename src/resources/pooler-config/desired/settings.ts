@@ -12,6 +12,9 @@ export const settingsDirectory = '/etc/herdsman/pooler';
 /** Where an instance listens for what is in its own pod. */
 export const socketDirectory = '/run/pgbouncer';
 
+/** File with the seconds after which the instance's pod itself ends a pause. */
+export const maxPauseFile = 'max-pause';
+
 /** Who may use the admin console: the operator and, to look only, whoever has the statistics' password. */
 export const consoleUsers = { admin: 'herdsman', stats: 'stats' } as const;
 /** The user of the pod itself, who comes by the socket and needs no password. */
@@ -44,13 +47,16 @@ export function settingsFiles(input: SettingsInput): SettingsFiles {
   const ordinals = Array.from({ length: input.instances }, (_, ordinal) => ordinal);
   const hba = hostBasedAuthentication(pooler.spec.tls.required);
   const body = sections(input, ordinals);
-  const revision = hashOf({ ...certificates, hba, body });
+  // What is looked at once a second cannot tell less than two seconds from none.
+  const maxPause = `${Math.max(2, seconds(pooler.spec.maxPause))}\n`;
+  const revision = hashOf({ ...certificates, hba, body, maxPause });
   const shared = withRevision(pooler.spec, body, revision);
   return {
     revision,
     files: {
       'pgbouncer.ini': shared,
       hba,
+      [maxPauseFile]: maxPause,
       ...Object.fromEntries(ordinals.map((ordinal) => [`instance-${ordinal}.ini`, instanceFile(ordinal)])),
     },
   };

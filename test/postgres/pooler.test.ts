@@ -1,0 +1,439 @@
+import { execFile } from 'node:child_process';
+import { connect as dial } from 'node:net';
+import { promisify } from 'node:util';
+import pg from 'pg';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type Connection, connect } from '../../src/postgres/connection.ts';
+import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
+import { type Console, openConsole } from '../../src/postgres/pgbouncer-console.ts';
+import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
+import { scramVerifier } from '../../src/postgres/scram.ts';
+import { revisionOf } from '../../src/resources/pooler-config/desired/settings.ts';
+import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
+import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
+import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
+import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
+import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
+import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
+import type { PoolerGate } from '../../src/resources/sharded-cluster/pooler-gate.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
+import { silentLogger } from '../../src/runtime/logger.ts';
+import { type PoolerServers, startPoolers } from '../support/pooler-server.ts';
+import { findRootfs, type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { waitUntil } from '../support/wait.ts';
+
+const run = promisify(execFile);
+const login = { name: 'app', password: 'application secret' };
+const monitoring = 'monitoring';
+
+let server: PostgresServer;
+let second: PostgresServer;
+let poolers: PoolerServers;
+let operator: Connection;
+
+function asOperator(database: string, at = server): Promise<Connection> {
+  return at.certificate('herdsman').then(({ ca, cert, key }) =>
+    connect({
+      host: at.host,
+      port: at.port,
+      database,
+      user: 'herdsman',
+      tls: { ca, servername: 'localhost', clientCertificate: { cert, key } },
+    }),
+  );
+}
+
+/** A shard's database as the operator makes one; the verifiers differ from server to server. */
+async function makeShard(database: string, at: PostgresServer): Promise<void> {
+  const maintenance = await asOperator('postgres', at);
+  const spec = {
+    operator: 'herdsman',
+    database,
+    application: { name: login.name, verifier: scramVerifier(login.password) },
+    monitoring: { name: monitoring, verifier: scramVerifier('watch') },
+  };
+  await applyRoles(maintenance, planRoles(spec, await readRoles(maintenance)));
+  await maintenance.close();
+  const inside = await asOperator(database, at);
+  await ensureSchema(inside, { application: login.name, monitoring });
+  await ensurePasswords(inside, [login, { name: monitoring, password: 'watch' }]);
+  await inside.close();
+}
+
+function config(changes: Partial<pg.ClientConfig> & { instance?: number } = {}): pg.ClientConfig {
+  const { instance = 0, ...rest } = changes;
+  return {
+    host: '127.0.0.1',
+    port: poolers.ports[instance] ?? 0,
+    user: login.name,
+    password: login.password,
+    database: 'app',
+    ssl: { ca: poolers.ca, servername: poolers.servername },
+    ...rest,
+  };
+}
+
+async function client(changes: Parameters<typeof config>[0] = {}): Promise<pg.Client> {
+  const made = new pg.Client(config(changes));
+  made.on('error', () => undefined);
+  await made.connect();
+  return made;
+}
+
+async function withConsole<T>(instance: number, work: (console: Console) => Promise<T>): Promise<T> {
+  const console = await openConsole(poolers.console(instance));
+  try {
+    return await work(console);
+  } finally {
+    await console.close();
+  }
+}
+
+beforeAll(async () => {
+  [server, second] = await Promise.all([startPostgres({ ssl: true }), startPostgres({ ssl: true })]);
+  await makeShard('one', server);
+  const shards = { s0: { server, database: 'one' } };
+  poolers = await startPoolers({ monitoring, shards, maxConnections: 60 });
+  operator = await asOperator('one');
+});
+
+afterAll(async () => {
+  await operator?.close();
+  await poolers?.stop();
+  await Promise.all([server?.stop(), second?.stop()]);
+});
+
+describe('logins', () => {
+  it('pass SCRAM through: the password that the server has, and no other', async () => {
+    const good = await client();
+    expect((await good.query('SELECT current_user AS name')).rows).toEqual([{ name: 'app' }]);
+    await good.end();
+    await expect(client({ password: 'wrong' })).rejects.toThrow(/authentication failed/);
+  });
+
+  it('are for people and applications only, with TLS only', async () => {
+    for (const user of ['herdsman', 'herdsman_pooler', 'stats', 'pgbouncer', 'postgres', 'nobody']) {
+      await expect(client({ user }), user).rejects.toThrow(/rejected|authentication failed|no such user/);
+    }
+    await expect(client({ ssl: false })).rejects.toThrow(/TLS|SSL/i);
+  });
+
+  it('follow a password that changes, at once', async () => {
+    await ensurePasswords(operator, [{ ...login, password: 'another secret' }]);
+    const good = await client({ password: 'another secret' });
+    await good.query('SELECT 1');
+    await good.end();
+    await expect(client()).rejects.toThrow(/authentication failed/);
+    await ensurePasswords(operator, [login]);
+    await (await client()).end();
+  });
+
+  it('leave no password and no verifier in the log', () => {
+    expect(poolers.log()).not.toMatch(/SCRAM-SHA-256\$|secret/);
+  });
+
+  it('to the console are for the operator; statistics may only look', async () => {
+    const stats = await openConsole(poolers.console(0, 'stats'));
+    expect((await stats.showDatabases()).map(({ name }) => name)).toContain('app');
+    await expect(stats.pause('app')).rejects.toThrow(/admin access needed/);
+    await stats.close();
+    await expect(client({ database: 'pgbouncer' })).rejects.toThrow(/rejected|config error/);
+  });
+});
+
+describe('pools', () => {
+  it('let 500 clients share the connections that the server has for them', async () => {
+    const clients = await Promise.all(
+      Array.from({ length: 500 }, (_, index) => client({ instance: index % 2 })),
+    );
+    const servers = new Set<number>();
+    await Promise.all(
+      clients.map(async (each, index) => {
+        for (let n = 0; n < 4; n += 1) {
+          const { rows } = await each.query<{ pid: number; n: string }>({
+            // A named statement is prepared once on each server connection, in transaction mode too.
+            name: `statement ${index % 5}`,
+            text: `SELECT pg_backend_pid() AS pid, $1::text || '${index % 5}' AS n FROM pg_sleep(0.002)`,
+            values: [String(n)],
+          });
+          expect(rows[0]?.n).toBe(`${n}${index % 5}`);
+          servers.add(rows[0]?.pid ?? 0);
+        }
+      }),
+    );
+    const [busy] = await operator.query<{ all: number; app: number }>({
+      text: `SELECT count(*)::int AS all, count(*) FILTER (WHERE usename = 'app')::int AS app
+        FROM pg_stat_activity WHERE usename IN ('app', 'herdsman_pooler')`,
+    });
+    // 60 - 3 - 10 = 47 for 2 instances: 23 each, of which 2 are kept for verifiers and monitoring.
+    expect(servers.size).toBeGreaterThan(20);
+    expect(busy?.app).toBeLessThanOrEqual(42);
+    expect(busy?.all).toBeLessThanOrEqual(46);
+    await Promise.all(clients.map((each) => each.end()));
+  });
+
+  it('take what pgbench prepares', async () => {
+    const rootfs = await findRootfs();
+    const environment = {
+      PGPASSWORD: login.password,
+      PGSSLMODE: 'require',
+      PATH: '/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin',
+    };
+    const where = ['-h', '127.0.0.1', '-p', String(poolers.ports[0]), '-U', 'app', 'app'];
+    const bench = (...words: string[]) =>
+      rootfs === '/'
+        ? run('pgbench', [...words, ...where], { env: environment })
+        : run('chroot', [rootfs, 'pgbench', ...words, ...where], { env: environment });
+    await bench('-i', '-q');
+    // pgbench prepares one statement after the other and waits for each: with transactions it needs a connection for each client.
+    for (const words of [
+      ['-S', '-c', '50'],
+      ['-c', '10'],
+    ]) {
+      const { stdout } = await bench('-M', 'prepared', '-n', '-t', '20', ...words);
+      expect(stdout).toMatch(/transactions actually processed: (1000\/1000|200\/200)/);
+      expect(stdout).toMatch(/number of failed transactions: 0 /);
+    }
+    const each = await bench('-C', '-S', '-n', '-c', '20', '-t', '5');
+    expect(each.stdout).toMatch(/transactions actually processed: 100\/100/);
+  });
+
+  it('find the session of a cancel that reaches another instance', async () => {
+    const asking = await client({ instance: 0 });
+    const answer = asking.query('SELECT pg_sleep(60)').then(
+      () => 'done',
+      (error: Error) => error.message,
+    );
+    await waitUntil('the query runs', async () => {
+      const rows = await operator.query({
+        text: "SELECT FROM pg_stat_activity WHERE query = 'SELECT pg_sleep(60)'",
+      });
+      return rows.length === 1;
+    });
+    const { processID, secretKey } = asking as unknown as { processID: number; secretKey: number };
+    const request = Buffer.alloc(16);
+    [16, 80877102, processID, secretKey].forEach((word, index) => {
+      request.writeInt32BE(word, index * 4);
+    });
+    dial(poolers.ports[1] ?? 0, '127.0.0.1').end(request);
+    expect(await answer).toMatch(/canceling statement due to user request/);
+    await asking.end();
+  });
+});
+
+describe('new settings', () => {
+  it('take effect by RELOAD, with no client dropped: another database, another limit', async () => {
+    await makeShard('two', second);
+    const staying = await client();
+    const revision = await poolers.write(
+      { maxClientConnections: 700 },
+      {
+        s0: { server, database: 'one' },
+        s1: { server: second, database: 'two' },
+      },
+    );
+    for (const instance of [0, 1]) {
+      await withConsole(instance, async (console) => {
+        await console.reload();
+        const settings = await console.showConfig();
+        expect(revisionOf(settings.get('ignore_startup_parameters') ?? '')).toBe(revision);
+        expect(settings.get('max_client_conn')).toBe('700');
+        expect(settings.get('peer_id')).toBe(String(instance + 1));
+      });
+    }
+    expect((await staying.query('SELECT current_database() AS name')).rows).toEqual([{ name: 'one' }]);
+    await staying.end();
+    for (const [database, name] of [
+      ['app', 'one'],
+      ['app_s0', 'one'],
+      ['app_s1', 'two'],
+    ]) {
+      const each = await client({ database });
+      expect((await each.query('SELECT current_database() AS name')).rows).toEqual([{ name }]);
+      await each.end();
+    }
+  });
+});
+
+/** The gate, with the instances as pods that are ready. */
+function gateOf(gated: GatedShards, spec: Record<string, unknown> = {}, pods = [0, 1]): PoolerGate {
+  const pooler: PoolerConfig = poolerConfig(spec, {
+    databases: [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }],
+  });
+  const ready = { type: 'Ready', status: 'True' };
+  const found: Pod[] = pods.map((ordinal) => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: `web-pooler-${ordinal}`, uid: `uid-${ordinal}` },
+    status: { podIP: String(ordinal), conditions: [ready] },
+  }));
+  const poolerSources = {
+    poolers: { cache: { byIndex: () => [pooler] } },
+    pods: { cache: { byIndex: () => found } },
+  } as unknown as PoolerSources;
+  return createPoolerGate({
+    poolerSources,
+    access: async () => ({ options: (address) => poolers.console(Number(address)) }),
+    gated,
+    clock: systemClock,
+    log: silentLogger,
+  });
+}
+
+describe('the gate', () => {
+  const shard = {
+    namespace: 'store',
+    cluster: 'shop',
+    shard: 's0',
+    database: 'app',
+    isServing: async () => true,
+  };
+  const never = new AbortController().signal;
+  let gated: GatedShards;
+
+  beforeEach(() => {
+    gated = noGatedShards();
+  });
+
+  const paused = () =>
+    Promise.all(
+      [0, 1].map((instance) =>
+        withConsole(instance, async (console) =>
+          (await console.showDatabases()).some((database) => Number(database.paused) === 1),
+        ),
+      ),
+    );
+
+  it('lets nobody be at work meanwhile, and nobody sees an error', async () => {
+    let ending = false;
+    let done = 0;
+    const errors: string[] = [];
+    const working = Array.from({ length: 40 }, async (_, index) => {
+      const each = await client({ instance: index % 2 });
+      while (!ending) {
+        try {
+          await each.query('BEGIN');
+          await each.query('SELECT pg_sleep(0.003)');
+          await each.query('COMMIT');
+          done += 1;
+        } catch (error) {
+          errors.push(String(error));
+          break;
+        }
+      }
+      await each.end();
+    });
+    await waitUntil('clients are at work', () => done > 100);
+    let serving = false;
+    await gateOf(gated).whilePaused(
+      { ...shard, isServing: async () => serving },
+      async () => {
+        const busy = await operator.query({
+          text: "SELECT FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL",
+        });
+        expect(busy).toEqual([]);
+        expect(gated.held).toEqual(new Set(['uid-0/app', 'uid-1/app']));
+        setTimeout(() => {
+          serving = true;
+        }, 100);
+      },
+      never,
+    );
+    expect(serving).toBe(true);
+    const before = done;
+    await waitUntil('clients go on', () => done > before + 100);
+    ending = true;
+    await Promise.all(working);
+    expect(errors).toEqual([]);
+    expect(gated.held.size).toBe(0);
+    expect(gated.switched).toEqual(new Set(['store/web/s0']));
+    expect(await paused()).toEqual([false, false]);
+  });
+
+  it('lets clients go on when maxPause is over, though the work is not done', async () => {
+    const waiting = await client();
+    const finish = Promise.withResolvers<void>();
+    const passing = gateOf(gated, { maxPause: '1s' }).whilePaused(shard, () => finish.promise, never);
+    await waitUntil('it is held', () => gated.held.size === 2);
+    await waiting.query('SELECT 1');
+    finish.resolve();
+    await passing;
+    await waiting.end();
+    expect(await paused()).toEqual([false, false]);
+  });
+
+  it('lets clients go on when the work fails, and says why', async () => {
+    const passing = gateOf(gated).whilePaused(
+      shard,
+      async () => {
+        throw new Error('no candidate');
+      },
+      never,
+    );
+    await expect(passing).rejects.toThrow('no candidate');
+    expect(await paused()).toEqual([false, false]);
+    expect(gated.switched.size).toBe(0);
+  });
+
+  it('does not wait for a transaction that takes longer than its share', async () => {
+    const slow = await client();
+    await slow.query('BEGIN; SELECT 1');
+    let done = false;
+    await gateOf(gated, { maxPause: '2s' }).whilePaused(
+      shard,
+      async () => {
+        done = true;
+      },
+      never,
+    );
+    expect(done).toBe(true);
+    await slow.query('COMMIT');
+    await slow.end();
+  });
+
+  it('does without poolers that do not answer, and does nothing with maxPause 0s', async () => {
+    await gateOf(gated, {}, [7]).whilePaused(shard, async () => undefined, never);
+    await gateOf(gated, { maxPause: '0s' }).whilePaused(
+      shard,
+      async () => expect(await paused()).toEqual([false, false]),
+      never,
+    );
+  });
+});
+
+describe('the guard in the pod', () => {
+  it('lets clients go on when nobody else does', async () => {
+    await poolers.write({ maxPause: '2s' });
+    const stop = poolers.guard(0);
+    const waiting = await client();
+    await withConsole(0, (console) => console.pause('app'));
+    await waiting.query('SELECT 1');
+    await waiting.end();
+    await stop();
+  });
+});
+
+describe('an instance that goes', () => {
+  it('lets clients leave, and those that stay end their transaction', async () => {
+    const leaving = await client({ instance: 1 });
+    const staying = await client({ instance: 1 });
+    const ended = poolers.ended(1);
+    const farewell = poolers.farewell(1, 2);
+    await staying.query('BEGIN');
+    await leaving.query('SELECT 1');
+    await leaving.end();
+    await waitUntil('it waits for transactions only', () => /shutting down/.test(poolers.log()));
+    await staying.query('SELECT 2');
+    await staying.query('COMMIT');
+    await ended;
+    await (await client({ instance: 0 })).end();
+    await farewell;
+  });
+
+  it('goes at once when it has no clients', async () => {
+    const ended = poolers.ended(0);
+    const farewell = poolers.farewell(0, 3600);
+    await ended;
+    await farewell;
+  });
+});
