@@ -13,10 +13,10 @@ import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
-import { changed, labelled } from '../../runtime/watches.ts';
+import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import { type ClusterMemory, emptyMemory } from './cluster-memory.ts';
-import { type ExecutionContext, execute } from './execute.ts';
 import { desiredShards } from './desired-shards.ts';
+import { type ExecutionContext, execute } from './execute.ts';
 import { type ActionFailure, withFailures } from './failure.ts';
 import { shardedClusterType } from './kinds.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
@@ -185,6 +185,11 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       labelled(sources.pods, clusterLabel, changed('labels', 'deletion', 'spec', 'status')),
       labelled(sources.claims, clusterLabel, changed('deletion', 'spec', 'status')),
       labelled(sources.maps, clusterLabel, changed('generation', 'deletion')),
+      mapped(
+        sources.replicaSets,
+        ({ metadata, spec }) => [{ namespace: metadata.namespace, name: spec.cluster }],
+        changed('generation', 'deletion'),
+      ),
       ...sources.plain.map((informer) =>
         labelled(informer, clusterLabel, changed('deletion', 'annotations')),
       ),
