@@ -26,9 +26,10 @@ import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
 import { createSetObserver } from './observe.ts';
 import { plan } from './plan.ts';
+import { effectiveSettings } from './settings.ts';
 import type { ReplicaSources } from './sources.ts';
 import { statusOf } from './status.ts';
-import { copiesUnderWay } from './steps/size.ts';
+import { brakeOf } from './steps/brake.ts';
 
 /** What the controller works with. */
 export interface ReadReplicaSetDependencies {
@@ -159,6 +160,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
           signal,
         )
       : 'CPU is not among the metrics';
+    const limits = seen.cluster === undefined ? undefined : effectiveSettings(set.spec, seen.cluster).limits;
     const ready = Math.min(
       ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
     );
@@ -172,7 +174,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
         types,
         cpu,
       ),
-      brake: brakeOf(shards, current),
+      brake: limits === undefined ? 'there is no such cluster' : brakeOf(shards, current, limits),
       last,
       now: clock.now(),
     });
@@ -238,16 +240,4 @@ function wantedReplicas({ spec }: ReadReplicaSet, autoscaling: AutoscalingStatus
   if (autoscaling === undefined || spec.autoscaling === undefined || spec.autoscaling.dryRun)
     return spec.replicas;
   return autoscaling.desired;
-}
-
-/** What forbids a change of the number: a copy raises the lag of all, and lag asks for more copies. */
-function brakeOf(shards: ObservedSet['shards'], current: number): string | undefined {
-  if (shards.some(({ primary }) => primary.state !== 'present')) return 'a primary does not answer';
-  if (copiesUnderWay(shards) > 0) return 'members are being copied';
-  const members = shards.flatMap((shard) => shard.members);
-  if (members.some(({ rotation }) => rotation === 'draining')) return 'members are being taken away';
-  if (shards.some((shard) => (shard.statefulSet?.spec?.replicas ?? 0) !== current))
-    return 'members are still missing, or too many';
-  const late = members.filter(({ rotation }) => rotation !== 'in').map(({ name }) => name);
-  return late.length === 0 ? undefined : `not all members are fresh: ${late.join(', ')}`;
 }
