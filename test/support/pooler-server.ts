@@ -197,8 +197,8 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
         .replaceAll(socketDirectory, inside)
         .replaceAll(`-p ${poolerPort}`, `-p ${ports[instance]}`)
         .replaceAll('kill -INT 1', `kill -INT ${running[instance]?.child.pid}`);
-      const words = commandOf(rootfs, isRoot, ['sh', '-c', script]);
-      const child = spawn('setpriv', words, {
+      const [program = '', ...words] = commandOf(rootfs, isRoot, ['sh', '-c', script]);
+      const child = spawn(program, words, {
         cwd: '/',
         stdio: ['ignore', 'ignore', 'inherit'],
         env: environment,
@@ -213,9 +213,9 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
         .replaceAll(settingsDirectory, inside)
         .replaceAll(`-p ${poolerPort}`, `-p ${ports[instance]}`)
         .replaceAll(`.PGSQL.${poolerPort}`, `.PGSQL.${ports[instance]}`);
-      const words = commandOf(rootfs, isRoot, ['sh', '-c', script]);
+      const [program = '', ...words] = commandOf(rootfs, isRoot, ['sh', '-c', script]);
       // A group of its own, since it consists of several processes.
-      const child = spawn('setpriv', words, { cwd: '/', stdio: 'ignore', env: environment, detached: true });
+      const child = spawn(program, words, { cwd: '/', stdio: 'ignore', env: environment, detached: true });
       const exited = once(child, 'exit');
       return async () => {
         if (child.pid !== undefined) process.kill(-child.pid, 'SIGKILL');
@@ -231,9 +231,9 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
 /** Every command behind another takes its place, so that signals reach PgBouncer itself. */
 function commandOf(rootfs: string, isRoot: boolean, command: readonly string[]): string[] {
   const bound = ['--pdeathsig', 'KILL', '--'];
-  if (!isRoot) return [...bound, ...command];
+  if (!isRoot) return ['setpriv', ...bound, ...command];
   const user = [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, '--clear-groups', ...bound];
-  return [...bound, 'chroot', rootfs, 'setpriv', ...user, ...command];
+  return ['setpriv', ...bound, 'chroot', rootfs, 'setpriv', ...user, ...command];
 }
 
 async function certificatesOf(server: PostgresServer): Promise<Record<string, string>> {

@@ -17,6 +17,3 @@ export interface GatedShard {
   /** Whether a client that connects through the shard's Service would find the new primary. */
   isServing(): Promise<boolean>;
 }
-
-/** For an operator without poolers. */
-export const openGate: PoolerGate = { whilePaused: (_shard, work) => work() };
