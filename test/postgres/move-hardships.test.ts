@@ -1,6 +1,9 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Connection } from '../../src/postgres/connection.ts';
+import { readPreparedMoves, resolvePrepared } from '../../src/postgres/move/sweep.ts';
 import { drive } from '../../src/sharding/move/drive.ts';
+import { changeMap } from '../../src/sharding/move/map-change.ts';
+import { judgeStray } from '../../src/sharding/move/sweep.ts';
 import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
 
 const sql = `
@@ -290,6 +293,45 @@ describe('an attempt', () => {
       lastEnding: { reason: 'VerificationFailed' },
     });
     await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+  });
+});
+
+describe('what a move that is gone has prepared', () => {
+  it.each([
+    ['gate', 's0', 'roll-back'],
+    ['decide', 's1', 'commit'],
+  ] as const)('is resolved by the map after "%s"', async (kind, owner, sentence) => {
+    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
+    const operator = test.operator(kind);
+    await expect(operator.run()).rejects.toThrow();
+    await operator.close();
+    const judged: string[] = [];
+    for (const shard of ['s1', 's0']) {
+      const connection = await shards.connectOperator(shard);
+      for (const stray of await readPreparedMoves(connection, 0)) {
+        expect(stray).toMatchObject({ id: test.move.id, guard: { move: test.move.key, bucket: 0 } });
+        const { value, version } = shards.map.current;
+        const first = judgeStray(stray, shard, value);
+        if (first.kind === 'clear-pending') {
+          const step = { kind: first.kind, attempt: first.attempt };
+          await shards.map.replace(version, changeMap(value, test.move, step) ?? value);
+        }
+        const last = judgeStray(stray, shard, shards.map.current.value);
+        if (last.kind === 'clear-pending') throw new Error('it is still announced');
+        judged.push(last.kind);
+        await resolvePrepared(connection, stray.gid, last.kind);
+        await resolvePrepared(connection, stray.gid, last.kind);
+      }
+      await connection.close();
+    }
+    expect(judged).toEqual([sentence, sentence]);
+    const markers = await shards.rows(owner, 'SELECT bucket FROM own.people_b0000');
+    expect(markers).toEqual([{ bucket: 0 }]);
+    // The move itself finds that it is over, or goes on.
+    await complete(test);
+    if (shards.map.current.value.groups[0]?.buckets[0]?.shard === 's1') {
+      await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+    }
   });
 });
 
