@@ -11,7 +11,10 @@ import { readReplicaSetController } from './resources/read-replica-set/controlle
 import { allReplicaInformers, createReplicaSources } from './resources/read-replica-set/sources.ts';
 import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
+import { shardMoveController } from './resources/shard-move/controller.ts';
+import { memberAddress } from './resources/shard-move/world.ts';
 import { shardedClusterController } from './resources/sharded-cluster/controller.ts';
+import { createFindPrimaries } from './resources/sharded-cluster/primaries.ts';
 import { allInformers, createSources } from './resources/sharded-cluster/sources.ts';
 import { systemClock } from './runtime/clock.ts';
 import { createEventRecorder } from './runtime/events.ts';
@@ -40,6 +43,7 @@ const sources = createSources(config.namespaces, following);
 const poolerSources = createPoolerSources(config.namespaces, following);
 const replicas = createReplicaSources(config.namespaces, following);
 const connections = createConnections();
+const findPrimaries = createFindPrimaries({ client, sources, monotonicMs: systemClock.monotonicMs });
 const gated = noGatedShards();
 const poolers = createPoolerObserver({
   client,
@@ -87,7 +91,16 @@ const ending = await runOperator(
         clock: systemClock,
         settings: { postgresImage: config.postgresImage },
       }),
-      rebalanceController({ client, sources, connections, events, clock: systemClock }),
+      rebalanceController({ client, sources, connections, events, clock: systemClock, findPrimaries }),
+      shardMoveController({
+        client,
+        sources,
+        connections,
+        events,
+        clock: systemClock,
+        findPrimaries,
+        addressOf: memberAddress,
+      }),
       retentionController({ client, sources, events, clock: systemClock }),
     ],
     metrics,

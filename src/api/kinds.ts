@@ -2,6 +2,7 @@ import type { z } from 'zod';
 import { poolerConfig } from './v1alpha1/pooler-config.ts';
 import { readReplicaSet } from './v1alpha1/read-replica-set.ts';
 import { shardMap } from './v1alpha1/shard-map.ts';
+import { shardMove } from './v1alpha1/shard-move.ts';
 import { shardedCluster } from './v1alpha1/sharded-cluster.ts';
 
 /** One column of `kubectl get`; `wide` ones are shown with `-o wide` only. */
@@ -196,10 +197,39 @@ const poolerConfigKind: Kind = {
   },
 };
 
+const shardMoveKind: Kind = {
+  kind: 'ShardMove',
+  plural: 'shardmoves',
+  shortNames: ['smv'],
+  schema: shardMove,
+  columns: [
+    {
+      name: 'Cluster',
+      jsonPath: '.spec.cluster',
+      description: 'The ShardedCluster that the bucket belongs to.',
+    },
+    { name: 'Group', jsonPath: '.spec.group', description: 'Colocation group of the bucket.' },
+    { name: 'Buckets', jsonPath: '.spec.buckets', description: 'Number of the bucket.' },
+    { name: 'From', jsonPath: '.status.from', description: 'Shard that owned it.' },
+    { name: 'To', jsonPath: '.spec.to', description: 'Shard that gets it.' },
+    { name: 'Phase', jsonPath: '.status.phase', description: 'Where the move is.' },
+    {
+      name: 'Fence',
+      type: 'integer',
+      jsonPath: '.status.fenceMs',
+      description: 'Milliseconds in which the bucket took no writes.',
+      wide: true,
+    },
+    { name: 'Message', jsonPath: '.status.message', description: 'What it waits for, and why.', wide: true },
+    age,
+  ],
+};
+
 /** Every kind that has a CustomResourceDefinition. */
 export const kinds: readonly Kind[] = [
   readReplicaSetKind,
   shardedClusterKind,
   shardMapKind,
+  shardMoveKind,
   poolerConfigKind,
 ];

@@ -66,6 +66,12 @@ labels:
 - apiGroups: [herdsman.dev]
   resources: [shardmaps]
   verbs: [create, get, list, patch, update, watch]
+- apiGroups: [herdsman.dev]
+  resources: [shardmoves]
+  verbs: [create, get, list, patch, watch]
+- apiGroups: [herdsman.dev]
+  resources: [shardmoves/finalizers, shardmoves/status]
+  verbs: [patch, update]
 # Processor time of members, where there is a metrics server.
 - apiGroups: [metrics.k8s.io]
   resources: [pods]

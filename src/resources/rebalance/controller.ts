@@ -1,5 +1,6 @@
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
+import { ApiError } from '../../runtime/api-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
   type Controller,
@@ -12,18 +13,21 @@ import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
-import { changed, labelled } from '../../runtime/watches.ts';
+import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
+import { bucketText } from '../../sharding/rebalance/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
-import { shardedClusterType } from '../sharded-cluster/kinds.ts';
+import { shardedClusterType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { clusterLabel, shardMapName } from '../sharded-cluster/names.ts';
-import type { Sources } from '../sharded-cluster/sources.ts';
+import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
+import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { rebalanceManager, rebalancePart } from '../sharded-cluster/status-parts.ts';
 import { addMeasures, isBusy, startMeasurements } from './measure.ts';
 import type { Measurements, RebalanceView } from './model.ts';
+import { moveFacts, shardMoveFor } from './moves.ts';
 import { createLoadObserver } from './observe.ts';
-import { decideRebalance, type RebalanceDecision } from './plan.ts';
+import { decideRebalance, type NewMove, type RebalanceDecision } from './plan.ts';
 import { hotText, type OwnStatus, statusOf } from './status.ts';
 import { coresOf, intervalOf, shardsOf } from './world.ts';
 
@@ -34,6 +38,7 @@ export interface RebalanceDependencies {
   readonly connections: Connections;
   readonly events: EventRecorder;
   readonly clock: Clock;
+  readonly findPrimaries: FindPrimaries;
 }
 
 interface Memory {
@@ -50,10 +55,10 @@ const soonMs = 100;
 
 /** Measures the load of buckets, plans where they shall be, and decides how many shards there shall be. */
 export function rebalanceController(dependencies: RebalanceDependencies): Controller {
-  const { client, sources, connections, events, clock } = dependencies;
+  const { client, sources, connections, events, clock, findPrimaries } = dependencies;
   const { monotonicMs } = clock;
   const expectations = createExpectations({ clock });
-  const observer = createLoadObserver({ client, sources, connections, monotonicMs });
+  const observer = createLoadObserver({ client, sources, connections, monotonicMs, findPrimaries });
   const memories = new Map<string, Memory>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
@@ -84,12 +89,15 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     const intervalMs = intervalOf(cluster);
     if (monotonicMs() - memory.askedAtMs >= intervalMs) await measure(cluster, memory, map, context);
     const { measurements } = memory;
+    const moves = sources.moves.cache
+      .byIndex(byCluster, clusterIndexValue(key.namespace, key.name))
+      .map(moveFacts);
     const view: RebalanceView = {
       cluster,
       count: spec.shards.count,
       map,
       measurements,
-      moves: [],
+      moves,
       now: clock.now(),
     };
     const decision = decideRebalance(view, cluster.status.autoscaling);
@@ -98,7 +106,9 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       hotKeys: await observer.findKeys(cluster, decision.hot, context.signal),
     };
     tell(cluster, decision);
+    // The plan is to be read before anything moves.
     await write(found, statusOf(view, decision), context.signal);
+    await create(cluster, decision.create, context.signal);
     return { requeueAfterMs: Math.max(soonMs, memory.askedAtMs + intervalMs - monotonicMs()) };
   }
 
@@ -122,6 +132,26 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       expectations.expectWritten(keyString(keyOf(found)), sources.clusters.cache, written.object);
   }
 
+  async function create(
+    cluster: ShardedCluster,
+    moves: readonly NewMove[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    for (const move of moves) {
+      const made = await client
+        .create(shardMoveType, shardMoveFor(cluster, move), { signal })
+        .catch((error: unknown) => {
+          // An earlier pass made it from the same map: the cache will show it.
+          if (error instanceof ApiError && error.status === 409) return undefined;
+          throw error;
+        });
+      if (made === undefined) continue;
+      expectations.expectWritten(keyString(keyOf(cluster)), sources.moves.cache, made);
+      const note = `bucket ${bucketText(move)} goes from ${move.from} to ${move.to} (${move.reason}): ShardMove ${move.name}`;
+      events.record(cluster, { type: 'Normal', reason: 'Rebalancing', action: 'Move', note });
+    }
+  }
+
   /** What somebody should hear of once: heat that is new, and another number of shards. */
   function tell(cluster: ShardedCluster, { hot, autoscaling }: RebalanceDecision): void {
     const before = cluster.status?.load?.hot ?? [];
@@ -138,7 +168,14 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
   return defineController<ShardedCluster>({
     name: 'rebalance',
     source: sources.clusters,
-    watches: [labelled(sources.maps, clusterLabel, changed('generation', 'deletion'))],
+    watches: [
+      labelled(sources.maps, clusterLabel, changed('generation', 'deletion')),
+      mapped(
+        sources.moves,
+        ({ metadata, spec }) => [{ namespace: metadata.namespace, name: spec.cluster }],
+        ({ old, current }) => old?.status?.phase !== current?.status?.phase,
+      ),
+    ],
     concurrency: 2,
     reconcile,
   });

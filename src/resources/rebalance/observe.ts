@@ -1,25 +1,14 @@
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { readShardLoad, readTopKeys } from '../../postgres/bucket-stats.ts';
-import type { ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
-import { secretType } from '../../runtime/kubernetes-types.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import { readPodCores } from '../../runtime/pod-metrics.ts';
 import { readingOf } from '../../runtime/reading.ts';
 import type { HotSpot } from '../../sharding/rebalance/hot.ts';
-import { isPodReady } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { createNamedReader } from '../sharded-cluster/named-reader.ts';
-import {
-  clusterLabel,
-  componentLabel,
-  operatorTlsSecret,
-  roleLabel,
-  shardLabel,
-} from '../sharded-cluster/names.ts';
-import type { SecretObject } from '../sharded-cluster/observe.ts';
-import { shardAccess } from '../sharded-cluster/shard-access.ts';
+import { clusterLabel, componentLabel, roleLabel, shardLabel } from '../sharded-cluster/names.ts';
+import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import type { HotKey, ShardMeasure } from './model.ts';
 import { shardsOf } from './world.ts';
@@ -44,10 +33,8 @@ export interface LoadObserverDependencies {
   readonly sources: Sources;
   readonly connections: Connections;
   readonly monotonicMs: () => number;
+  readonly findPrimaries: FindPrimaries;
 }
-
-/** A certificate is renewed long before it ends. */
-const certificateMs = 900_000;
 
 /** An observer. */
 export function createLoadObserver({
@@ -55,35 +42,8 @@ export function createLoadObserver({
   sources,
   connections,
   monotonicMs,
+  findPrimaries,
 }: LoadObserverDependencies): LoadObserver {
-  const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
-
-  /** How to reach the primary of each shard, where there is one. */
-  async function primaries(
-    cluster: ShardedCluster,
-    signal: AbortSignal,
-  ): Promise<Map<string, ConnectOptions>> {
-    const { name, namespace } = cluster.metadata;
-    const secret = operatorTlsSecret(name);
-    const reading = await secrets.read({ namespace, name: secret }, certificateMs, signal);
-    if (reading.state !== 'present') return new Map();
-    const { data = {}, metadata } = reading.value;
-    const content = { data, resourceVersion: metadata.resourceVersion ?? '' };
-    const access = shardAccess(cluster, new Map([[secret, { state: 'present', value: content }]]));
-    if (access === undefined) return new Map();
-    const { database } = cluster.spec.postgres;
-    const pods = sources.pods.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
-    return new Map(
-      pods.flatMap((pod): [string, ConnectOptions][] => {
-        const shard = pod.metadata.labels?.[shardLabel];
-        const address = pod.status?.podIP;
-        if (pod.metadata.labels?.[roleLabel] !== 'primary' || !isPodReady(pod)) return [];
-        if (shard === undefined || address === undefined) return [];
-        return [[shard, access.asOperator(shard, address, database)]];
-      }),
-    );
-  }
-
   /** By shard. */
   async function readPrimaryCores(
     cluster: ShardedCluster,
@@ -106,7 +66,7 @@ export function createLoadObserver({
   return {
     async measure(cluster, map, withCores, signal, log) {
       const used = withCores ? await readPrimaryCores(cluster, signal) : new Map<string, number>();
-      const reachable = await primaries(cluster, signal);
+      const reachable = await findPrimaries(cluster, signal);
       const readings = shardsOf(cluster, map).map(async (name): Promise<ShardMeasure[]> => {
         const options = reachable.get(name);
         if (options === undefined) return [];
@@ -126,7 +86,7 @@ export function createLoadObserver({
     async findKeys(cluster, hot, signal) {
       const buckets = hot.flatMap((spot) => (spot.kind === 'bucket' ? [spot] : []));
       if (buckets.length === 0) return [];
-      const reachable = await primaries(cluster, signal);
+      const reachable = await findPrimaries(cluster, signal);
       const readings = [...reachable].map(async ([name, options]) => {
         const wanted = buckets.filter((spot) => spot.shard === name).map((spot) => spot.bucket);
         if (wanted.length === 0) return [];

@@ -128,7 +128,7 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
       const total = totals.get(bucket.shard) ?? 0;
       const rate = measurements.load.rates[key] ?? 0;
       const utilisation = measurements.rates.get(bucket.shard)?.utilisation ?? 0;
-      const { allowed, isPinned } = placementOf(bucket, group, layout, wanted);
+      const { allowed, isPinned, immovable } = placementOf(bucket, group, layout, wanted);
       return {
         group: group.name,
         id: bucket.id,
@@ -138,6 +138,7 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
         isPinned: isPinned || settling.has(key),
         isHeld: bucket.pending !== undefined || held.has(key),
         ...(allowed === undefined ? {} : { allowed }),
+        ...(immovable === undefined ? {} : { immovable }),
       };
     }),
   );

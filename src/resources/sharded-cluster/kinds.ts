@@ -40,6 +40,15 @@ export const readReplicaSetType: ResourceType = {
   namespaced: true,
 };
 
+/** herdsman.dev ShardMove. */
+export const shardMoveType: ResourceType = {
+  group,
+  version,
+  plural: 'shardmoves',
+  kind: 'ShardMove',
+  namespaced: true,
+};
+
 const types: ReadonlyMap<string, ResourceType> = new Map(
   [
     configMapType,

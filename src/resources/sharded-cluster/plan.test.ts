@@ -145,6 +145,17 @@ describe('a cluster that is as wanted', () => {
     });
   });
 
+  it('waits for a shard to be emptied, when the rebalancer may do that', () => {
+    const fewer = wanting(world, { ...everyStrategy, shards: { count: 2 } });
+    const result = (rebalance: object) =>
+      planOf(wanting(fewer, { ...everyStrategy, shards: { count: 2 }, rebalance })).outcomes.find(
+        ({ track }) => track === 'topology',
+      )?.result;
+    expect(result({})).toMatchObject({ kind: 'wait', reason: 'Draining' });
+    expect(result({ dryRun: true })).toMatchObject({ kind: 'fail', reason: 'ShardOwnsBuckets' });
+    expect(result({ mode: 'manual' })).toMatchObject({ kind: 'fail', reason: 'ShardOwnsBuckets' });
+  });
+
   describe('whatever is unknown', () => {
     /** Takes knowledge away: each flag makes one thing unknown or absent. */
     const ignorance = fc.record({

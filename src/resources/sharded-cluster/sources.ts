@@ -13,7 +13,8 @@ import {
   statefulSetType,
 } from '../../runtime/kubernetes-types.ts';
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
-import { readReplicaSetType, shardedClusterType, shardMapType } from './kinds.ts';
+import type { ShardMove } from '../shard-move/model.ts';
+import { readReplicaSetType, shardedClusterType, shardMapType, shardMoveType } from './kinds.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from './kubernetes.ts';
 import type { ShardedCluster, ShardMapObject } from './model.ts';
 import { clusterLabel, componentLabel, managedByLabel, replicaSetLabel, scopeLabel } from './names.ts';
@@ -24,6 +25,7 @@ export interface Sources {
   readonly maps: Informer<ShardMapObject>;
   /** The sets whose Services the shards' certificates are valid for as well. */
   readonly replicaSets: Informer<ReadReplicaSet>;
+  readonly moves: Informer<ShardMove>;
   readonly statefulSets: Informer<StatefulSet>;
   readonly pods: Informer<Pod>;
   readonly claims: Informer<PersistentVolumeClaim>;
@@ -64,6 +66,10 @@ export function createSources(
       { type: readReplicaSetType, namespaces, indexes: { [byCluster]: clusterOfSet } },
       dependencies,
     ),
+    moves: createInformer<ShardMove>(
+      { type: shardMoveType, namespaces, indexes: { [byCluster]: clusterOfMove } },
+      dependencies,
+    ),
     statefulSets: informer<StatefulSet>(statefulSetType, ours),
     pods: informer<Pod>(podType, `${ours},${componentLabel}=member`, slimPod),
     claims: informer<PersistentVolumeClaim>(persistentVolumeClaimType, ours),
@@ -82,11 +88,16 @@ export function createSources(
 export function allInformers(
   sources: Sources,
 ): readonly Pick<Informer<KubernetesObject>, 'type' | 'start' | 'hasSynced' | 'waitForSync'>[] {
-  const { clusters, maps, replicaSets, statefulSets, pods, claims, plain } = sources;
-  return [clusters, maps, replicaSets, statefulSets, pods, claims, ...plain];
+  const { clusters, maps, replicaSets, moves, statefulSets, pods, claims, plain } = sources;
+  return [clusters, maps, replicaSets, moves, statefulSets, pods, claims, ...plain];
 }
 
 function clusterOfSet({ metadata, spec }: ReadReplicaSet): string[] {
+  return [clusterIndexValue(metadata.namespace, spec.cluster)];
+}
+
+/** A user's own ShardMoves carry no label. */
+function clusterOfMove({ metadata, spec }: ShardMove): string[] {
   return [clusterIndexValue(metadata.namespace, spec.cluster)];
 }
 

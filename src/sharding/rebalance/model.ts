@@ -30,6 +30,8 @@ export interface BucketLoad extends BucketKey {
   readonly allowed?: readonly string[];
   /** Whether it stays on its shard unless that is drained: somebody said where it starts. */
   readonly isPinned?: boolean;
+  /** Why it cannot be moved at all. */
+  readonly immovable?: string;
   /** Whether it stays for other reasons, as after a move that failed. */
   readonly isHeld?: boolean;
 }

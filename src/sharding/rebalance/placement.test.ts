@@ -49,13 +49,18 @@ describe('the place of a bucket', () => {
   });
 
   it('is kept where a tenant or range was told to start, and free elsewhere', () => {
-    expect(places('tenants')).toEqual([{ isPinned: false }, { isPinned: true }, { isPinned: false }]);
+    expect(places('tenants')).toMatchObject([{ isPinned: false }, { isPinned: true }, { isPinned: false }]);
     expect(places('logs')).toEqual([{ isPinned: true }, { isPinned: false }]);
     expect(places('users')).toEqual([{ isPinned: false }]);
     const group = map.groups.find((candidate) => candidate.name === 'tenants');
     const acme = group?.buckets[1];
     if (group === undefined || acme === undefined) throw new Error('no bucket of acme');
-    expect(placementOf({ ...acme, shard: 's2' }, group, layout, shards)).toEqual({ isPinned: false });
+    expect(placementOf({ ...acme, shard: 's2' }, group, layout, shards)).toMatchObject({ isPinned: false });
+  });
+
+  it('is fixed beside a DEFAULT partition, and not below one', () => {
+    expect(places('tenants').map((place) => place?.immovable !== undefined)).toEqual([false, true, true]);
+    expect(places('users').map((place) => place?.immovable)).toEqual([undefined]);
   });
 });
 

@@ -129,6 +129,19 @@ describe('a rebalance plan', () => {
     expect(plan.isBalanced).toBe(false);
   });
 
+  it('leaves what cannot be moved where it is, and says why when its shard shall go', () => {
+    const buckets = even('tenants', 2, ['s0']).map((bucket) => ({
+      ...bucket,
+      immovable: 'it is beside a DEFAULT',
+    }));
+    const world = input({ shards: [shard('s0'), shard('s1')], buckets });
+    expect(planRebalance(world)).toMatchObject({ moves: [], stuck: [] });
+    const leaving = { ...world, shards: [shard('s0', { isDraining: true }), shard('s1')] };
+    expect(planRebalance(leaving).stuck.map(({ message }) => message)).toEqual(
+      Array(2).fill('it is beside a DEFAULT'),
+    );
+  });
+
   it('brings a region back to its shards', () => {
     const buckets = even('weather', 4, ['s0']).map((bucket) => ({ ...bucket, allowed: ['s1'] }));
     const plan = planRebalance(input({ shards: [shard('s0'), shard('s1')], buckets }));

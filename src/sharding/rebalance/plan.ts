@@ -111,6 +111,10 @@ function planDrains(world: ReadonlyMap<string, Place>, stuck: Stuck[]): PlannedM
     const refuse = (message: string) =>
       stuck.push({ group: item.group, id: item.id, shard: place.shard.name, message });
     if (item.isHeld === true) continue;
+    if (item.immovable !== undefined) {
+      refuse(item.immovable);
+      continue;
+    }
     if (!place.shard.isAvailable) {
       refuse(`shard ${place.shard.name} does not answer`);
       continue;
@@ -188,7 +192,8 @@ function costliest(
   let best: Item | undefined;
   for (const item of source.items) {
     if (best !== undefined && item.cost < best.cost - epsilon) break;
-    if (item.isPinned === true || item.isHeld === true || moved.has(bucketText(item))) continue;
+    if (item.isPinned === true || item.isHeld === true || item.immovable !== undefined) continue;
+    if (moved.has(bucketText(item))) continue;
     if (!isAllowed(item, target.shard.name) || target.freeBytes < item.bytes) continue;
     const gain = gainOf(source, target, item);
     if (gain <= epsilon || gain < (improvementThreshold * item.cost) / source.share) continue;

@@ -9,6 +9,7 @@ import { factsOf } from './shards.ts';
 /** Whether a shard may go: only on proof that it is empty. */
 export type EmptinessDecision =
   | { readonly kind: 'empty'; readonly evidence: string }
+  | { readonly kind: 'draining'; readonly message: string }
   | { readonly kind: 'refused'; readonly reason: string; readonly message: string }
   | { readonly kind: 'unknown'; readonly message: string };
 
@@ -21,6 +22,8 @@ export function removal(input: PlanInput): StepResult {
   const decision = decideEmptiness(input, shard);
   if (decision.kind === 'refused')
     return { kind: 'fail', reason: decision.reason, message: decision.message };
+  if (decision.kind === 'draining')
+    return { kind: 'wait', reason: 'Draining', message: decision.message, afterMs: 5_000 };
   if (decision.kind === 'unknown')
     return { kind: 'wait', reason: 'ShardUnknown', message: decision.message, afterMs: 5_000 };
   const note = `shard ${shard.name} is taken away: ${decision.evidence}; its volumes stay`;
@@ -43,6 +46,13 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   const owned = Object.entries(ownerCounts(observed.map.value.spec).get(shard.name) ?? {}).filter(
     ([, count]) => count > 0,
   );
+  const { mode, dryRun } = cluster.spec.rebalance;
+  if (owned.length > 0 && mode === 'auto' && !dryRun && cluster.spec.tables.length > 0) {
+    return {
+      kind: 'draining',
+      message: `shard ${shard.name} is emptied before it goes: see status.rebalance`,
+    };
+  }
   if (owned.length > 0) {
     const list = owned.map(([group, count]) => `${count} of group "${group}"`).join(', ');
     return {
@@ -50,7 +60,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
       reason: 'ShardOwnsBuckets',
       message:
         `shard ${shard.name} owns buckets (${list}), so it stays: set spec.shards.count back to at least ` +
-        `${shard.index + 1}, or move its buckets away first`,
+        `${shard.index + 1}, write "mode: auto" in spec.rebalance, or move its buckets away by ShardMoves`,
     };
   }
   if (shard.claims.every(wasNeverBound) && shard.members.every((member) => !member.ready)) {

@@ -1,0 +1,145 @@
+import { z } from 'zod';
+import { apiVersion, cel, conditions, duration, identifier } from './common.ts';
+
+const shardName = z
+  .string()
+  .max(4)
+  .regex(/^s(0|[1-9][0-9]{0,2})$/);
+
+function fixed(field: string) {
+  return {
+    rule: `has(self.${field}) == has(oldSelf.${field}) && (!has(self.${field}) || self.${field} == oldSelf.${field})`,
+    fieldPath: `.${field}`,
+    message: `"${field}" of a ShardMove cannot change: cancel it by "cancel: true", and make another one`,
+  };
+}
+
+/** `ShardMove.spec`. */
+export const shardMoveSpec = z
+  .object({
+    cluster: z
+      .string()
+      .min(1)
+      .max(40)
+      .describe('Name of the ShardedCluster in the same namespace. Immutable.'),
+    group: identifier(50).describe('Colocation group of the bucket. Immutable.'),
+    buckets: z
+      .array(z.int().min(0).max(9999))
+      .min(1)
+      .max(1)
+      .describe('Number of the bucket, as in the ShardMap. Immutable.'),
+    from: shardName
+      .optional()
+      .describe('Shard that owns the bucket; the move is refused when another one does. Immutable.'),
+    to: shardName.describe('Shard that shall own it. Immutable.'),
+    verify: z
+      .enum(['full', 'counts', 'none'])
+      .default('full')
+      .describe('What is compared before the new shard takes over: all rows, their number, or nothing.'),
+    cancel: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether the move shall end without a trace; once the map has changed, it goes on to its end.',
+      ),
+    retention: duration
+      .default('24h')
+      .describe('How long the shard that the bucket came from keeps what it had.'),
+  })
+  .describe('Which bucket shall go where.')
+  .meta(
+    cel(fixed('cluster'), fixed('group'), fixed('buckets'), fixed('from'), fixed('to'), {
+      rule: '!has(self.from) || self.from != self.to',
+      fieldPath: '.to',
+      message: '"to" is where the bucket is already ("from"): name another shard',
+    }),
+  );
+
+const ending = z.object({
+  reason: z.string().describe('Why, in one word for programs.'),
+  message: z.string().describe('Why, for people.'),
+  next: z.enum(['switch', 'copy', 'failed', 'cancelled']).describe('What comes after it.'),
+});
+
+const moment = z.string().meta({ format: 'date-time' });
+
+/** `ShardMove.status`. */
+export const shardMoveStatus = z
+  .object({
+    observedGeneration: z
+      .int()
+      .optional()
+      .describe('metadata.generation of the spec that this status was made from.'),
+    conditions: conditions.optional(),
+    phase: z
+      .enum([
+        'preflight',
+        'prepare',
+        'copy',
+        'catch-up',
+        'index',
+        'verify',
+        'announce',
+        'switch',
+        'finish',
+        'retain',
+        'done',
+        'failed',
+        'cancelled',
+      ])
+      .optional()
+      .describe('Where the move is. From finish on, the new shard owns the bucket.'),
+    message: z.string().optional().describe('What it does, or what it waits for and why.'),
+    from: z.string().optional().describe('Shard that owned the bucket when the move began.'),
+    phases: z
+      .array(
+        z.object({
+          name: z.string().describe('Name of the phase.'),
+          startedAt: moment.describe('When it began last.'),
+        }),
+      )
+      .max(32)
+      .optional()
+      .describe('The phases so far.'),
+    attempt: z.int().optional().describe('Number of the switch; counts announcements in the ShardMap.'),
+    copy: z.int().optional().describe('Number of the copy; part of the names of all that it made.'),
+    failures: z.int().optional().describe('Attempts in a row that were rolled back.'),
+    fenceTries: z.int().optional().describe('Fences of this attempt that did not get their locks.'),
+    timelines: z
+      .object({
+        source: z.int().describe('Timeline of the shard that the bucket comes from.'),
+        target: z.int().describe('Timeline of the shard that it goes to.'),
+      })
+      .optional()
+      .describe('Timelines of both primaries when the copy began.'),
+    switchedAt: moment.optional().describe('When the switch began.'),
+    notBefore: moment.optional().describe('Nothing is tried again before.'),
+    finishedAt: moment
+      .optional()
+      .describe('When the bucket was on its new shard, or the move had ended otherwise.'),
+    ending: ending.optional().describe('Why the attempt is being rolled back.'),
+    lastEnding: ending.optional().describe('Why the last attempt that was rolled back was.'),
+    bytes: z.int().optional().describe('Size of the bucket when its copy began.'),
+    fenceMs: z
+      .int()
+      .optional()
+      .describe('Time from the fence to the commit, in which the bucket took no writes.'),
+  })
+  .describe('What was done and observed.');
+
+/** The whole object, as read from the API server. */
+export const shardMove = z
+  .object({
+    apiVersion: z.literal(apiVersion),
+    kind: z.literal('ShardMove'),
+    spec: shardMoveSpec,
+    status: shardMoveStatus.optional(),
+  })
+  .describe(
+    'One bucket on its way from shard to shard, while reads and writes go on. Written by the rebalancer, or by you.',
+  );
+
+/** `spec` with its defaults filled in. */
+export type ShardMoveSpec = z.output<typeof shardMoveSpec>;
+/** `status`. */
+export type ShardMoveStatus = z.output<typeof shardMoveStatus>;

@@ -1,0 +1,69 @@
+import { describe, expect, it } from 'vitest';
+import { shardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
+import type { ShardMove } from '../shard-move/model.ts';
+import { moveFacts, shardMoveFor } from './moves.ts';
+import { sketchCluster } from './sketch.ts';
+
+const MiB = 1024 ** 2;
+
+function shardMove(status?: ShardMove['status']): ShardMove {
+  return {
+    apiVersion: 'herdsman.dev/v1alpha1',
+    kind: 'ShardMove',
+    metadata: { name: 'm', namespace: 'test', uid: 'uid', creationTimestamp: '2026-01-09T11:00:00Z' },
+    spec: shardMoveSpec.parse({ cluster: 'shop', group: 'customer', buckets: [7], to: 's2' }),
+    ...(status === undefined ? {} : { status }),
+  };
+}
+
+describe('a ShardMove, as the rebalancer sees it', () => {
+  it.each(['preflight', 'copy', 'switch', 'finish'] as const)('runs in the phase %s', (phase) => {
+    const facts = moveFacts(shardMove({ phase, from: 's1' }));
+    expect(facts).toEqual({
+      name: 'm',
+      buckets: [{ group: 'customer', id: 7, from: 's1', to: 's2' }],
+      isRunning: true,
+    });
+  });
+
+  it('runs before its controller has seen it', () => {
+    expect(moveFacts(shardMove())).toMatchObject({ isRunning: true });
+  });
+
+  it('has moved its bucket when only the retention is left, and tells its rate if it was big', () => {
+    const finishedAt = '2026-01-09T11:30:00Z';
+    const phases = [{ name: 'copy', startedAt: '2026-01-09T11:29:56Z' }];
+    const big = moveFacts(shardMove({ phase: 'retain', finishedAt, phases, bytes: 100 * MiB }));
+    expect(big).toMatchObject({
+      isRunning: false,
+      movedAtMs: Date.parse(finishedAt),
+      bytesPerSecond: 25 * MiB,
+    });
+    const small = moveFacts(shardMove({ phase: 'done', finishedAt, phases, bytes: MiB }));
+    expect(small.bytesPerSecond).toBeUndefined();
+  });
+
+  it.each(['failed', 'cancelled'] as const)('has not moved it when it is %s', (phase) => {
+    const facts = moveFacts(shardMove({ phase, finishedAt: '2026-01-09T11:30:00Z' }));
+    expect(facts).toMatchObject({ isRunning: false, failedAtMs: Date.parse('2026-01-09T11:30:00Z') });
+    expect(facts.movedAtMs).toBeUndefined();
+  });
+
+  it('is made for a planned move; a drain leaves nothing on the shard that goes', () => {
+    const planned = { name: 'shop-customer-b0007-e1', group: 'customer', id: 7, from: 's0', to: 's2' };
+    const balance = shardMoveFor(sketchCluster({}), { ...planned, reason: 'balance' });
+    expect(balance).toMatchObject({
+      metadata: {
+        name: 'shop-customer-b0007-e1',
+        namespace: 'test',
+        labels: { 'herdsman.dev/cluster': 'shop' },
+        annotations: { 'herdsman.dev/reason': 'balance' },
+        ownerReferences: [{ kind: 'ShardedCluster', name: 'shop' }],
+      },
+      spec: { cluster: 'shop', group: 'customer', buckets: [7], from: 's0', to: 's2' },
+    });
+    expect(shardMoveSpec.parse(balance.spec).retention).toBe('24h');
+    const drain = shardMoveFor(sketchCluster({}), { ...planned, reason: 'drain' });
+    expect(shardMoveSpec.parse(drain.spec).retention).toBe('0s');
+  });
+});

@@ -1,0 +1,309 @@
+import { type ShardMoveStatus, shardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { ConnectOptions } from '../../postgres/connection.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import { ApiError } from '../../runtime/api-error.ts';
+import type { Clock } from '../../runtime/clock.ts';
+import {
+  type Controller,
+  defineController,
+  type ReconcileContext,
+  type ReconcileResult,
+} from '../../runtime/controller.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { changed, mapped } from '../../runtime/watches.ts';
+import { drive } from '../../sharding/move/drive.ts';
+import { desiredShards } from '../sharded-cluster/desired-shards.ts';
+import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
+import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
+import { shardMapName } from '../sharded-cluster/names.ts';
+import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
+import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import { measureBucket } from './bucket-size.ts';
+import type { ShardMove } from './model.ts';
+import { isOver, moveOf, withRecord } from './record.ts';
+import { type Refusal, refusalOf } from './refusal.ts';
+import { conditionsOf } from './status.ts';
+import { createStopwatch, type Stopwatch } from './stopwatch.ts';
+import { createMoveWorld, type memberAddress } from './world.ts';
+
+/** What the controller works with. */
+export interface ShardMoveDependencies {
+  readonly client: KubeClient;
+  readonly sources: Pick<Sources, 'clusters' | 'moves'>;
+  readonly connections: Connections;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+  readonly findPrimaries: FindPrimaries;
+  /** How one shard's server reaches another's. */
+  readonly addressOf: typeof memberAddress;
+}
+
+/** Keeps a ShardMove until what it made on the shards is gone. */
+const finalizer = 'herdsman.dev/shard-move';
+/** Building indexes and comparing rows take as long as they take. */
+const longestPassMs = 6 * 3_600_000;
+const soonMs = 20;
+/** An ended move is looked at again after so long, and by each new leader for as long as `recentMs`. */
+const lateMs = 60_000;
+const recentMs = 3_600_000;
+const waitingMs = 5_000;
+
+/** Moves buckets: one bounded step a pass, but for the switch, while which writers wait. */
+export function shardMoveController(dependencies: ShardMoveDependencies): Controller {
+  const { client, sources, connections, events, clock, findPrimaries, addressOf } = dependencies;
+  const stopwatches = new Map<string, Stopwatch>();
+
+  async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
+    const cached = sources.moves.cache.get(key);
+    if (cached === undefined) {
+      stopwatches.delete(keyString(key));
+      return undefined;
+    }
+    if (isOver(cached.status) && !isHeldBy(cached) && !isRecent(cached.status)) return undefined;
+    const { signal } = context;
+    const found = await client.get<ShardMove>(shardMoveType, key, { signal });
+    if (found === undefined) return undefined;
+    const shardMove: ShardMove = { ...found, spec: shardMoveSpec.parse(found.spec) };
+    const cluster = await readCluster(shardMove, signal);
+    if (cluster === undefined) return orphan(shardMove, signal);
+    const map = await client.get<ShardMapObject>(
+      shardMapType,
+      { namespace: key.namespace, name: shardMapName(cluster.metadata.name) },
+      { signal },
+    );
+    if (map === undefined) return say(shardMove, 'MapUnknown', 'the ShardMap is not there yet', signal);
+    if (cluster.spec.suspend) return say(shardMove, 'Suspended', 'the cluster is suspended', signal);
+    if (shardMove.status?.phase === undefined) {
+      const refusal = refusalOf(shardMove, cluster, map.spec);
+      if (refusal !== undefined) return refuse(shardMove, refusal, signal);
+      if (shardMove.metadata.deletionTimestamp !== undefined) return letGo(shardMove, signal);
+    }
+    if (!isOver(shardMove.status) && !(await hold(shardMove, signal))) return { requeueAfterMs: soonMs };
+    return pass(shardMove, cluster, map, context);
+  }
+
+  async function pass(
+    shardMove: ShardMove,
+    cluster: ShardedCluster,
+    map: ShardMapObject,
+    { signal, log }: ReconcileContext,
+  ): Promise<ReconcileResult | undefined> {
+    const owner = map.spec.groups
+      .find((group) => group.name === shardMove.spec.group)
+      ?.buckets.find((bucket) => bucket.id === shardMove.spec.buckets[0])?.shard;
+    const from = shardMove.status?.from ?? owner ?? '';
+    const move = moveOf(shardMove, from);
+    const primaries = await findPrimaries(cluster, signal);
+    if (shardMove.status?.from === undefined) {
+      if (isOver(shardMove.status)) return letGo(shardMove, signal);
+      return begin(shardMove, from, primaries.get(from), signal);
+    }
+    const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
+    const stopwatch = stopwatches.get(key) ?? createStopwatch(clock.monotonicMs);
+    stopwatches.set(key, stopwatch);
+    const world = createMoveWorld({
+      client,
+      connections,
+      cluster,
+      shardMove,
+      move,
+      map: map.spec,
+      primaries,
+      addressOf,
+      now: clock.now,
+      signal,
+      onStep(step, result, tookMs) {
+        stopwatch.note(step, result, tookMs);
+        const outcome = result === 'unknown' ? result : result.kind;
+        log.info({ key, step: step.kind, outcome, tookMs, result }, 'step of a move');
+      },
+    });
+    const report = await drive(world, move);
+    const message = report.ended ? '' : `${report.reason}: ${report.message}`;
+    await tell(shardMove, message, stopwatch.fenceMs(), signal);
+    if (report.ended) {
+      stopwatches.delete(key);
+      await letGo(shardMove, signal);
+      // A leader that was paused may make something yet: it is looked for once more.
+      const { status } = shardMove;
+      return isOver(status) && !isYoung(status) ? undefined : { requeueAfterMs: lateMs };
+    }
+    return { requeueAfterMs: Math.max(soonMs, report.afterMs) };
+  }
+
+  /** Where it comes from is written down before anything is made. */
+  async function begin(
+    shardMove: ShardMove,
+    from: string,
+    source: ConnectOptions | undefined,
+    signal: AbortSignal,
+  ): Promise<ReconcileResult> {
+    const { group, buckets } = shardMove.spec;
+    const bytes =
+      source === undefined
+        ? undefined
+        : await connections.use(source, (connection) => measureBucket(connection, group, buckets[0] ?? -1));
+    const status: ShardMoveStatus = { ...shardMove.status, from, ...(bytes === undefined ? {} : { bytes }) };
+    await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
+    const note = `bucket ${group}/${buckets[0]} goes from shard ${from} to ${shardMove.spec.to}`;
+    events.record(shardMove, { type: 'Normal', reason: 'MoveStarted', action: 'Move', note });
+    return { requeueAfterMs: soonMs };
+  }
+
+  async function readCluster(shardMove: ShardMove, signal: AbortSignal): Promise<ShardedCluster | undefined> {
+    const { namespace } = shardMove.metadata;
+    const key = { namespace, name: shardMove.spec.cluster };
+    const found =
+      sources.clusters.cache.get(key) ??
+      (await client.get<ShardedCluster>(shardedClusterType, key, { signal }));
+    if (found === undefined) return undefined;
+    const spec = shardedClusterSpec.parse(found.spec);
+    const count = desiredShards(spec, found.status);
+    return { ...found, spec: { ...spec, shards: { ...spec.shards, count } } };
+  }
+
+  /** Without its cluster nothing can be done, and nothing shall keep the namespace from going. */
+  async function orphan(shardMove: ShardMove, signal: AbortSignal): Promise<ReconcileResult | undefined> {
+    if (isOver(shardMove.status) || shardMove.metadata.deletionTimestamp !== undefined)
+      return letGo(shardMove, signal);
+    const message = `there is no ShardedCluster "${shardMove.spec.cluster}" in this namespace`;
+    return say(shardMove, 'NoSuchCluster', message, signal);
+  }
+
+  async function refuse(
+    shardMove: ShardMove,
+    { reason, message }: Refusal,
+    signal: AbortSignal,
+  ): Promise<ReconcileResult | undefined> {
+    const record = { phase: 'failed' as const, attempt: 1, copy: 1, failures: 0, fenceTries: 0 };
+    const lastEnding = { reason, message, next: 'failed' as const };
+    const status = withRecord(shardMove.status, { ...record, lastEnding }, clock.now());
+    await writeStatus(shardMove, { ...status, message: `${reason}: ${message}` }, signal);
+    events.record(shardMove, { type: 'Warning', reason, action: 'Move', note: message });
+    return letGo(shardMove, signal);
+  }
+
+  /** Says what is waited for. */
+  async function say(
+    shardMove: ShardMove,
+    reason: string,
+    message: string,
+    signal: AbortSignal,
+  ): Promise<ReconcileResult> {
+    const text = `${reason}: ${message}`;
+    if (shardMove.status?.message !== text)
+      await writeStatus(shardMove, { ...shardMove.status, message: text }, signal);
+    return { requeueAfterMs: waitingMs };
+  }
+
+  /** After a pass: what it came to, and conditions, if they say something new. */
+  async function tell(
+    before: ShardMove,
+    message: string,
+    fenceMs: number | undefined,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const { namespace, name } = before.metadata;
+    const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
+    if (latest === undefined) return;
+    const { message: _message, ...rest } = latest.status ?? {};
+    const status: ShardMoveStatus = {
+      ...rest,
+      // What is passing in a moment is not worth a request.
+      ...(message === '' || message.startsWith('Working') ? {} : { message }),
+      ...(fenceMs === undefined ? {} : { fenceMs }),
+    };
+    await writeStatus(latest, status, signal);
+    if (before.status?.phase === latest.status?.phase) return;
+    const { phase, lastEnding } = latest.status ?? {};
+    if (phase === 'failed' || phase === 'cancelled') {
+      const note = `the move ended: ${lastEnding?.message ?? phase}`;
+      events.record(latest, {
+        type: 'Warning',
+        reason: lastEnding?.reason ?? 'Failed',
+        action: 'Move',
+        note,
+      });
+    } else if (phase === 'retain' || (phase === 'done' && before.status?.phase !== 'retain')) {
+      const note = `shard ${latest.spec.to} owns the bucket; it took no writes for ${fenceMs ?? 'an unknown number of'} ms`;
+      events.record(latest, { type: 'Normal', reason: 'Moved', action: 'Move', note });
+    }
+  }
+
+  async function writeStatus(object: ShardMove, status: ShardMoveStatus, signal: AbortSignal): Promise<void> {
+    const { generation } = object.metadata;
+    const wanted: ShardMoveStatus = {
+      ...status,
+      ...(generation === undefined ? {} : { observedGeneration: generation }),
+      conditions: conditionsOf(status, object.status?.conditions, clock.now()),
+    };
+    if (JSON.stringify(wanted) === JSON.stringify(object.status)) return;
+    try {
+      await client.updateStatus(shardMoveType, { ...object, status: wanted }, { signal });
+    } catch (error) {
+      // Somebody changed the object meanwhile; the next pass says it again.
+      if (!(error instanceof ApiError) || error.status !== 409) throw error;
+    }
+  }
+
+  /** Lets the ShardMove wait for us before it goes; `false`: it is to be read anew. One that goes already cannot be held any more. */
+  async function hold(shardMove: ShardMove, signal: AbortSignal): Promise<boolean> {
+    const { finalizers = [], deletionTimestamp } = shardMove.metadata;
+    if (isHeldBy(shardMove) || deletionTimestamp !== undefined) return true;
+    await patchFinalizers(shardMove, [...finalizers, finalizer], signal);
+    return false;
+  }
+
+  async function letGo(shardMove: ShardMove, signal: AbortSignal): Promise<undefined> {
+    const { finalizers = [] } = shardMove.metadata;
+    const others = finalizers.filter((entry) => entry !== finalizer);
+    if (isHeldBy(shardMove)) await patchFinalizers(shardMove, others, signal);
+    return undefined;
+  }
+
+  /** Ended less than a minute ago. */
+  function isYoung(status: ShardMoveStatus | undefined): boolean {
+    return clock.now().getTime() - Date.parse(status?.finishedAt ?? '') < lateMs;
+  }
+
+  /** Ended so lately that a new leader looks whether the one before it left something. */
+  function isRecent(status: ShardMoveStatus | undefined): boolean {
+    return clock.now().getTime() - Date.parse(status?.finishedAt ?? '') < recentMs;
+  }
+
+  async function patchFinalizers(
+    { metadata: { namespace, name } }: ShardMove,
+    finalizers: readonly string[],
+    signal: AbortSignal,
+  ): Promise<void> {
+    const patch = { metadata: { finalizers } };
+    await client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge', signal });
+  }
+
+  return defineController<ShardMove>({
+    name: 'shardmove',
+    source: sources.moves,
+    watches: [
+      // A new shard, a lowered count and a resumed cluster wake the moves that wait for it.
+      mapped(
+        sources.clusters,
+        ({ metadata }) =>
+          sources.moves.cache
+            .byIndex(byCluster, clusterIndexValue(metadata.namespace, metadata.name))
+            .filter((shardMove) => !isOver(shardMove.status))
+            .map((shardMove) => ({ namespace: metadata.namespace, name: shardMove.metadata.name })),
+        changed('generation', 'deletion'),
+      ),
+    ],
+    concurrency: 8,
+    reconcileTimeoutMs: longestPassMs,
+    reconcile,
+  });
+}
+
+function isHeldBy({ metadata }: ShardMove): boolean {
+  return (metadata.finalizers ?? []).includes(finalizer);
+}

@@ -1,0 +1,58 @@
+import type { ShardMoveStatus } from '../../api/v1alpha1/shard-move.ts';
+import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
+import type { Condition } from '../../runtime/kubernetes-object.ts';
+
+type Conditions = NonNullable<ShardMoveStatus['conditions']>;
+
+/** Ready: the bucket is on its new shard. Progressing: something is still to be done. */
+export function conditionsOf(status: ShardMoveStatus, before: Conditions | undefined, now: Date): Conditions {
+  return [ready(status), progressing(status)].flatMap((condition) => {
+    const previous = (before ?? []).filter(({ type }) => type === condition.type).map(withoutUndefined);
+    return setCondition(previous, condition, now).map((entry) => ({ ...entry }));
+  });
+}
+
+function ready({ phase, lastEnding, message }: ShardMoveStatus): ConditionInput {
+  const type = 'Ready';
+  switch (phase) {
+    case 'finish':
+    case 'retain':
+    case 'done':
+      return { type, status: 'True', reason: 'Moved', message: 'the new shard owns the bucket' };
+    case 'failed':
+    case 'cancelled': {
+      const text = lastEnding?.message ?? message ?? phase;
+      return { type, status: 'False', reason: lastEnding?.reason ?? 'Failed', message: text };
+    }
+    default:
+      return { type, status: 'False', reason: 'Moving', message: message ?? 'the bucket is on its way' };
+  }
+}
+
+function progressing({ phase }: ShardMoveStatus): ConditionInput {
+  const type = 'Progressing';
+  switch (phase) {
+    case 'retain':
+      return {
+        type,
+        status: 'False',
+        reason: 'Retained',
+        message: 'the old shard keeps what it had for a while',
+      };
+    case 'done':
+    case 'failed':
+    case 'cancelled':
+      return { type, status: 'False', reason: 'Ended', message: 'nothing is left to do' };
+    default:
+      return {
+        type,
+        status: 'True',
+        reason: 'Moving',
+        message: `the move is in the phase ${phase ?? 'preflight'}`,
+      };
+  }
+}
+
+function withoutUndefined({ observedGeneration, ...condition }: Conditions[number]): Condition {
+  return observedGeneration === undefined ? condition : { ...condition, observedGeneration };
+}

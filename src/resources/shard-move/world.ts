@@ -1,0 +1,141 @@
+import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import type { ConnectOptions } from '../../postgres/connection.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import type { MoveContext, Side } from '../../postgres/move/context.ts';
+import { readFacts } from '../../postgres/move/facts.ts';
+import { performStep } from '../../postgres/move/perform.ts';
+import { findObstacles } from '../../postgres/move/preflight.ts';
+import { UnreachableError } from '../../postgres/postgres-error.ts';
+import { ApiError } from '../../runtime/api-error.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { type KubernetesObject, keyOf, type ResourceType } from '../../runtime/kubernetes-object.ts';
+import { layoutOf } from '../../sharding/layout.ts';
+import type { MoveWorld, Store } from '../../sharding/move/drive.ts';
+import type { Move, MoveRecord } from '../../sharding/move/model.ts';
+import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
+import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
+import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
+import type { ShardMove } from './model.ts';
+import { recordOf, withRecord } from './record.ts';
+
+/** What the world of a move is made of. */
+export interface WorldOptions {
+  readonly client: KubeClient;
+  readonly connections: Connections;
+  readonly cluster: ShardedCluster;
+  readonly shardMove: ShardMove;
+  readonly move: Move;
+  /** The map as the pass began, for bounds, which a move does not change. */
+  readonly map: ShardMapSpec;
+  readonly primaries: ReadonlyMap<string, ConnectOptions>;
+  /** How one shard's server reaches another's: parameters of libpq, without user and password. */
+  readonly addressOf: (cluster: ShardedCluster, shard: string) => Readonly<Record<string, string>>;
+  readonly now: () => Date;
+  readonly signal: AbortSignal;
+  /** Told of every step that was done, with what it took. */
+  readonly onStep: NonNullable<MoveWorld['onStep']>;
+}
+
+/** CA of the members, where PostgreSQL finds it. */
+const authorityPath = '/etc/herdsman/tls/ca.crt';
+
+/** By the name of the primary's Service, and verified against it. */
+export function memberAddress({ metadata, spec }: ShardedCluster, shard: string): Record<string, string> {
+  return {
+    host: primaryHost(metadata.name, shard, metadata.namespace),
+    port: String(postgresPort),
+    dbname: spec.postgres.database,
+    sslmode: 'verify-full',
+    sslrootcert: authorityPath,
+  };
+}
+
+/** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards. */
+export function createMoveWorld(options: WorldOptions): MoveWorld {
+  const { client, cluster, shardMove, move, now, signal, onStep } = options;
+  const context = contextOf(options);
+  const mapKey = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
+  return {
+    map: objectStore<ShardMapObject, ShardMapSpec>(client, shardMapType, mapKey, signal, {
+      partOf: (object) => object.spec,
+      write: (object, spec) => client.update(shardMapType, { ...object, spec }, { signal }),
+    }),
+    record: objectStore<ShardMove, MoveRecord>(client, shardMoveType, keyOf(shardMove), signal, {
+      partOf: (object) => recordOf(object.status),
+      write: (object, record) => {
+        const status = withRecord(object.status, record, now());
+        return client.updateStatus(shardMoveType, { ...object, status }, { signal });
+      },
+    }),
+    observe: (side) => context.use(side, (connection) => readFacts(connection, context, now().getTime())),
+    obstacles: () => findObstacles(context),
+    perform: (_, step, view) => performStep(context, step, view),
+    now: () => now().getTime(),
+    onStep,
+  };
+
+  function contextOf({ connections, map, primaries, addressOf }: WorldOptions): MoveContext {
+    const { name, namespace } = cluster.metadata;
+    const group = layoutOf(cluster.spec.tables).groups.find((candidate) => candidate.name === move.group);
+    const owned = map.groups.find((candidate) => candidate.name === move.group);
+    const bucket = owned?.buckets.find((candidate) => candidate.id === move.bucket);
+    if (group === undefined || owned === undefined || bucket === undefined) {
+      throw new Error(
+        `bucket ${move.bucket} of group "${move.group}" is not in the ShardMap and spec.tables`,
+      );
+    }
+    const endpoint = (shard: string) => ({
+      host: primaryHost(name, shard, namespace),
+      port: postgresPort,
+      dbname: cluster.spec.postgres.database,
+    });
+    return {
+      move,
+      group,
+      owned,
+      bucket,
+      targetEndpoint: endpoint(move.to),
+      sourceAddress: addressOf(cluster, move.from),
+      use(side: Side, work, patient = false) {
+        const shard = side === 'source' ? move.from : move.to;
+        const reachable = primaries.get(shard);
+        if (reachable === undefined)
+          throw new UnreachableError(`shard ${shard} has no primary that is ready`);
+        return connections.use(patient ? { ...reachable, statementTimeoutMs: 0 } : reachable, work);
+      },
+    };
+  }
+}
+
+interface Access<O, T> {
+  partOf(object: O): T;
+  write(object: O, value: T): Promise<O>;
+}
+
+/** A part of an object that is read from the API server itself, and changed by compare-and-swap. */
+function objectStore<O extends KubernetesObject, T>(
+  client: KubeClient,
+  type: ResourceType,
+  key: { readonly namespace: string; readonly name: string },
+  signal: AbortSignal,
+  { partOf, write }: Access<O, T>,
+): Store<T> {
+  let latest: O | undefined;
+  return {
+    async read() {
+      latest = await client.get<O>(type, key, { signal, timeoutMs: 5_000 });
+      if (latest === undefined) throw new Error(`${type.kind} ${key.name} is not there`);
+      return { version: latest.metadata.resourceVersion ?? '', value: partOf(latest) };
+    },
+    async replace(version, value) {
+      if (latest?.metadata.resourceVersion !== version) return 'conflict';
+      try {
+        latest = await write(latest, value);
+        return { version: latest.metadata.resourceVersion ?? '' };
+      } catch (error) {
+        if (error instanceof ApiError && error.status === 409) return 'conflict';
+        throw error;
+      }
+    },
+  };
+}

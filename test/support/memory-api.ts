@@ -1,0 +1,144 @@
+import { ApiError } from '../../src/runtime/api-error.ts';
+import { createCache } from '../../src/runtime/cache.ts';
+import type { Change, Informer } from '../../src/runtime/informer.ts';
+import type { KubeClient } from '../../src/runtime/kube-client.ts';
+import {
+  type KubernetesObject,
+  keyOf,
+  keyString,
+  type ObjectKey,
+  type ResourceType,
+} from '../../src/runtime/kubernetes-object.ts';
+
+/** An API server in memory, as far as a controller of our own kinds uses one: versions, conflicts, finalizers, generations. */
+export interface MemoryApi {
+  readonly client: KubeClient;
+  /** Follows the objects of a type without delay. */
+  informer<T extends KubernetesObject>(
+    type: ResourceType,
+    indexes: Readonly<Record<string, (object: T) => readonly string[]>>,
+  ): Informer<T>;
+  get<T extends KubernetesObject>(type: ResourceType, key: ObjectKey): T;
+  create<T extends KubernetesObject>(type: ResourceType, object: T): T;
+  /** Merges into the spec, as a user would. */
+  change(type: ResourceType, key: ObjectKey, spec: object): void;
+  delete(type: ResourceType, key: ObjectKey): void;
+}
+
+/** Makes an empty one. */
+export function memoryApi(): MemoryApi {
+  const objects = new Map<string, Map<string, KubernetesObject>>();
+  const listeners = new Map<string, ((change: Change<KubernetesObject>) => void)[]>();
+  let version = 0;
+
+  const of = (type: ResourceType) => {
+    const found = objects.get(type.plural) ?? new Map<string, KubernetesObject>();
+    objects.set(type.plural, found);
+    return found;
+  };
+
+  function refuse(type: ResourceType, status: number, reason: string): never {
+    throw new ApiError({ method: 'PUT', path: type.plural }, status, { reason });
+  }
+
+  function store(type: ResourceType, object: KubernetesObject): KubernetesObject {
+    const key = keyString(keyOf(object));
+    const old = of(type).get(key);
+    version += 1;
+    const stored = structuredClone({
+      ...object,
+      metadata: { ...object.metadata, resourceVersion: String(version) },
+    });
+    const isGone =
+      stored.metadata.deletionTimestamp !== undefined && (stored.metadata.finalizers ?? []).length === 0;
+    if (isGone) of(type).delete(key);
+    else of(type).set(key, stored);
+    const change = { old, current: isGone ? undefined : stored } as Change<KubernetesObject>;
+    for (const listener of listeners.get(type.plural) ?? []) listener(change);
+    return structuredClone(stored);
+  }
+
+  function current(type: ResourceType, key: ObjectKey): KubernetesObject {
+    return structuredClone(of(type).get(keyString(key)) ?? refuse(type, 404, 'NotFound'));
+  }
+
+  /** A compare-and-swap of one part, as the API server does it. */
+  function replace<T extends KubernetesObject>(type: ResourceType, object: T, part: 'spec' | 'status'): T {
+    const old = current(type, keyOf(object));
+    if (old.metadata.resourceVersion !== object.metadata.resourceVersion) refuse(type, 409, 'Conflict');
+    if (JSON.stringify(old[part]) === JSON.stringify(object[part])) return old as T;
+    const { generation = 1 } = old.metadata;
+    const metadata = { ...old.metadata, generation: part === 'spec' ? generation + 1 : generation };
+    return store(type, { ...old, metadata, [part]: object[part] }) as T;
+  }
+
+  const client = {
+    get: async (type: ResourceType, key: ObjectKey) => {
+      const found = of(type).get(keyString(key));
+      return found === undefined ? undefined : structuredClone(found);
+    },
+    create: async <T extends KubernetesObject>(type: ResourceType, object: T) => api.create(type, object),
+    update: async <T extends KubernetesObject>(type: ResourceType, object: T) =>
+      replace(type, object, 'spec'),
+    updateStatus: async <T extends KubernetesObject>(type: ResourceType, object: T) =>
+      replace(type, object, 'status'),
+    applyStatus: async <T extends KubernetesObject>(type: ResourceType, object: T) => {
+      const old = current(type, keyOf(object));
+      const status = { ...(old.status as object), ...(object.status as object) };
+      return replace(type, { ...old, status }, 'status');
+    },
+    patch: async (type: ResourceType, key: ObjectKey, patch: { metadata: object }) => {
+      const old = current(type, key);
+      return store(type, { ...old, metadata: { ...old.metadata, ...patch.metadata } });
+    },
+  };
+
+  const api: MemoryApi = {
+    client: client as unknown as KubeClient,
+    informer<T extends KubernetesObject>(
+      type: ResourceType,
+      indexes: Readonly<Record<string, (object: T) => readonly string[]>>,
+    ): Informer<T> {
+      const cache = createCache<T>(indexes);
+      for (const object of of(type).values()) cache.set(structuredClone(object) as T);
+      const subscribers = new Set<(change: Change<T>) => void>();
+      listeners.set(type.plural, [
+        ...(listeners.get(type.plural) ?? []),
+        (change) => {
+          if (change.current !== undefined) cache.set(structuredClone(change.current) as T);
+          else if (change.old !== undefined) cache.remove(keyOf(change.old));
+          cache.advance('', String(version));
+          for (const subscriber of subscribers) subscriber(change as unknown as Change<T>);
+        },
+      ]);
+      return {
+        type,
+        cache,
+        hasSynced: () => true,
+        waitForSync: async () => true,
+        onChange(subscriber: (change: Change<T>) => void) {
+          subscribers.add(subscriber);
+          for (const object of cache.list()) {
+            subscriber({ kind: 'added', old: undefined, current: object } as unknown as Change<T>);
+          }
+          return () => void subscribers.delete(subscriber);
+        },
+      } as unknown as Informer<T>;
+    },
+    get: <T extends KubernetesObject>(type: ResourceType, key: ObjectKey) => current(type, key) as T,
+    create<T extends KubernetesObject>(type: ResourceType, object: T) {
+      if (of(type).has(keyString(keyOf(object)))) refuse(type, 409, 'AlreadyExists');
+      const metadata = { ...object.metadata, uid: object.metadata.uid ?? crypto.randomUUID(), generation: 1 };
+      return store(type, { ...object, metadata }) as T;
+    },
+    change(type, key, spec) {
+      const old = current(type, key);
+      replace(type, { ...old, spec: { ...(old.spec as object), ...spec } }, 'spec');
+    },
+    delete(type, key) {
+      const old = current(type, key);
+      store(type, { ...old, metadata: { ...old.metadata, deletionTimestamp: new Date().toISOString() } });
+    },
+  };
+  return api;
+}
