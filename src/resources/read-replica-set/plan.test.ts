@@ -215,6 +215,11 @@ describe('members are added', () => {
       fields: { primary: { state: 'unknown', error: new Error('silence') } },
       reason: 'NoPrimary',
     },
+    {
+      what: 'knowing how large it is',
+      fields: { primary: { state: 'present', value: { ...primary, bytes: undefined } } },
+      reason: 'CountingData',
+    },
     { what: 'a certificate with the name', fields: { isCertified: false }, reason: 'WaitingForCertificate' },
   ])('not without $what', ({ fields, reason }) => {
     const decided = plan(input(readers(), [shard([], { statefulSet: undefined, ...fields })]));

@@ -76,6 +76,8 @@ function whatCopyWaitsFor(shard: ObservedReplicaShard): Finding | undefined {
       reason: 'NoPrimary',
       message: `shard ${shard.name} has no primary that answers, so nothing is copied`,
     };
+  if (shard.primary.value.bytes === undefined)
+    return { reason: 'CountingData', message: `shard ${shard.name} has not said how large it is` };
   if (!shard.isCertified) {
     return {
       reason: 'WaitingForCertificate',
