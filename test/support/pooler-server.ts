@@ -147,15 +147,13 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
   );
   let logged = '';
   const running = ports.map((_, ordinal) => {
-    const child = spawn(
-      'setpriv',
-      commandOf(rootfs, isRoot, ['pgbouncer', `${inside}/instance-${ordinal}.ini`]),
-      {
-        cwd: '/',
-        stdio: ['ignore', 'ignore', 'pipe'],
-        env: environment,
-      },
-    );
+    const words = commandOf(rootfs, isRoot, ['pgbouncer', `${inside}/instance-${ordinal}.ini`]);
+    const [program = '', ...arguments_] = words;
+    const child = spawn(program, arguments_, {
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env: environment,
+    });
     const exited = once(child, 'exit');
     const up = new Promise<void>((resolve) => {
       let own = '';
@@ -230,10 +228,10 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
 
 /** Every command behind another takes its place, so that signals reach PgBouncer itself. */
 function commandOf(rootfs: string, isRoot: boolean, command: readonly string[]): string[] {
-  const bound = ['--pdeathsig', 'KILL', '--'];
-  if (!isRoot) return ['setpriv', ...bound, ...command];
-  const user = [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, '--clear-groups', ...bound];
-  return ['setpriv', ...bound, 'chroot', rootfs, 'setpriv', ...user, ...command];
+  const bound = ['setpriv', '--pdeathsig', 'KILL'];
+  if (!isRoot) return [...bound, '--', ...command];
+  const user = [`--reuid=${ids.uid}`, `--regid=${ids.gid}`, '--clear-groups'];
+  return [...bound, '--', 'chroot', rootfs, ...bound, ...user, '--', ...command];
 }
 
 async function certificatesOf(server: PostgresServer): Promise<Record<string, string>> {
