@@ -1,7 +1,7 @@
 import type { ReadReplicaSetStatus, ReplicaShardStatus } from '../../api/v1alpha1/read-replica-set.ts';
-import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
-import type { Condition } from '../../runtime/kubernetes-object.ts';
+import type { ConditionInput } from '../../runtime/conditions.ts';
 import { selectorText } from '../sharded-cluster/names.ts';
+import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
 import type { Finding, ObservedReplicaShard, SetInput, SetPlan } from './model.ts';
 import { readService, replicaSelector } from './names.ts';
@@ -159,22 +159,4 @@ function phaseOf(conditions: readonly ConditionInput[]): string {
   if (isTrue('Progressing')) return isTrue('Ready') ? 'Scaling' : 'Creating';
   if (!isTrue('Ready')) return conditions.some(({ reason }) => reason === 'NoMembers') ? 'Empty' : 'Waiting';
   return isTrue('Fresh') ? 'Ready' : 'Late';
-}
-
-function conditionsBefore(status: ReadReplicaSetStatus | undefined): Condition[] {
-  return (status?.conditions ?? []).map(({ observedGeneration, ...condition }) =>
-    observedGeneration === undefined ? condition : { ...condition, observedGeneration },
-  );
-}
-
-/** Conditions with their transition times; whatever is no longer derived is dropped. */
-function merged(
-  before: readonly Condition[],
-  conditions: readonly ConditionInput[],
-  now: Date,
-): NonNullable<ReadReplicaSetStatus['conditions']> {
-  return conditions.flatMap((condition) => {
-    const previous = before.filter((other) => other.type === condition.type);
-    return setCondition(previous, condition, now).map((entry) => ({ ...entry }));
-  });
 }

@@ -87,14 +87,14 @@ function hasLostShards({ cluster: { status }, now }: PlanInput, wanted: readonly
 }
 
 /** The conditions that a status has. */
-export function conditionsBefore(status: ShardedClusterStatus | undefined): Condition[] {
+export function conditionsBefore(status: Pick<ShardedClusterStatus, 'conditions'> | undefined): Condition[] {
   return (status?.conditions ?? []).map(({ observedGeneration, ...condition }) =>
     observedGeneration === undefined ? condition : { ...condition, observedGeneration },
   );
 }
 
 /** Conditions with their transition times; whatever is no longer derived is dropped. */
-function merged(
+export function merged(
   before: readonly Condition[],
   conditions: readonly ConditionInput[],
   now: Date,
