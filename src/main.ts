@@ -12,6 +12,7 @@ import { allReplicaInformers, createReplicaSources } from './resources/read-repl
 import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
 import { shardMoveController } from './resources/shard-move/controller.ts';
+import { moveSweeper } from './resources/shard-move/sweeper.ts';
 import { memberAddress } from './resources/shard-move/world.ts';
 import { shardedClusterController } from './resources/sharded-cluster/controller.ts';
 import { createFindPrimaries } from './resources/sharded-cluster/primaries.ts';
@@ -101,6 +102,7 @@ const ending = await runOperator(
         findPrimaries,
         addressOf: memberAddress,
       }),
+      moveSweeper({ client, sources, connections, events, findPrimaries }),
       retentionController({ client, sources, events, clock: systemClock }),
     ],
     metrics,

@@ -77,6 +77,9 @@ export function memoryApi(): MemoryApi {
       const found = of(type).get(keyString(key));
       return found === undefined ? undefined : structuredClone(found);
     },
+    listAll: async (type: ResourceType, { namespace }: { namespace?: string }) => ({
+      items: [...of(type).values()].filter(({ metadata }) => metadata.namespace === namespace),
+    }),
     create: async <T extends KubernetesObject>(type: ResourceType, object: T) => api.create(type, object),
     update: async <T extends KubernetesObject>(type: ResourceType, object: T) =>
       replace(type, object, 'spec'),

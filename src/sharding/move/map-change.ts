@@ -4,8 +4,11 @@ import type { MapBucket, Move, Step } from './model.ts';
 /** The steps that are a compare-and-swap of the map. */
 export type MapStep = Extract<Step, { kind: 'announce' | 'decide' | 'clear-pending' }>;
 
+/** What of a move says which bucket it is about. */
+type Subject = Pick<Move, 'group' | 'bucket'>;
+
 /** The bucket that a move is about, as the map has it. */
-export function mapBucket(map: ShardMapSpec, move: Move): MapBucket | undefined {
+export function mapBucket(map: ShardMapSpec, move: Subject): MapBucket | undefined {
   const bucket = map.groups
     .find((group) => group.name === move.group)
     ?.buckets.find((candidate) => candidate.id === move.bucket);
@@ -15,7 +18,11 @@ export function mapBucket(map: ShardMapSpec, move: Move): MapBucket | undefined 
 }
 
 /** The map after a step; `undefined` when the map is not as the step needs it. */
-export function changeMap(map: ShardMapSpec, move: Move, step: MapStep): ShardMapSpec | undefined {
+export function changeMap(
+  map: ShardMapSpec,
+  move: Subject & Pick<Move, 'key'> & Partial<Pick<Move, 'from' | 'to'>>,
+  step: MapStep,
+): ShardMapSpec | undefined {
   const current = mapBucket(map, move);
   if (current === undefined) return undefined;
   const isMine = current.pending?.move === move.key && current.pending.attempt === step.attempt;
@@ -30,12 +37,13 @@ export function changeMap(map: ShardMapSpec, move: Move, step: MapStep): ShardMa
       if (!isMine) return undefined;
       return withBucket(map, move, ({ pending: _, ...bucket }) => bucket);
     case 'decide': {
-      if (!isMine || current.owner !== move.from) return undefined;
+      const { to } = move;
+      if (!isMine || to === undefined || current.owner !== move.from) return undefined;
       // The bucket's epoch is the one that was prepared on the shards; another move may have raised the map's since.
       const epoch = Math.max(map.epoch + 1, step.epoch);
       const changed = withBucket(map, move, ({ pending: _, ...bucket }) => ({
         ...bucket,
-        shard: move.to,
+        shard: to,
         epoch: step.epoch,
       }));
       return { ...changed, epoch };
@@ -43,7 +51,7 @@ export function changeMap(map: ShardMapSpec, move: Move, step: MapStep): ShardMa
   }
 }
 
-function withBucket(map: ShardMapSpec, move: Move, change: (bucket: Bucket) => Bucket): ShardMapSpec {
+function withBucket(map: ShardMapSpec, move: Subject, change: (bucket: Bucket) => Bucket): ShardMapSpec {
   return {
     ...map,
     groups: map.groups.map((group) =>

@@ -1,0 +1,114 @@
+import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { ConnectOptions } from '../../postgres/connection.ts';
+import type { Connections } from '../../postgres/connections.ts';
+import { type PreparedMove, readPreparedMoves, resolvePrepared } from '../../postgres/move/sweep.ts';
+import { PostgresError } from '../../postgres/postgres-error.ts';
+import {
+  type Controller,
+  defineController,
+  type ReconcileContext,
+  type ReconcileResult,
+} from '../../runtime/controller.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { changeMap } from '../../sharding/move/map-change.ts';
+import { judgeStray, type Sentence } from '../../sharding/move/sweep.ts';
+import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
+import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
+import { shardMapName } from '../sharded-cluster/names.ts';
+import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
+import type { Sources } from '../sharded-cluster/sources.ts';
+import type { ShardMove } from './model.ts';
+
+/** What the sweeper works with. */
+export interface MoveSweeperDependencies {
+  readonly client: KubeClient;
+  readonly sources: Pick<Sources, 'clusters'>;
+  readonly connections: Connections;
+  readonly events: EventRecorder;
+  readonly findPrimaries: FindPrimaries;
+  /** Age at which a prepared transaction is looked at, and how often; a minute by default. */
+  readonly everyMs?: number;
+}
+
+/**
+ * Resolves what ShardMoves that are gone have left prepared: their finalizer keeps them until all is done, but a person can
+ * take it away. Such a transaction would keep a bucket from its writers for good.
+ */
+export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
+  const { client, sources, connections, events, findPrimaries, everyMs = 60_000 } = dependencies;
+
+  async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
+    const found = sources.clusters.cache.get(key);
+    if (found === undefined || found.metadata.deletionTimestamp !== undefined) return undefined;
+    const cluster: ShardedCluster = { ...found, spec: shardedClusterSpec.parse(found.spec) };
+    if (cluster.spec.suspend || cluster.spec.tables.length === 0) return undefined;
+    const primaries = await findPrimaries(cluster, context.signal);
+    for (const [shard, options] of primaries) await sweep(cluster, shard, options, context);
+    return { requeueAfterMs: everyMs };
+  }
+
+  async function sweep(
+    cluster: ShardedCluster,
+    shard: string,
+    options: ConnectOptions,
+    context: ReconcileContext,
+  ): Promise<void> {
+    // The transactions first, then who may still want them: a ShardMove is older than all that it prepares.
+    const prepared = await read(options);
+    if (prepared.length === 0) return;
+    const wanted = await movesOf(cluster, context.signal);
+    for (const stray of prepared.filter(({ id }) => !wanted.has(id))) {
+      const sentence = await judge(cluster, shard, stray, context.signal);
+      if (sentence.kind === 'clear-pending') continue;
+      await connections.use(options, (connection) => resolvePrepared(connection, stray.gid, sentence.kind));
+      const verb = sentence.kind === 'commit' ? 'committed' : 'rolled back';
+      const note = `prepared transaction ${stray.gid} of a ShardMove that is gone was ${verb} on shard ${shard}`;
+      context.log.warn({ shard, gid: stray.gid, sentence: sentence.kind }, 'stray transaction of a move');
+      events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
+    }
+  }
+
+  async function read(options: ConnectOptions): Promise<readonly PreparedMove[]> {
+    try {
+      return await connections.use(options, (connection) => readPreparedMoves(connection, everyMs));
+    } catch (error) {
+      // A shard that has not been set up yet has prepared nothing.
+      if (error instanceof PostgresError && error.sqlstate === '42P01') return [];
+      throw error;
+    }
+  }
+
+  /** The eight digits of every ShardMove there is, as the API server itself says. */
+  async function movesOf({ metadata }: ShardedCluster, signal: AbortSignal): Promise<ReadonlySet<string>> {
+    const { namespace } = metadata;
+    const { items } = await client.listAll<ShardMove>(shardMoveType, { namespace, signal });
+    return new Set(items.map((move) => move.metadata.uid.replaceAll('-', '').slice(0, 8)));
+  }
+
+  /** By the map of this moment; an announcement is taken back first. */
+  async function judge(
+    { metadata }: ShardedCluster,
+    shard: string,
+    stray: PreparedMove,
+    signal: AbortSignal,
+  ): Promise<Sentence> {
+    const key = { namespace: metadata.namespace, name: shardMapName(metadata.name) };
+    const map = await client.get<ShardMapObject>(shardMapType, key, { signal });
+    if (map === undefined) throw new Error(`ShardMap ${key.name} is not there`);
+    const sentence = judgeStray(stray, shard, map.spec);
+    if (sentence.kind !== 'clear-pending') return sentence;
+    const spec = changeMap(map.spec, { ...sentence, key: sentence.move }, sentence);
+    if (spec === undefined) return sentence;
+    const cleared = await client.update(shardMapType, { ...map, spec }, { signal });
+    return judgeStray(stray, shard, cleared.spec);
+  }
+
+  return defineController<ShardedCluster>({
+    name: 'movesweeper',
+    source: sources.clusters,
+    concurrency: 1,
+    reconcile,
+  });
+}
