@@ -12,13 +12,24 @@ const target = z
       .enum(['rw', 'ro'])
       .default('rw')
       .describe('rw goes to the primary of each shard, ro to its standbys.'),
+    readReplicaSet: objectName
+      .max(40)
+      .optional()
+      .describe('Name of a ReadReplicaSet of that cluster, whose Services are read instead of the standbys.'),
   })
   .describe('What the poolers stand in front of.')
   .meta(
-    cel({
-      rule: 'self == oldSelf',
-      message: 'a PoolerConfig keeps its target: write the old one again, or make another PoolerConfig',
-    }),
+    cel(
+      {
+        rule: 'self == oldSelf',
+        message: 'a PoolerConfig keeps its target: write the old one again, or make another PoolerConfig',
+      },
+      {
+        rule: "!has(self.readReplicaSet) || self.role == 'ro'",
+        message: 'a ReadReplicaSet is only read from: write "role: ro" beside readReplicaSet',
+        fieldPath: '.role',
+      },
+    ),
   );
 
 const database = z

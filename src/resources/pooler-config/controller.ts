@@ -148,6 +148,11 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
         changed('generation', 'deletion', 'status'),
       ),
       mapped(
+        sources.replicaSets,
+        ({ metadata, spec }) => poolersOf(metadata.namespace, spec.cluster),
+        changed('generation', 'deletion'),
+      ),
+      mapped(
         poolerSources.poolers,
         ({ metadata, spec }) => poolersOf(metadata.namespace, spec.target.cluster),
         ({ kind }) => kind !== 'updated',

@@ -1,6 +1,7 @@
 import type { PoolerConfigSpec, PoolerConfigStatus } from '../../api/v1alpha1/pooler-config.ts';
 import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/kubernetes-object.ts';
 import type { Reading } from '../../runtime/reading.ts';
+import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import type { Secret } from '../sharded-cluster/desired/secrets.ts';
 import type { Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { SecretReading, Settings, ShardedCluster } from '../sharded-cluster/model.ts';
@@ -50,6 +51,8 @@ export interface ObservedTarget {
 export interface Observed {
   /** The ShardedCluster; absent when there is none of that name. */
   readonly cluster: ShardedCluster | undefined;
+  /** The ReadReplicaSet that the target names, if it names one that is there. */
+  readonly replicaSet: ReadReplicaSet | undefined;
   readonly targets: readonly ObservedTarget[];
   /** PoolerConfigs with the same target, with this one. */
   readonly poolers: number;

@@ -79,6 +79,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
 
   async function readTargets(
     cluster: ShardedCluster | undefined,
+    shards: readonly string[] | undefined,
     readings: Observed['secrets'],
     pods: readonly Pod[],
   ): Promise<ObservedTarget[]> {
@@ -86,7 +87,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     const access = shardAccess(cluster, readings);
     const addresses = pods.flatMap((pod) => pod.status?.podIP ?? []);
     const { namespace, name } = cluster.metadata;
-    const items = cluster.status?.shards?.items ?? [];
+    const items = (cluster.status?.shards?.items ?? []).filter((item) => shards?.includes(item.name) ?? true);
     return Promise.all(
       items.map(async ({ name: shard, primary, timeline }): Promise<ObservedTarget> => {
         const key = `${namespace}/${name}/${shard}`;
@@ -142,7 +143,11 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     },
     async observe(pooler, signal) {
       const { namespace, name } = pooler.metadata;
-      const { cluster: clusterName, role } = pooler.spec.target;
+      const { cluster: clusterName, role, readReplicaSet } = pooler.spec.target;
+      const replicaSet =
+        readReplicaSet === undefined
+          ? undefined
+          : sources.replicaSets.cache.get({ namespace, name: readReplicaSet });
       const found = sources.clusters.cache.get({ namespace, name: clusterName });
       const cluster =
         found === undefined ? undefined : { ...found, spec: shardedClusterSpec.parse(found.spec) };
@@ -150,17 +155,21 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
       const access = consoleAccess(pooler, readings);
       const pods = poolerSources.pods.cache.byIndex(byPooler, keyString({ namespace, name }));
       const [targets, instances] = await Promise.all([
-        readTargets(cluster, readings, pods),
+        readTargets(cluster, replicaSet?.spec.shards, readings, pods),
         readInstances(pooler, pods, access, signal),
       ]);
       const poolers = poolerSources.poolers.cache
         .byIndex(byTarget, keyString({ namespace, name: clusterName }))
-        .filter((other) => (other.spec.target.role ?? 'rw') === role).length;
+        .filter(
+          ({ spec: { target } }) =>
+            (target.role ?? 'rw') === role && target.readReplicaSet === readReplicaSet,
+        ).length;
       const objects = objectsOf(namespace, name, sources);
       return {
         access,
         observed: {
           cluster,
+          replicaSet,
           targets,
           poolers: Math.max(1, poolers),
           secrets: readings,

@@ -105,6 +105,13 @@ describe('bad input', () => {
       'NoStandby',
       /raise its spec.members/,
     ],
+    [
+      'an unknown ReadReplicaSet',
+      { target: { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' } },
+      {},
+      'TargetNotFound',
+      /no ReadReplicaSet "readers"/,
+    ],
     ['an unknown setting', { parameters: { max_client_con: '5' } }, {}, 'UnknownParameter', /did you mean/],
     [
       'pools that do not fit',

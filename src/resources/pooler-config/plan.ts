@@ -12,7 +12,7 @@ import { decideReplicas, type ScalingDecision } from './autoscaling.ts';
 import { databasesOf, type PoolerDatabase } from './databases.ts';
 import { poolerObjects, poolerSecret } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
-import type { Action, Observed, PlanInput, Result } from './model.ts';
+import type { Action, Observed, PlanInput, PoolerConfig, Result } from './model.ts';
 import { adminSecret, poolerName, poolerServerNames, revisionAnnotation } from './names.ts';
 import { parameterProblem } from './parameters.ts';
 import { type Sizing, sizePools } from './sizing.ts';
@@ -160,7 +160,9 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
         `there is no ShardedCluster "${name}" in namespace "${pooler.metadata.namespace}": create it, or make a PoolerConfig with another spec.target.cluster`,
       ),
     );
-  if (role === 'ro' && cluster.spec.members < 2)
+  const setProblem = replicaSetProblem(pooler, observed);
+  if (setProblem !== undefined) return stop(fail('TargetNotFound', setProblem));
+  if (role === 'ro' && observed.replicaSet === undefined && cluster.spec.members < 2)
     return stop(
       fail(
         'NoStandby',
@@ -177,6 +179,14 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
   if (databases.length === 0)
     return stop(wait('TargetNotReady', `ShardedCluster "${name}" has no shard that answers yet`, 2_000));
   return { value: { cluster, databases } };
+}
+
+function replicaSetProblem({ spec }: PoolerConfig, { replicaSet }: Observed): string | undefined {
+  const { readReplicaSet: name, cluster } = spec.target;
+  if (name === undefined || replicaSet?.spec.cluster === cluster) return undefined;
+  return replicaSet === undefined
+    ? `there is no ReadReplicaSet "${name}": create it, or make a PoolerConfig with another spec.target.readReplicaSet`
+    : `ReadReplicaSet "${name}" belongs to ShardedCluster "${replicaSet.spec.cluster}", not to "${cluster}": make a PoolerConfig with that spec.target.cluster`;
 }
 
 /** A new shard is named to clients once its server has answered; one that was named stays while it is away. */

@@ -71,6 +71,11 @@ it('carries a revision that PgBouncer shows, and that every difference changes',
   expect(revisionOf('extra_float_digits')).toBeUndefined();
 });
 
+it('leads to the fresh members of a ReadReplicaSet', () => {
+  const { files } = settings({ target: { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' } });
+  expect(files['pgbouncer.ini']).toMatch(/^app_s1_ro = host=readers-s1-read\.store\.svc port=5432 /m);
+});
+
 it('replaces pods only for settings that PgBouncer reads at its start', () => {
   const template = (spec: Record<string, unknown>) => {
     const objects = poolerObjects(poolerConfig(spec), { image: 'i', replicas: 2 });

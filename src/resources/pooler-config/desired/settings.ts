@@ -1,6 +1,7 @@
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import type { PoolerConfigSpec } from '../../../api/v1alpha1/pooler-config.ts';
 import { poolerRole } from '../../../postgres/roles.ts';
+import { readService } from '../../read-replica-set/names.ts';
 import { hashOf } from '../../sharded-cluster/hash.ts';
 import { postgresPort, readOnlyService, readWriteService, serviceHost } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
@@ -154,8 +155,7 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
 
 function databaseLine({ pooler, database }: SettingsInput, size: DatabaseSize): string {
   const { spec, metadata } = pooler;
-  const service = spec.target.role === 'rw' ? readWriteService : readOnlyService;
-  const host = serviceHost(service(spec.target.cluster, size.shard), metadata.namespace);
+  const host = serviceHost(serviceOf(spec.target, size.shard), metadata.namespace);
   const mode = spec.databases.find((candidate) => candidate.name === size.name)?.poolMode;
   const entries = [
     `host=${host}`,
@@ -166,6 +166,11 @@ function databaseLine({ pooler, database }: SettingsInput, size: DatabaseSize): 
     ...(mode === undefined ? [] : [`pool_mode=${mode}`]),
   ];
   return `${size.name} = ${entries.join(' ')}`;
+}
+
+function serviceOf({ cluster, role, readReplicaSet }: PoolerConfigSpec['target'], shard: string): string {
+  if (readReplicaSet !== undefined) return readService(readReplicaSet, shard);
+  return role === 'rw' ? readWriteService(cluster, shard) : readOnlyService(cluster, shard);
 }
 
 function userLines({ pooler, monitoring }: SettingsInput): string[] {

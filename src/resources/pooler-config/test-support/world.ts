@@ -125,6 +125,7 @@ export function instance(ordinal: number, facts: Partial<InstanceFacts> = {}): O
 export function observedWorld(changes: Partial<Observed> = {}): Observed {
   return {
     cluster: targetCluster(),
+    replicaSet: undefined,
     targets: [
       {
         shard: 's0',
