@@ -3,6 +3,11 @@ export function movePrefix(id: string): string {
   return `hm_${id}_`;
 }
 
+/** Whether something in a database belongs to some move: a slot, a subscription, a table that waits for the end of a retention. */
+export function isOfMove(name: string): boolean {
+  return /^hm_[0-9a-f]{8}_/.test(name);
+}
+
 /** Name of publication, slot, subscription and role of one copy: `hm_1a2b3c4d_2`. */
 export function copyName(id: string, copy: number): string {
   return `${movePrefix(id)}${copy}`;

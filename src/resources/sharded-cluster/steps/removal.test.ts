@@ -5,7 +5,7 @@ import { absentShard, emptyWorld, observing, shardedCluster } from '../test-supp
 import { decideEmptiness, type EmptinessDecision } from './removal.ts';
 
 /** A shard `s1` that owns nothing, with these slots on its primary. */
-function decide(slots: readonly SlotStats[]): EmptinessDecision {
+function decide(slots: readonly SlotStats[], tablesWithRows: readonly string[] = []): EmptinessDecision {
   const shard = {
     ...absentShard(1),
     claims: [
@@ -23,7 +23,7 @@ function decide(slots: readonly SlotStats[]): EmptinessDecision {
         member: 'shop-s1-0',
         isSetUp: true,
         catalog: emptyCatalog,
-        tablesWithRows: [],
+        tablesWithRows,
         otherDatabases: [],
         preparedTransactions: 0,
         stats: { inRecovery: false, timeline: 1, walLsn: '0/1', databaseBytes: 1, standbys: [], slots },
@@ -50,6 +50,14 @@ test.each([
   ['of a read replica that follows', slot('readers_s1_replicas_0', true), 'refused'],
   ['of a read replica of another shard', slot('readers_s11_replicas_0', false), 'refused'],
   ['of a user', slot('warehouse', false), 'refused'],
+  ['of a move', slot('hm_1a2b3c4d_1', true), 'draining'],
 ])('a shard with the slot %s is %s', (_, found, kind) => {
   expect(decide([found])).toMatchObject({ kind });
+});
+
+test.each([
+  ['a table of a user', 'notes', 'refused'],
+  ['what a ShardMove keeps for a while', 'hm_1a2b3c4d_old_0', 'draining'],
+])('a shard with rows in %s', (_, table, kind) => {
+  expect(decide([], [table])).toMatchObject({ kind });
 });

@@ -1,5 +1,6 @@
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
+import { isOfMove } from '../../../sharding/move/names.ts';
 import { resourceTypeOf } from '../kinds.ts';
 import type { PersistentVolumeClaim } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
@@ -80,6 +81,11 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
     reason: 'ShardNotEmpty',
     message,
   });
+  // Deleting a ShardMove in its retention ends that at once.
+  const ending = (what: string): EmptinessDecision => ({
+    kind: 'draining',
+    message: `shard ${shard.name} has the ${what} of a ShardMove: it goes when that and its retention are over`,
+  });
   if (markers.length > 0)
     return refuse(`shard ${shard.name} has ${markers.length} markers of buckets, so it stays`);
   if (preparedTransactions > 0) {
@@ -95,6 +101,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   const slot = facts.stats.slots.find(
     ({ name, active }) => !ownSlots.has(name) && (active || !ofGoneReplica.test(name)),
   );
+  if (slot !== undefined && isOfMove(slot.name)) return ending(`slot "${slot.name}"`);
   if (slot !== undefined)
     return refuse(`shard ${shard.name} has the replication slot "${slot.name}": drop it first`);
   if (otherDatabases.length > 0) {
@@ -104,6 +111,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
     cluster.spec.tables.filter((table) => table.strategy === 'reference').map((table) => table.name),
   );
   const table = facts.tablesWithRows.find((name) => !references.has(name));
+  if (table !== undefined && isOfMove(table)) return ending(`table "${table}"`);
   if (table !== undefined)
     return refuse(`shard ${shard.name} has rows in table "${table}": move or delete them first`);
   return {

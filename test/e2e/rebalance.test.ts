@@ -1,0 +1,125 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { kube } from '../support/cluster.ts';
+import { kubectl } from '../support/kubectl.ts';
+import { query } from '../support/pg.ts';
+import { namespaceForFile } from '../support/scene.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  memberPods,
+  readCluster,
+  type ShardMap,
+  type SpecInput,
+  shardMapType,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
+
+const namespace = await namespaceForFile('rebalance');
+const key: ClusterKey = { namespace, name: 'shop' };
+const buckets = 12;
+const customers = 600;
+const spec: Partial<SpecInput> = {
+  shards: { count: 2 },
+  rebalance: { interval: '5s' },
+  schema: [
+    {
+      name: '001',
+      sql: `
+        CREATE TABLE countries (code text PRIMARY KEY);
+        INSERT INTO countries VALUES ('de'), ('fr');
+        CREATE TABLE customers (id int PRIMARY KEY, country text NOT NULL REFERENCES countries) PARTITION BY HASH (id);
+        CREATE TABLE orders (
+          customer_id int NOT NULL REFERENCES customers, id int, PRIMARY KEY (customer_id, id)
+        ) PARTITION BY HASH (customer_id)`,
+    },
+  ],
+  tables: [
+    { name: 'countries', strategy: 'reference' },
+    { name: 'customers', strategy: 'hash', key: 'id', group: 'customer', buckets },
+    { name: 'orders', strategy: 'hash', key: 'customer_id', group: 'customer' },
+  ],
+};
+
+/** Number of buckets by shard. */
+async function owned(): Promise<Record<string, number>> {
+  const map = await (await kube()).get<ShardMap>(shardMapType, key);
+  const counts: Record<string, number> = {};
+  for (const { shard } of map?.spec.groups[0]?.buckets ?? []) counts[shard] = (counts[shard] ?? 0) + 1;
+  return counts;
+}
+
+async function waitForOwners(wanted: Record<string, number>): Promise<void> {
+  await waitFor(
+    `the buckets are spread like ${JSON.stringify(wanted)}`,
+    async () => {
+      const found = await owned();
+      const { status } = await readCluster(key);
+      const isThere = Object.keys({ ...wanted, ...found }).every(
+        (name) => (wanted[name] ?? 0) === (found[name] ?? 0),
+      );
+      const isAtRest = status?.rebalance?.runningMoves === 0;
+      return isThere && isAtRest ? { done: true } : { state: [found, status?.rebalance] };
+    },
+    { timeoutMs: 300_000 },
+  );
+}
+
+/** Rows over all shards that own something. */
+async function countRows(): Promise<{ customers: number; orders: number }> {
+  const total = { customers: 0, orders: 0 };
+  for (const shard of Object.keys(await owned())) {
+    const [row] = await query<{ customers: number; orders: number }>(
+      { namespace, cluster: 'shop', shard },
+      'SELECT (SELECT count(*)::int FROM customers) AS customers, (SELECT count(*)::int FROM orders) AS orders',
+    );
+    total.customers += row?.customers ?? 0;
+    total.orders += row?.orders ?? 0;
+  }
+  return total;
+}
+
+describe('a cluster that is scaled with its data', () => {
+  beforeAll(async () => {
+    await applyCluster(key, spec);
+    await waitUntilReady(key, { timeoutMs: 180_000 });
+    for (const shard of ['s0', 's1']) {
+      await query(
+        { namespace, cluster: 'shop', shard },
+        `DO $$ BEGIN FOR n IN 1..${customers} LOOP
+          BEGIN INSERT INTO public.customers VALUES (n, 'de'); INSERT INTO public.orders VALUES (n, 1);
+          EXCEPTION WHEN check_violation THEN NULL; END;
+          END LOOP; END $$`,
+      );
+    }
+  });
+
+  it('fills shards that are added', async () => {
+    expect(await countRows()).toEqual({ customers, orders: customers });
+    await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=4']);
+    await waitForOwners({ s0: 3, s1: 3, s2: 3, s3: 3 });
+    expect(await countRows()).toEqual({ customers, orders: customers });
+    const moves = await kubectl([
+      'get',
+      '-n',
+      namespace,
+      'shardmoves',
+      '-o',
+      'jsonpath={.items[*].status.phase}',
+    ]);
+    expect(moves.split(' ').filter((phase) => phase !== 'retain' && phase !== 'done')).toEqual([]);
+  });
+
+  it('empties shards that are taken away, and lets their volumes be', async () => {
+    await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=2']);
+    await waitForOwners({ s0: 6, s1: 6 });
+    await waitUntilReady(key, { timeoutMs: 300_000 });
+    await waitFor('the pods of both shards are gone', async () => {
+      const pods = [...(await memberPods(key, 's2')), ...(await memberPods(key, 's3'))];
+      return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };
+    });
+    expect(await countRows()).toEqual({ customers, orders: customers });
+    const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
+    expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s2-0', 'data-shop-s3-0']));
+  });
+});
