@@ -16,20 +16,17 @@ import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import { readReplicaSetType } from '../sharded-cluster/kinds.ts';
 import type { Settings, ShardedCluster } from '../sharded-cluster/model.ts';
-import { fieldManager, replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
+import { fieldManager, replicaSetLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import { type AutoscalingStatus, autoscale } from './autoscale.ts';
-import { readCpuUse } from './cpu.ts';
+import type { AutoscalingStatus } from './autoscale.ts';
+import { createAutoscaler } from './autoscaler.ts';
 import { executeSet, ownerOf, type SetExecution } from './execute.ts';
-import { addSample, measure } from './load.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
 import { createSetObserver } from './observe.ts';
 import { plan } from './plan.ts';
-import { effectiveSettings } from './settings.ts';
 import type { ReplicaSources } from './sources.ts';
 import { statusOf } from './status.ts';
-import { brakeOf } from './steps/brake.ts';
 
 /** What the controller works with. */
 export interface ReadReplicaSetDependencies {
@@ -48,8 +45,6 @@ const pollMs = 1_000;
 const idleMs = 10_000;
 /** A pass comes back after so long while caches have not seen its writes. */
 const soonMs = 50;
-/** How often the autoscaler decides. */
-const decideMs = 15_000;
 
 /** The ReadReplicaSet controller. */
 export function readReplicaSetController(dependencies: ReadReplicaSetDependencies): Controller {
@@ -70,6 +65,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     events,
     monotonicMs: clock.monotonicMs,
   };
+  const autoscaler = createAutoscaler({ client, events, clock });
   const memories = new Map<string, SetMemory>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
@@ -94,7 +90,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     { signal, log }: ReconcileContext,
   ): Promise<ReconcileResult> {
     const { observed: seen, access } = await observer.observe(set, clusterOf(set), memory, signal);
-    const autoscaling = await decideNumber(set, seen, memory, signal);
+    const autoscaling = await autoscaler.decide(set, seen, memory, signal);
     const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
     const input: SetInput = { set, observed, settings, now: clock.now() };
     const decided = plan(input);
@@ -117,76 +113,6 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const found = sources.clusters.cache.get(key);
     if (found === undefined || found.metadata.deletionTimestamp !== undefined) return undefined;
     return { ...found, spec: shardedClusterSpec.parse(found.spec) };
-  }
-
-  /** The autoscaler's last decision, and from time to time a new one, with its numbers as an event when it changes something. */
-  async function decideNumber(
-    set: ReadReplicaSet,
-    seen: Omit<ObservedSet, 'replicas'>,
-    memory: SetMemory,
-    signal: AbortSignal,
-  ): Promise<AutoscalingStatus | undefined> {
-    const { autoscaling: spec } = set.spec;
-    if (spec === undefined) {
-      memory.autoscaling = undefined;
-      return undefined;
-    }
-    const shards = seen.shards.filter(({ isWanted }) => isWanted);
-    const atMs = clock.monotonicMs();
-    for (const { name: shard, members } of shards) {
-      for (const { name, rotation, stats, lag } of members) {
-        if (rotation !== 'in' || stats.state !== 'present') continue;
-        addSample(memory.window.load, shard, name, {
-          stats: stats.value,
-          lagSeconds: lag?.seconds ?? 0,
-          atMs,
-        });
-      }
-    }
-    const last = memory.autoscaling ?? set.status?.autoscaling;
-    // A dry run looks at what there is, and never acts on itself.
-    const current = spec.dryRun ? set.spec.replicas : (last?.desired ?? set.spec.replicas);
-    const isDue = atMs - memory.window.sinceMs >= decideMs;
-    const isOutside = current < spec.minReplicas || current > spec.maxReplicas;
-    if (last !== undefined && !isDue && (!isOutside || spec.dryRun)) return last;
-    const types = spec.metrics.map(({ type }) => type);
-    const resources = set.spec.resources ?? seen.cluster?.spec.resources ?? {};
-    const cpu = types.includes('CPU')
-      ? await readCpuUse(
-          client,
-          set.metadata.namespace,
-          selectorText({ [replicaSetLabel]: set.metadata.name }),
-          resources,
-          signal,
-        )
-      : 'CPU is not among the metrics';
-    const limits = seen.cluster === undefined ? undefined : effectiveSettings(set.spec, seen.cluster).limits;
-    const ready = Math.min(
-      ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
-    );
-    const decided = autoscale({
-      spec,
-      current,
-      ready: shards.length === 0 ? 0 : ready,
-      measured: measure(
-        memory.window.load,
-        shards.map(({ name }) => name),
-        types,
-        cpu,
-      ),
-      brake: limits === undefined ? 'there is no such cluster' : brakeOf(shards, current, limits),
-      last,
-      now: clock.now(),
-    });
-    const { lastScaleTime: _, ...unscaled } = decided;
-    const decision = spec.dryRun ? unscaled : decided;
-    memory.window = { load: new Map(), sinceMs: atMs };
-    memory.autoscaling = decision;
-    if (decision.desired !== current && last !== undefined) {
-      const note = `${spec.dryRun ? 'would scale' : 'scales'} from ${current} to ${decision.desired} members per shard: ${decision.message}`;
-      events.record(set, { type: 'Normal', reason: 'Scaled', action: 'Autoscale', note });
-    }
-    return decision;
   }
 
   /** An event for each condition that changed, so that `kubectl describe` tells the story. */

@@ -459,6 +459,12 @@ describe('bad input', () => {
     expect(membersApplied(decided.actions)).toBe(1);
   });
 
+  test('a shard that is still being made is not missing', () => {
+    const more = { ...cluster, spec: { ...cluster.spec, shards: { count: 2, zones: [] } } };
+    const set = readers({ shards: ['s0', 's1'] });
+    expect(plan(input(set, [shard([member(set, 0)])], { cluster: more })).failures).toEqual([]);
+  });
+
   test('refused parameters are left out, and said', () => {
     const set = readers({ parameters: { work_mem: 'much' } });
     const decided = plan(

@@ -2,7 +2,7 @@ import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
 import { podProblem } from '../sharded-cluster/kubernetes.ts';
-import { shardLabel } from '../sharded-cluster/names.ts';
+import { shardIndex, shardLabel } from '../sharded-cluster/names.ts';
 import { applyOrReplace, objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { desiredObjects } from './desired/index.ts';
 import { replicaConfig } from './desired/patroni-config.ts';
@@ -202,8 +202,10 @@ function care(
 }
 
 function unknownShards({ set, observed }: SetInput): Finding[] {
-  const known = new Set(observed.shards.filter(({ isWanted }) => isWanted).map(({ name }) => name));
-  const missing = (set.spec.shards ?? []).filter((name) => !known.has(name));
+  const { cluster } = observed;
+  const count = cluster?.status?.shards?.desired ?? cluster?.spec.shards.count ?? 0;
+  // One that is still being made is not missing.
+  const missing = (set.spec.shards ?? []).filter((name) => (shardIndex(name) ?? count) >= count);
   if (missing.length === 0) return [];
   return [
     {

@@ -1,0 +1,102 @@
+import type { Clock } from '../../runtime/clock.ts';
+import type { EventRecorder } from '../../runtime/events.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import { replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
+import { type AutoscalingStatus, autoscale } from './autoscale.ts';
+import { readCpuUse } from './cpu.ts';
+import { addSample, measure } from './load.ts';
+import type { SetMemory } from './memory.ts';
+import type { ObservedSet, ReadReplicaSet } from './model.ts';
+import { effectiveSettings } from './settings.ts';
+import { brakeOf } from './steps/brake.ts';
+
+/** Measures the load of sets, and decides from time to time. */
+export interface Autoscaler {
+  /** The last decision, or a new one when it is time; `undefined` for a set without autoscaling. */
+  decide(
+    set: ReadReplicaSet,
+    seen: Omit<ObservedSet, 'replicas'>,
+    memory: SetMemory,
+    signal: AbortSignal,
+  ): Promise<AutoscalingStatus | undefined>;
+}
+
+/** What it works with. */
+export interface AutoscalerDependencies {
+  readonly client: Pick<KubeClient, 'request'>;
+  readonly events: EventRecorder;
+  readonly clock: Clock;
+}
+
+/** How often it decides. */
+const decideMs = 15_000;
+
+/** An autoscaler. */
+export function createAutoscaler({ client, events, clock }: AutoscalerDependencies): Autoscaler {
+  return {
+    async decide(set, seen, memory, signal) {
+      const { autoscaling: spec } = set.spec;
+      if (spec === undefined) {
+        memory.autoscaling = undefined;
+        return undefined;
+      }
+      const shards = seen.shards.filter(({ isWanted }) => isWanted);
+      const atMs = clock.monotonicMs();
+      for (const { name: shard, members } of shards) {
+        for (const { name, rotation, stats, lag } of members) {
+          if (rotation !== 'in' || stats.state !== 'present') continue;
+          addSample(memory.window.load, shard, name, {
+            stats: stats.value,
+            lagSeconds: lag?.seconds ?? 0,
+            atMs,
+          });
+        }
+      }
+      const last = memory.autoscaling ?? set.status?.autoscaling;
+      // A dry run looks at what there is, and never acts on itself.
+      const current = spec.dryRun ? set.spec.replicas : (last?.desired ?? set.spec.replicas);
+      const isDue = atMs - memory.window.sinceMs >= decideMs;
+      const isOutside = current < spec.minReplicas || current > spec.maxReplicas;
+      if (last !== undefined && !isDue && (!isOutside || spec.dryRun)) return last;
+      const types = spec.metrics.map(({ type }) => type);
+      const resources = set.spec.resources ?? seen.cluster?.spec.resources ?? {};
+      const cpu = types.includes('CPU')
+        ? await readCpuUse(
+            client,
+            set.metadata.namespace,
+            selectorText({ [replicaSetLabel]: set.metadata.name }),
+            resources,
+            signal,
+          )
+        : 'CPU is not among the metrics';
+      const limits =
+        seen.cluster === undefined ? undefined : effectiveSettings(set.spec, seen.cluster).limits;
+      const ready = Math.min(
+        ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
+      );
+      const decided = autoscale({
+        spec,
+        current,
+        ready: shards.length === 0 ? 0 : ready,
+        measured: measure(
+          memory.window.load,
+          shards.map(({ name }) => name),
+          types,
+          cpu,
+        ),
+        brake: limits === undefined ? 'there is no such cluster' : brakeOf(shards, current, limits),
+        last,
+        now: clock.now(),
+      });
+      const { lastScaleTime: _, ...unscaled } = decided;
+      const decision = spec.dryRun ? unscaled : decided;
+      memory.window = { load: new Map(), sinceMs: atMs };
+      memory.autoscaling = decision;
+      if (decision.desired !== current && last !== undefined) {
+        const note = `${spec.dryRun ? 'would scale' : 'scales'} from ${current} to ${decision.desired} members per shard: ${decision.message}`;
+        events.record(set, { type: 'Normal', reason: 'Scaled', action: 'Autoscale', note });
+      }
+      return decision;
+    },
+  };
+}
