@@ -23,7 +23,7 @@ export interface WritersReport {
 
 /** Starts writers; each inserts, updates and deletes rows of its own, of the customers given. */
 export function startWriters(
-  shards: MoveShards,
+  shards: Pick<MoveShards, 'connectApplication'>,
   customers: readonly number[],
   { writers = 6, isolation = 'READ COMMITTED' } = {},
 ): Writers {
