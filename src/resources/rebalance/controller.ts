@@ -109,6 +109,10 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     // The plan is to be read before anything moves.
     await write(found, statusOf(view, decision), context.signal);
     await create(cluster, decision.create, context.signal);
+    for (const name of decision.release) {
+      const patch = { spec: { retention: '0s' } };
+      await client.patch(shardMoveType, { ...key, name }, patch, { type: 'merge', signal: context.signal });
+    }
     return { requeueAfterMs: Math.max(soonMs, memory.askedAtMs + intervalMs - monotonicMs()) };
   }
 

@@ -132,8 +132,8 @@ describe('every course of a rebalanced cluster', () => {
           cluster.pass();
         }
         let quiet = 0;
-        for (let passes = 0; quiet < 25; passes += 1) {
-          expect(passes).toBeLessThan(400);
+        for (let passes = 0; quiet < 65; passes += 1) {
+          expect(passes).toBeLessThan(600);
           quiet = cluster.pass() === 0 && cluster.running.length === 0 ? quiet + 1 : 0;
           cluster.end(0, true);
         }

@@ -21,7 +21,12 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
   switch (phase) {
     case 'retain':
     case 'done': {
-      const moved = { ...facts, movedAtMs: endedMs };
+      const isOurs = metadata.labels?.[managedByLabel] === 'herdsman';
+      const moved = {
+        ...facts,
+        movedAtMs: endedMs,
+        ...(isOurs && phase === 'retain' ? { isRetained: true } : {}),
+      };
       const seconds = secondsOf(status);
       if (bytes === undefined || bytes < tellingBytes || seconds === undefined) return moved;
       return { ...moved, bytesPerSecond: bytes / Math.max(1, seconds) };

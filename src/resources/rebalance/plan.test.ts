@@ -116,6 +116,45 @@ describe('the rebalancer', () => {
     expect(decide({ ...view, map: pending }).create.map(({ id }) => id)).toEqual([2, 3]);
   });
 
+  it('leaves a group alone whose moves keep failing, and says so', () => {
+    const failed = [0, 1, 2].map((id) => ({
+      name: `m${id}`,
+      buckets: [{ group: 'customer', id, from: 's0', to: 's3' }],
+      isRunning: false,
+      failedAtMs: start.getTime() - 1_200_000,
+    }));
+    expect(decide(sketchView(wider, { moves: failed }))).toMatchObject({
+      phase: 'Stuck',
+      create: [],
+      message: expect.stringContaining('moves of group customer fail'),
+    });
+    const moved = {
+      ...failed[0],
+      name: 'm',
+      buckets: [{ group: 'customer', id: 9, from: 's1', to: 's3' }],
+      isRunning: false,
+    };
+    const since = { ...moved, failedAtMs: undefined, movedAtMs: start.getTime() - 700_000 };
+    const { failedAtMs: _, ...succeeded } = since;
+    expect(decide(sketchView(wider, { moves: [...failed, succeeded] })).create).not.toEqual([]);
+  });
+
+  it('ends the retention of its own moves from a shard that shall go', () => {
+    const kept = (name: string, from: string, isRetained: boolean) => ({
+      name,
+      buckets: [{ group: 'customer', id: 0, from, to: 's0' }],
+      isRunning: false,
+      movedAtMs: start.getTime() - 3_600_000,
+      ...(isRetained ? { isRetained } : {}),
+    });
+    const moves = [kept('ours', 's2', true), kept('a-users', 's2', false), kept('elsewhere', 's1', true)];
+    const sketch = { owners: 2, shards: { count: 2 } };
+    const cluster = sketchCluster({ owners: 3, shards: { count: 2 } });
+    const view = sketchView(sketch, { moves });
+    expect(decide({ ...view, cluster }).release).toEqual(['ours']);
+    expect(decide(sketchView(sketch, { moves })).release).toEqual([]);
+  });
+
   it('moves nothing onto a shard without the newest migration', () => {
     const view = sketchView(wider);
     const schema = [{ name: '001', sql: 'SELECT 1' }];

@@ -13,7 +13,7 @@ import { planRebalance } from '../../sharding/rebalance/plan.ts';
 import { conditionsBefore } from '../sharded-cluster/status.ts';
 import { decideAutoscaling } from './autoscale.ts';
 import type { RebalanceView } from './model.ts';
-import { intervalOf, runningMoves, shardsOf, worldOf } from './world.ts';
+import { failingGroups, intervalOf, runningMoves, shardsOf, worldOf } from './world.ts';
 
 /** So many rounds must show a lack of balance before buckets move for it: load that comes and goes moves nothing. */
 const lastingIntervals = 3;
@@ -36,6 +36,8 @@ export interface RebalanceDecision extends Phase {
   readonly plan: RebalancePlan | undefined;
   readonly running: readonly Move[];
   readonly create: readonly NewMove[];
+  /** ShardMoves of ours whose retention keeps a shard that shall go; its volumes keep the data, too. */
+  readonly release: readonly string[];
   readonly hot: readonly HotSpot[];
   /** Absent without `spec.shards.autoscaling`. */
   readonly autoscaling: AutoscaleDecision | undefined;
@@ -51,7 +53,16 @@ export function decideRebalance(
   const silent = silentShards(view);
   if (silent.length > 0) {
     const message = `no plan is made until every shard has answered: ${silent.join(', ')}`;
-    return { phase: 'Unknown', message, plan: undefined, running, create: [], hot, autoscaling: undefined };
+    return {
+      phase: 'Unknown',
+      message,
+      plan: undefined,
+      running,
+      create: [],
+      release: [],
+      hot,
+      autoscaling: undefined,
+    };
   }
   const world = worldOf(view);
   const plan = planRebalance(world);
@@ -61,6 +72,7 @@ export function decideRebalance(
     plan,
     running,
     create: obstacle === undefined ? due(plan, view).map((move) => newMove(move, view)) : [],
+    release: releasable(view, world),
     hot,
     autoscaling: decideAutoscaling(view, world, plan, before),
   };
@@ -70,6 +82,18 @@ export function decideRebalance(
 function silentShards({ cluster, map, measurements }: RebalanceView): string[] {
   const owners = new Set(map.groups.flatMap((group) => group.buckets.map((bucket) => bucket.shard)));
   return shardsOf(cluster, map).filter((name) => owners.has(name) && !measurements.latest.has(name));
+}
+
+/** Retained moves from shards that are to be emptied, where the rebalancer may act at all. */
+function releasable({ cluster, moves }: RebalanceView, { shards }: RebalanceInput): string[] {
+  const { mode, dryRun } = cluster.spec.rebalance;
+  if (mode !== 'auto' || dryRun) return [];
+  const draining = new Set(shards.filter((shard) => shard.isDraining).map((shard) => shard.name));
+  return moves
+    .filter(
+      ({ isRetained, buckets }) => isRetained === true && buckets.every(({ from }) => draining.has(from)),
+    )
+    .map(({ name }) => name);
 }
 
 /** The moves to start: for mere balance only when it has been lacking for some rounds, or a shard has nothing at all. */
@@ -95,8 +119,9 @@ function phaseOf(
   plan: RebalancePlan,
   { running, shards }: RebalanceInput,
   obstacle: string | undefined,
-  { cluster }: RebalanceView,
+  view: RebalanceView,
 ): Phase {
+  const { cluster } = view;
   const { threshold, improvementThreshold } = cluster.spec.rebalance;
   if (running.length > 0) {
     return {
@@ -111,6 +136,11 @@ function phaseOf(
   const absent = shards.filter((shard) => !shard.isAvailable && !shard.isDraining).map((shard) => shard.name);
   if (!plan.isBalanced && absent.length > 0) {
     return { phase: 'Waiting', message: `not ready to give or take buckets: ${absent.join(', ')}` };
+  }
+  const failing = [...failingGroups(view)];
+  if (!plan.isBalanced && failing.length > 0) {
+    const message = `moves of group ${failing.join(', ')} fail: see why in their ShardMoves; they are tried again after half an hour`;
+    return { phase: 'Stuck', message };
   }
   const stuck = plan.stuck[0];
   if (stuck !== undefined) {

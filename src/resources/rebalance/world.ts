@@ -35,6 +35,10 @@ export function intervalOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
   return durationMs(spec.rebalance.interval) ?? 30_000;
 }
 
+/** After so many failures in so long a group is left alone. */
+const failuresOfGroup = 3;
+const failingMs = 1_800_000;
+
 /** Every shard that is wanted, is there, or owns a bucket. */
 export function shardsOf(cluster: ShardedCluster, map: ShardMapSpec): string[] {
   const owners = map.groups.flatMap((group) => group.buckets.map((bucket) => bucket.shard));
@@ -110,6 +114,7 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
   const within = (ms: number | undefined) => ms !== undefined && now.getTime() - ms < holdMs;
   const held = namesOf(moves.filter(({ failedAtMs }) => within(failedAtMs)));
   const settling = namesOf(moves.filter(({ movedAtMs }) => within(movedAtMs)));
+  const failing = failingGroups(view);
   const sizes = new Map(
     [...measurements.latest.values()].flatMap(({ name, stats }) =>
       stats.buckets.map((bucket) => [`${name}/${bucketText(bucket)}`, bucket.bytes] as const),
@@ -136,10 +141,29 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
         load: total === 0 ? 0 : (rate / total) * utilisation * cores,
         bytes: sizes.get(`${bucket.shard}/${key}`) ?? 0,
         isPinned: isPinned || settling.has(key),
-        isHeld: bucket.pending !== undefined || held.has(key),
+        isHeld: bucket.pending !== undefined || held.has(key) || failing.has(group.name),
         ...(allowed === undefined ? {} : { allowed }),
         ...(immovable === undefined ? {} : { immovable }),
       };
+    }),
+  );
+}
+
+/** Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. */
+export function failingGroups({ moves, now }: Pick<RebalanceView, 'moves' | 'now'>): ReadonlySet<string> {
+  const groups = new Set(moves.flatMap(({ buckets }) => buckets.map(({ group }) => group)));
+  return new Set(
+    [...groups].filter((group) => {
+      const ofGroup = moves.filter(({ buckets }) => buckets.some((bucket) => bucket.group === group));
+      const movedMs = Math.max(
+        Number.NEGATIVE_INFINITY,
+        ...ofGroup.flatMap(({ movedAtMs }) => movedAtMs ?? []),
+      );
+      const failures = ofGroup.filter(
+        ({ failedAtMs }) =>
+          failedAtMs !== undefined && failedAtMs > movedMs && now.getTime() - failedAtMs < failingMs,
+      );
+      return failures.length >= failuresOfGroup;
     }),
   );
 }
