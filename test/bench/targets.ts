@@ -26,6 +26,21 @@ export const targets = {
     gap: { what: 'write gap, planned switchover, median', unit: 'ms', target: 1000 },
     lost: { what: 'acknowledged rows lost', unit: 'rows', target: 0 },
   },
+  pooler: {
+    speed: {
+      what: 'TPS of a PgBouncer set up by hand, times those of ours, median',
+      unit: 'x',
+      target: 1.02,
+    },
+    connecting: {
+      what: 'TPS of new connections made directly, times those through ours',
+      unit: 'x',
+      target: 0.33,
+    },
+    memory: { what: 'memory of 1,000 clients with TLS', unit: 'MiB', target: 100 },
+    errors: { what: 'errors of clients in planned switchovers', unit: 'errors', target: 0 },
+    wait: { what: 'longest wait of a client in planned switchovers', unit: 'ms', target: 2000 },
+  },
   idle: {
     requests: { what: 'API requests of the operator per cluster', unit: 'requests/min', target: 2 },
     writes: { what: 'writes of the operator but for its Lease', unit: 'requests', target: 0 },

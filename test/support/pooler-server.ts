@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { issueCertificate } from '../../src/pki/certificate.ts';
@@ -32,6 +32,8 @@ export interface PoolerServerOptions {
   readonly instances?: number;
   readonly maxConnections?: number;
   readonly spec?: Record<string, unknown>;
+  /** Writes the settings of an instance by hand, instead of taking the operator's. */
+  readonly byHand?: (place: { readonly directory: string; readonly port: number }) => string;
 }
 
 /** Instances of PgBouncer with the very settings that the operator makes; only addresses and paths are the machine's own. */
@@ -53,6 +55,8 @@ export interface PoolerServers {
   ended(instance: number): Promise<unknown>;
   /** What all instances have logged. */
   log(): string;
+  /** Resident memory of an instance in bytes. */
+  memory(instance: number): Promise<number>;
   stop(): Promise<void>;
 }
 
@@ -222,6 +226,10 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
     },
     ended: async (instance) => running[instance]?.exited,
     log: () => logged,
+    async memory(instance) {
+      const status = await readFile(`/proc/${running[instance]?.child.pid}/status`, 'utf8');
+      return Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1] ?? 0) * 1024;
+    },
     stop,
   };
 }

@@ -29,7 +29,7 @@ import type { ServerLimits } from './sizing.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** How long what was read by name, or from a server, is good. */
-const freshMs = { secret: 60_000, limits: 60_000 };
+const freshMs = { secret: 600_000, limits: 60_000 };
 
 interface TargetFacts extends ServerLimits {
   readonly listeners: number;
