@@ -1,7 +1,7 @@
 /** What a benchmark shall reach: at most `target`. */
 export interface Target {
   readonly what: string;
-  readonly unit: 'ms' | 's' | 'rows' | 'requests/min' | 'requests' | 'MiB';
+  readonly unit: 'ms' | 's' | 'x' | 'errors' | 'rows' | 'requests/min' | 'requests' | 'MiB';
   readonly target: number;
 }
 
