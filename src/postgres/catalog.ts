@@ -1,5 +1,11 @@
 import type { Batch } from '../sharding/leaves.ts';
-import type { CatalogTable, ForeignKey, LedgerEntry, ShardCatalog } from '../sharding/shard-catalog.ts';
+import type {
+  CatalogTable,
+  ForeignKey,
+  LedgerEntry,
+  MovingBucket,
+  ShardCatalog,
+} from '../sharding/shard-catalog.ts';
 import type { Connection } from './connection.ts';
 import { isRetryable } from './postgres-error.ts';
 import type { Statement } from './statement.ts';
@@ -75,8 +81,10 @@ SELECT
     ORDER BY l.position) FROM herdsman.migrations l), '[]') AS ledger`;
 
 const stateQuery = `
-SELECT to_regclass('herdsman.schema_version') IS NOT NULL AS installed,
+SELECT to_regclass('herdsman.schema_version') IS NOT NULL AS installed, to_regclass('herdsman.moves') IS NOT NULL AS moves,
   (SELECT count(*)::int FROM pg_prepared_xacts x WHERE x.database = current_database()) AS prepared`;
+
+const movingQuery = 'SELECT m.group_name AS group, m.bucket FROM herdsman.moves m ORDER BY 1, 2';
 
 interface OwnRow {
   readonly recorded: ForeignKey[];
@@ -89,9 +97,12 @@ interface OwnRow {
 /** Reads what the shard's application database holds, in one snapshot, as the operator. */
 export async function readCatalog(connection: Connection): Promise<ShardCatalog> {
   return connection.transaction(async () => {
-    const [state] = await connection.query<{ installed: boolean; prepared: number }>({ text: stateQuery });
+    const [state] = await connection.query<{ installed: boolean; moves: boolean; prepared: number }>({
+      text: stateQuery,
+    });
     const installed = state?.installed === true;
     const [own] = installed ? await connection.query<OwnRow>({ text: ownQuery }) : [];
+    const moving = state?.moves === true ? await connection.query<MovingBucket>({ text: movingQuery }) : [];
     return {
       installed,
       ...(await readTables(connection)),
@@ -101,6 +112,7 @@ export async function readCatalog(connection: Connection): Promise<ShardCatalog>
       distribution: own?.distribution ?? [],
       ledger: own?.ledger ?? [],
       preparedTransactions: state?.prepared ?? 0,
+      moving,
     };
   }, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
 }
@@ -111,7 +123,14 @@ export async function readKeyCatalog(connection: Connection): Promise<ShardCatal
   const [recorded] = await connection.query<{ recorded: ForeignKey[] }>({
     text: `SELECT coalesce(jsonb_agg(k.definition ORDER BY k.table_name, k.name), '[]') AS recorded FROM herdsman.foreign_keys k`,
   });
-  const nothing = { markers: [], mirror: [], distribution: [], ledger: [], preparedTransactions: 0 };
+  const nothing = {
+    markers: [],
+    mirror: [],
+    distribution: [],
+    ledger: [],
+    preparedTransactions: 0,
+    moving: [],
+  };
   return { installed: true, ...tables, recordedKeys: recorded?.recorded ?? [], ...nothing };
 }
 

@@ -3,7 +3,7 @@ import { bucketOfLeaf } from './foreign-keys.ts';
 import type { Group, Layout } from './layout.ts';
 import { defaultName, leafParent, markerName, regionName } from './names.ts';
 import type { Problem } from './problem.ts';
-import type { CatalogTable, ShardCatalog } from './shard-catalog.ts';
+import { type CatalogTable, isMoving, type ShardCatalog } from './shard-catalog.ts';
 
 /** What a shard holds against the map: nothing of it is ever dropped by planning, somebody has to look at it. */
 export function leafProblems(
@@ -12,10 +12,12 @@ export function leafProblems(
   layout: Layout,
   catalog: ShardCatalog,
 ): Problem[] {
+  // What a move has just changed may be newer than the map that was read.
+  const moving = new Set(catalog.moving.map(({ group, bucket }) => markerName(group, bucket)));
   const seen = Math.max(
     0,
-    ...catalog.mirror.map((row) => row.epoch),
-    ...catalog.markers.map((marker) => marker.epoch ?? 0),
+    ...catalog.mirror.filter((row) => !isMoving(catalog, row.group_name, row.bucket)).map((row) => row.epoch),
+    ...catalog.markers.filter(({ name }) => !moving.has(name)).map((marker) => marker.epoch ?? 0),
   );
   if (seen > map.epoch) {
     return [
@@ -35,9 +37,10 @@ function markerProblems(shard: string, map: ShardMapSpec, catalog: ShardCatalog)
   for (const group of map.groups) {
     for (const bucket of group.buckets) buckets.set(markerName(group.name, bucket.id), bucket);
   }
+  const moving = new Set(catalog.moving.map(({ group, bucket }) => markerName(group, bucket)));
   return catalog.markers.flatMap((marker): Problem[] => {
     const bucket = buckets.get(marker.name);
-    if (bucket?.pending !== undefined) return [];
+    if (bucket?.pending !== undefined || moving.has(marker.name)) return [];
     if (bucket === undefined) {
       const message = `shard "${shard}" has the marker "${marker.name}" of a bucket that is not in the ShardMap`;
       return [{ code: 'unknown-marker', message }];
@@ -72,6 +75,7 @@ function partitionProblems(
       return catalog.tables
         .filter((found) => found.parent === table.name || (found.parent !== null && middle.has(found.parent)))
         .filter((found) => !middle.has(found.name))
+        .filter((found) => !isMoving(catalog, group.name, bucketOfLeaf(found.name)[1]))
         .flatMap((found) => partitionProblem(shard, group, table.name, found, buckets));
     });
   });

@@ -7,7 +7,7 @@ import { leafProblems } from './leaf-problems.ts';
 import { type Endpoint, planMirror } from './mirror.ts';
 import { applicationSchema, defaultName, leafName, leafParent, markerName, regionName } from './names.ts';
 import type { Problem } from './problem.ts';
-import type { CatalogTable, ForeignKey, ShardCatalog } from './shard-catalog.ts';
+import { type CatalogTable, type ForeignKey, isMoving, type ShardCatalog } from './shard-catalog.ts';
 import { verifyGroup } from './verify-tables.ts';
 
 /** Leaves made in one transaction: each takes a few locks, and the server has room for some thousands. */
@@ -90,7 +90,9 @@ function groupBatches(
 ): Batch[] {
   const { catalog, shard } = input;
   const present = new Map(catalog.tables.map((table) => [table.name, table]));
-  const settled = owned.buckets.filter((bucket) => bucket.pending === undefined);
+  const settled = owned.buckets.filter(
+    (bucket) => bucket.pending === undefined && !isMoving(catalog, owned.name, bucket.id),
+  );
   const lifted = settled.filter((bucket) => isBesideDefault(owned, bucket, shard));
   const others = settled.filter((bucket) => !lifted.includes(bucket));
   // A partition beside a DEFAULT is checked against its rows: these come first, while there is no DEFAULT.

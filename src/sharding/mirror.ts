@@ -1,7 +1,7 @@
 import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
 import { type Statement, statement } from '../postgres/statement.ts';
 import type { Layout } from './layout.ts';
-import type { DistributionRow, MirrorRow, ShardCatalog } from './shard-catalog.ts';
+import { type DistributionRow, isMoving, type MirrorRow, type ShardCatalog } from './shard-catalog.ts';
 
 /** Where clients find a shard. */
 export interface Endpoint {
@@ -44,6 +44,7 @@ export function planMirror(
       const endpoint = endpoints[bucket.shard];
       // A bucket on the move has its row written by the steps of the move.
       if (endpoint === undefined || bucket.pending !== undefined) return [];
+      if (isMoving(catalog, group.name, bucket.id)) return [];
       const row = mirrorRow(group, bucket, endpoint);
       const current = known.get(`${group.name}\0${bucket.id}`);
       return current !== undefined && (current.epoch > row.epoch || same(current, row)) ? [] : [row];

@@ -15,6 +15,8 @@ export interface ShardCatalog {
   readonly distribution: readonly DistributionRow[];
   readonly ledger: readonly LedgerEntry[];
   readonly preparedTransactions: number;
+  /** Buckets that the shard itself knows to be on the move: their leaves, marker and mirror row are the move's. */
+  readonly moving: readonly MovingBucket[];
 }
 
 /** A table of the application schema. */
@@ -92,6 +94,17 @@ export interface DistributionRow {
   readonly strategy: Strategy | 'reference';
   readonly key_column: string | null;
   readonly hash_column: string | null;
+}
+
+/** A bucket of a row of `herdsman.moves`. */
+export interface MovingBucket {
+  readonly group: string;
+  readonly bucket: number;
+}
+
+/** Whether a shard knows the bucket to be on the move. */
+export function isMoving(catalog: Pick<ShardCatalog, 'moving'>, group: string, bucket: number): boolean {
+  return catalog.moving.some((row) => row.group === group && row.bucket === bucket);
 }
 
 /** A row of `herdsman.migrations`. */

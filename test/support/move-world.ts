@@ -11,7 +11,7 @@ import { findObstacles } from '../../src/postgres/move/preflight.ts';
 import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
 import { scramVerifier } from '../../src/postgres/scram.ts';
 import { type Layout, layoutOf } from '../../src/sharding/layout.ts';
-import { planLeaves } from '../../src/sharding/leaves.ts';
+import { type LeavesPlan, planLeaves } from '../../src/sharding/leaves.ts';
 import { initialMap } from '../../src/sharding/map.ts';
 import {
   drive,
@@ -58,6 +58,8 @@ export interface MoveShards {
   connectApplication(shard: string): Promise<Connection>;
   /** A session as the operator. */
   connectOperator(shard: string): Promise<Connection>;
+  /** What the cluster's own reconciling would do on a shard now. */
+  planOf(shard: string): Promise<LeavesPlan>;
   /** Brings leaves, markers and mirrors up to the map on all shards. */
   reconcile(): Promise<void>;
   /** Rows of a statement as the superuser. */
@@ -112,15 +114,23 @@ export async function startShards(
     sourceAddress,
     connectOperator,
     connectApplication: (shard) => open(shard, application, password),
-    async reconcile() {
+    async planOf(shard) {
       const endpoints = Object.fromEntries(
         names.map((name) => [name, { host: name, port: 5432, dbname: 'app' }]),
       );
-      for (const shard of names) {
-        const connection = await connectOperator(shard);
+      const connection = await connectOperator(shard);
+      try {
         const catalog = await readCatalog(connection);
-        const plan = planLeaves({ shard, map: map.current.value, layout, catalog, endpoints });
+        return planLeaves({ shard, map: map.current.value, layout, catalog, endpoints });
+      } finally {
+        await connection.close();
+      }
+    },
+    async reconcile() {
+      for (const shard of names) {
+        const plan = await shards.planOf(shard);
         if (plan.problems.length > 0) throw new Error(JSON.stringify(plan.problems));
+        const connection = await connectOperator(shard);
         await applyBatches(connection, plan.batches);
         await connection.close();
       }

@@ -290,10 +290,12 @@ export function createObserver({
       const shards = await Promise.all(
         cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion, signal)),
       );
+      // As it is now: a map that is older than what the shards hold would be taken for one that was put back.
+      const latestMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });
       const map: Reading<ShardMapObject> =
-        knownMap === undefined
+        latestMap === undefined
           ? await readMissingMap(cluster, shards, signal)
-          : { state: 'present', value: knownMap };
+          : { state: 'present', value: latestMap };
       const references = await readReferences(
         { connections, monotonicMs },
         cluster,

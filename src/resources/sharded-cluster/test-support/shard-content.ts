@@ -16,6 +16,7 @@ export const emptyCatalog: ShardCatalog = {
   distribution: [],
   ledger: [],
   preparedTransactions: 0,
+  moving: [],
 };
 
 const ordinary: CatalogTable = {
