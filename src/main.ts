@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { readConfig } from './config.ts';
 import { createConnections } from './postgres/connections.ts';
 import { poolerConfigController } from './resources/pooler-config/controller.ts';
+import { holdInFailovers } from './resources/pooler-config/failover-gate.ts';
 import { createPoolerGate } from './resources/pooler-config/gate.ts';
 import { noGatedShards } from './resources/pooler-config/gated-shards.ts';
 import { createPoolerObserver } from './resources/pooler-config/observe.ts';
@@ -54,6 +55,7 @@ const poolers = createPoolerObserver({
   gated,
   monotonicMs: systemClock.monotonicMs,
 });
+const gate = createPoolerGate({ poolerSources, access: poolers.access, gated, clock: systemClock, log });
 
 const ending = await runOperator(
   {
@@ -69,7 +71,7 @@ const ending = await runOperator(
         sources,
         connections,
         events,
-        gate: createPoolerGate({ poolerSources, access: poolers.access, gated, clock: systemClock, log }),
+        gate,
         clock: systemClock,
         settings: { postgresImage: config.postgresImage },
       }),
@@ -113,6 +115,7 @@ const ending = await runOperator(
     },
     events,
     log,
+    onLeading: (signal) => holdInFailovers({ client, sources, gate, clock: systemClock, log }, signal),
   },
   terminationSignal(),
 );

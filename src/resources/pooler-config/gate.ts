@@ -114,6 +114,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     ];
   }
 
+  function noteSwitched({ namespace, shard }: GatedShard, poolers: readonly string[]): void {
+    for (const pooler of poolers) gated.switched.add(shardKey({ namespace, pooler, shard }));
+  }
+
   return {
     async whilePaused(shard, work, signal) {
       const { candidates, poolers, maxPauseMs } = await candidatesOf(shard, signal);
@@ -133,8 +137,8 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
           pause(clock, maxPauseMs * drainShare, signal),
         ]);
         await work();
-        for (const pooler of poolers)
-          gated.switched.add(shardKey({ namespace: shard.namespace, pooler, shard: shard.shard }));
+        // One that was not held may have connections to the old primary left, which the controller then ends.
+        if (paused.length === candidates.length) noteSwitched(shard, poolers);
         while (leftMs() > 0 && !signal.aborted && !(await shard.isServing()))
           await pause(clock, pollMs, signal);
       } finally {

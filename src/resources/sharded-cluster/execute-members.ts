@@ -1,10 +1,10 @@
-import { connect } from '../../postgres/connection.ts';
 import type { PatroniApi } from '../../postgres/patroni-api.ts';
-import { configMapType, serviceType } from '../../runtime/kubernetes-types.ts';
+import { configMapType } from '../../runtime/kubernetes-types.ts';
 import type { ExecutionContext, Pass } from './execute.ts';
 import type { Action } from './model.ts';
-import { initializeAnnotation, patroniState, readWriteService } from './names.ts';
+import { initializeAnnotation, patroniState } from './names.ts';
 import type { GatedShard } from './pooler-gate.ts';
+import { isServing } from './serving.ts';
 
 type MembersAction = Extract<
   Action,
@@ -54,37 +54,13 @@ export async function executeMembers(
 }
 
 /** Clients go on when one that connects by the Service, as poolers do, finds a server that takes writes. */
-function gatedShard(context: ExecutionContext, pass: Pass, shard: string): GatedShard {
-  const { name, namespace } = pass.cluster.metadata;
+function gatedShard({ sources }: ExecutionContext, { cluster, access }: Pass, shard: string): GatedShard {
+  const { name, namespace } = cluster.metadata;
+  const key = { namespace, cluster: name, shard };
   return {
-    namespace,
-    cluster: name,
-    shard,
-    database: pass.cluster.spec.postgres.database,
-    async isServing() {
-      const services = context.sources.plain.find((informer) => informer.type === serviceType)?.cache;
-      const service = services?.get({ namespace, name: readWriteService(name, shard) });
-      const host = (service?.spec as { clusterIP?: string } | undefined)?.clusterIP;
-      if (pass.access === undefined || host === undefined) return true;
-      try {
-        const connection = await connect({
-          ...pass.access.asOperator(shard, host, 'postgres'),
-          // Packets to an endpoint that is just being taken away are lost: soon tried again is soon there.
-          connectTimeoutMs: 300,
-          statementTimeoutMs: 1_000,
-        });
-        try {
-          const [row] = await connection.query<{ standby: boolean }>({
-            text: 'SELECT pg_is_in_recovery() AS standby',
-          });
-          return row?.standby === false;
-        } finally {
-          await connection.close();
-        }
-      } catch {
-        return false;
-      }
-    },
+    ...key,
+    database: cluster.spec.postgres.database,
+    isServing: () => isServing(sources, access, key),
   };
 }
 
