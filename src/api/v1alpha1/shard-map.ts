@@ -27,7 +27,7 @@ const bucket = z
     isDefault: z.boolean().optional().describe('Whether this is (below) the DEFAULT partition.'),
     pending: z
       .object({
-        move: z.string().max(253).describe('Name of the ShardMove.'),
+        move: z.string().max(262).describe('Name of the ShardMove, a dot, and the beginning of its uid.'),
         attempt: z.int().min(1).describe('Its attempt.'),
       })
       .optional()
