@@ -112,6 +112,13 @@ describe('bad input', () => {
       'TargetNotFound',
       /no ReadReplicaSet "readers"/,
     ],
+    [
+      'an unknown database',
+      { databases: [{ name: 'app_s7', poolMode: 'session' }] },
+      {},
+      'UnknownDatabase',
+      /"app_s7", and there is only app:/,
+    ],
     ['an unknown setting', { parameters: { max_client_con: '5' } }, {}, 'UnknownParameter', /did you mean/],
     [
       'pools that do not fit',

@@ -178,6 +178,15 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
   const databases = databasesIn(cluster, role, observed);
   if (databases.length === 0)
     return stop(wait('TargetNotReady', `ShardedCluster "${name}" has no shard that answers yet`, 2_000));
+  const names = databases.map((database) => database.name);
+  const unknown = pooler.spec.databases.find((database) => !names.includes(database.name));
+  if (unknown !== undefined)
+    return stop(
+      fail(
+        'UnknownDatabase',
+        `spec.databases names "${unknown.name}", and there is only ${names.join(', ')}: write one of these, or leave it out`,
+      ),
+    );
   return { value: { cluster, databases } };
 }
 
