@@ -20,6 +20,9 @@ export const replicaSetLabel = 'herdsman.dev/replica-set';
 /** Annotation of Patroni's `config` ConfigMap with the system identifier; empty while a member initialises the shard. */
 export const initializeAnnotation = 'initialize';
 
+/** Annotation of a StatefulSet with the image that its cluster has unless the spec names one. */
+export const defaultImageAnnotation = 'herdsman.dev/default-image';
+
 /** Port of PostgreSQL. */
 export const postgresPort = 5432;
 /** Port of Patroni's REST API. */

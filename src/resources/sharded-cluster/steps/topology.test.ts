@@ -150,3 +150,25 @@ describe('what members need besides', () => {
     });
   });
 });
+
+describe('the image of a cluster', () => {
+  const later = (input: PlanInput): PlanInput => ({
+    ...input,
+    settings: { postgresImage: 'postgres:17-later' },
+  });
+
+  it('stays when an operator with another default takes over, also for shards that are added', () => {
+    expect(objects(later(world)).actions).toEqual([]);
+    const grown = wanting(later(world), { members: 1, shards: { count: 4 } });
+    const images = JSON.stringify(objects(grown).actions).match(/postgres:17[-a-z]*/g);
+    expect(new Set(images)).toEqual(new Set(['postgres:17']));
+  });
+
+  it('changes when the spec names another, and comes back when it no longer does', async () => {
+    const named = await settled(wanting(later(world), { ...spec, postgres: { image: 'postgres:17-mine' } }));
+    expect(JSON.stringify(named.observed.shards)).toContain('postgres:17-mine');
+    const back = JSON.stringify(objects(wanting(named, spec)).actions);
+    expect(back).toContain('postgres:17');
+    expect(back).not.toContain('postgres:17-later');
+  });
+});

@@ -1,3 +1,4 @@
+import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { configPatch, dynamicConfig } from '../desired/dynamic-config.ts';
 import { desiredObjects } from '../desired/index.ts';
 import { serverParameters } from '../desired/parameters.ts';
@@ -5,15 +6,34 @@ import { bytesOf } from '../desired/quantity.ts';
 import { resourceTypeOf } from '../kinds.ts';
 import { podProblem } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
+import { defaultImageAnnotation } from '../names.ts';
 import { decideMembers, type MembersDecision } from './members.ts';
 import { applyOrReplace, objectsToApply } from './objects.ts';
 import type { Parameters } from './parameters.ts';
 import { decideRollout, type RolloutDecision } from './rollout.ts';
 
+/** A cluster keeps the default image that it was made with: another operator with another default restarts no pod. */
+function defaultImageOf({ observed, settings }: PlanInput): string {
+  for (const { statefulSet } of observed.shards) {
+    const image = statefulSet?.metadata.annotations?.[defaultImageAnnotation];
+    if (image !== undefined) return image;
+  }
+  return settings.postgresImage;
+}
+
+function withDefaultImage(image: string): (object: KubernetesObject) => KubernetesObject {
+  return (object) => {
+    if (object.kind !== 'StatefulSet') return object;
+    const annotations = { ...object.metadata.annotations, [defaultImageAnnotation]: image };
+    return { ...object, metadata: { ...object.metadata, annotations } };
+  };
+}
+
 /** Every object of every shard, applied only where it is missing or wanted otherwise than it was applied last. */
 export function objects(input: PlanInput): StepResult {
-  const { cluster, observed, settings } = input;
-  const image = cluster.spec.postgres.image ?? settings.postgresImage;
+  const { cluster, observed } = input;
+  const defaultImage = defaultImageOf(input);
+  const image = cluster.spec.postgres.image ?? defaultImage;
   // A new shard starts with what Herdsman is sure of; the user's own parameters are checked on a running server first.
   const parameters = serverParameters(cluster.spec, {});
   const actions: Action[] = [];
@@ -30,7 +50,7 @@ export function objects(input: PlanInput): StepResult {
       });
     }
     const wanted = desiredObjects(cluster, shard.index, { image, members: members.replicas, parameters });
-    for (const object of objectsToApply(wanted, observed.objects)) {
+    for (const object of objectsToApply(wanted.map(withDefaultImage(defaultImage)), observed.objects)) {
       actions.push(applyOrReplace(object, shard.statefulSet));
     }
   }
