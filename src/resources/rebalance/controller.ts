@@ -15,7 +15,7 @@ import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-objec
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
-import { bucketText } from '../../sharding/rebalance/model.ts';
+import { bucketText, type Move } from '../../sharding/rebalance/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -29,7 +29,7 @@ import { moveFacts, shardMoveFor } from './moves.ts';
 import { createLoadObserver } from './observe.ts';
 import { decideRebalance, type NewMove, type RebalanceDecision } from './plan.ts';
 import { hotText, type OwnStatus, statusOf } from './status.ts';
-import { coresOf, intervalOf, shardsOf } from './world.ts';
+import { coresOf, intervalOf, runningMoves, shardsOf } from './world.ts';
 
 /** What the controller works with. */
 export interface RebalanceDependencies {
@@ -87,11 +87,12 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     };
     memories.set(owner, memory);
     const intervalMs = intervalOf(cluster);
-    if (monotonicMs() - memory.askedAtMs >= intervalMs) await measure(cluster, memory, map, context);
-    const { measurements } = memory;
     const moves = sources.moves.cache
       .byIndex(byCluster, clusterIndexValue(key.namespace, key.name))
       .map(moveFacts);
+    if (monotonicMs() - memory.askedAtMs >= intervalMs)
+      await measure(cluster, memory, map, runningMoves({ moves, map }), context);
+    const { measurements } = memory;
     const view: RebalanceView = {
       cluster,
       count: spec.shards.count,
@@ -120,11 +121,12 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     cluster: ShardedCluster,
     memory: Memory,
     map: RebalanceView['map'],
+    moving: readonly Move[],
     { signal, log }: ReconcileContext,
   ): Promise<void> {
     memory.askedAtMs = monotonicMs();
     const measures = await observer.measure(cluster, map, isBusy(memory.measurements), signal, log);
-    const settings = { cores: coresOf(cluster), halfLifeMs: halfLifeIntervals * intervalOf(cluster) };
+    const settings = { cores: coresOf(cluster), halfLifeMs: halfLifeIntervals * intervalOf(cluster), moving };
     memory.measurements = addMeasures(memory.measurements, map, measures, shardsOf(cluster, map), settings);
   }
 

@@ -62,6 +62,12 @@ describe('measurements', () => {
     const measurements = sketchMeasurements(moving, { s0: 0.4, s1: 0.2 });
     expect(measurements.load.rates).not.toHaveProperty('customer/0');
     expect(measurements.load.rates).toHaveProperty('customer/2');
+    const before = sketchMeasurements(map, { s0: 0.4, s1: 0.2 });
+    const copied = [sketchMeasure(map, 's0', 300, 0.9, {}, 0), sketchMeasure(map, 's1', 300, 0.2)];
+    const move = { group: 'customer', id: 0, from: 's0', to: 's9' };
+    const after = addMeasures(before, map, copied, shards, { ...settings, moving: [move] });
+    expect(after.load.rates['customer/0']).toBe(before.load.rates['customer/0']);
+    expect(after.rates.get('s0')).toEqual(before.rates.get('s0'));
   });
 
   it('keep five windows, each with the parts of the buckets', () => {

@@ -1,7 +1,7 @@
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { type BucketWindow, hotWindows, type LoadWindow } from '../../sharding/rebalance/hot.ts';
 import { addSamples, forgetLoad, type LoadSample, type LoadState } from '../../sharding/rebalance/load.ts';
-import { bucketText } from '../../sharding/rebalance/model.ts';
+import { bucketText, type Move } from '../../sharding/rebalance/model.ts';
 import type { Measurements, ShardMeasure, ShardRates } from './model.ts';
 
 /** Nothing measured, but for loads that an earlier process left. */
@@ -21,6 +21,8 @@ export interface MeasureSettings {
   /** Processors of one member. */
   readonly cores: number;
   readonly halfLifeMs: number;
+  /** Moves under way: what they copy and compare is no load of the buckets and shards that take part. */
+  readonly moving?: readonly Move[];
 }
 
 /** Sessions that execute for less than this part of the processors' time are no load. */
@@ -40,9 +42,10 @@ export function addMeasures(
   map: ShardMapSpec,
   measures: readonly ShardMeasure[],
   shards: readonly string[],
-  { cores, halfLifeMs }: MeasureSettings,
+  { cores, halfLifeMs, moving = [] }: MeasureSettings,
 ): Measurements {
-  const owners = ownersOf(map);
+  const owners = ownersOf(map, new Set(moving.map(bucketText)));
+  const copying = new Set(moving.flatMap(({ from, to }) => [from, to]));
   const samples = new Map(measures.map((measure) => [measure.name, sampleOf(measure, owners)]));
   const known = new Set(shards);
   const load = forgetLoad(addSamples(before.load, samples, halfLifeMs), new Set(owners.keys()), known);
@@ -52,7 +55,7 @@ export function addMeasures(
   for (const measure of measures) {
     const measured = ratesBetween(before.latest.get(measure.name), measure, cores);
     latest.set(measure.name, measure);
-    if (measured === undefined) continue;
+    if (measured === undefined || copying.has(measure.name)) continue;
     current.set(measure.name, measured);
     rates.set(measure.name, smoothed(before, measure, measured, halfLifeMs));
   }
@@ -74,12 +77,17 @@ interface Owned {
   readonly isMoving: boolean;
 }
 
-function ownersOf(map: ShardMapSpec): Map<string, Owned> {
+function ownersOf(map: ShardMapSpec, moving: ReadonlySet<string>): Map<string, Owned> {
   return new Map(
     map.groups.flatMap(({ name, buckets }) =>
       buckets.map(({ id, shard, pending }): [string, Owned] => [
         bucketText({ group: name, id }),
-        { group: name, id, shard, isMoving: pending !== undefined },
+        {
+          group: name,
+          id,
+          shard,
+          isMoving: pending !== undefined || moving.has(bucketText({ group: name, id })),
+        },
       ]),
     ),
   );

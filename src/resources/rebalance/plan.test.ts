@@ -58,7 +58,7 @@ describe('the rebalancer', () => {
 
   it('moves for mere balance when that has been lacking for a while, and a bucket that has just come not at all', () => {
     const view = sketchView();
-    const busy = sketchMeasurements(view.map, { s0: 0.8, s1: 0.2 });
+    const busy = sketchMeasurements(view.map, { s0: 0.8, s1: 0.2 }, 5, 0);
     const since = (lastTransitionTime: string) => {
       const balanced = {
         type: 'Balanced',
@@ -72,10 +72,26 @@ describe('the rebalancer', () => {
     };
     expect(decide(since('2026-01-09T11:59:00Z'))).toMatchObject({ phase: 'Planned', create: [] });
     const lasting = since('2026-01-09T11:58:30Z');
-    expect(decide(lasting).create).toMatchObject([{ id: 0, from: 's0', to: 's1', reason: 'balance' }]);
-    const move = { group: 'customer', id: 0, from: 's1', to: 's0' };
+    expect(decide(lasting).create).toMatchObject([{ id: 2, from: 's0', to: 's1', reason: 'balance' }]);
+    const move = { group: 'customer', id: 2, from: 's1', to: 's0' };
     const moved = { name: 'm', buckets: [move], isRunning: false, movedAtMs: start.getTime() - 60_000 };
-    expect(decide({ ...lasting, moves: [moved] }).create).toMatchObject([{ id: 2, from: 's0' }]);
+    expect(decide({ ...lasting, moves: [moved] }).create).toMatchObject([{ id: 4, from: 's0' }]);
+  });
+
+  it('lets a bucket keep its load when it has moved to a shard that was at rest', () => {
+    const view = sketchView(wider);
+    const moved = {
+      ...view.map,
+      groups: view.map.groups.map((group) => ({
+        ...group,
+        buckets: group.buckets.map((bucket) => ({ ...bucket, shard: `s${bucket.id % 4}` })),
+      })),
+    };
+    const busy = sketchMeasurements(view.map, { s0: 0.8, s1: 0.8, s2: 0, s3: 0 });
+    expect(decide({ ...view, map: moved, measurements: busy })).toMatchObject({
+      phase: 'Balanced',
+      create: [],
+    });
   });
 
   it('drains a shard that is not wanted any more', () => {

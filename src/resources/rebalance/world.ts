@@ -120,26 +120,23 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
       stats.buckets.map((bucket) => [`${name}/${bucketText(bucket)}`, bucket.bytes] as const),
     ),
   );
-  const totals = new Map<string, number>();
-  for (const group of map.groups) {
-    for (const { id, shard } of group.buckets) {
-      const rate = measurements.load.rates[bucketText({ group: group.name, id })] ?? 0;
-      totals.set(shard, (totals.get(shard) ?? 0) + rate);
-    }
-  }
+  // A bucket that has just moved has the size that its old shard told.
+  const anywhere = new Map(
+    [...measurements.latest.values()].flatMap(({ stats }) =>
+      stats.buckets.map((bucket) => [bucketText(bucket), bucket.bytes] as const),
+    ),
+  );
+  const perOperation = coresPerOperation(view, cores);
   return map.groups.flatMap((group) =>
     group.buckets.map((bucket): BucketLoad => {
       const key = bucketText({ group: group.name, id: bucket.id });
-      const total = totals.get(bucket.shard) ?? 0;
-      const rate = measurements.load.rates[key] ?? 0;
-      const utilisation = measurements.rates.get(bucket.shard)?.utilisation ?? 0;
       const { allowed, isPinned, immovable } = placementOf(bucket, group, layout, wanted);
       return {
         group: group.name,
         id: bucket.id,
         shard: bucket.shard,
-        load: total === 0 ? 0 : (rate / total) * utilisation * cores,
-        bytes: sizes.get(`${bucket.shard}/${key}`) ?? 0,
+        load: (measurements.load.rates[key] ?? 0) * perOperation,
+        bytes: sizes.get(`${bucket.shard}/${key}`) ?? anywhere.get(key) ?? 0,
         isPinned: isPinned || settling.has(key),
         isHeld: bucket.pending !== undefined || held.has(key) || failing.has(group.name),
         ...(allowed === undefined ? {} : { allowed }),
@@ -147,6 +144,19 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
       };
     }),
   );
+}
+
+/** What an operation costs on the average of all shards, so that a bucket keeps its load when it moves. */
+function coresPerOperation({ map, measurements }: RebalanceView, cores: number): number {
+  const keys = map.groups.flatMap(({ name, buckets }) =>
+    buckets.map(({ id }) => bucketText({ group: name, id })),
+  );
+  const operations = keys.reduce((sum, key) => sum + (measurements.load.rates[key] ?? 0), 0);
+  const used = [...measurements.rates.values()].reduce(
+    (sum, { utilisation }) => sum + utilisation * cores,
+    0,
+  );
+  return operations === 0 ? 0 : used / operations;
 }
 
 /** Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. */
