@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process';
-import { connect as dial } from 'node:net';
+import { once } from 'node:events';
+import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
@@ -20,7 +21,7 @@ import { systemClock } from '../../src/runtime/clock.ts';
 import { silentLogger } from '../../src/runtime/logger.ts';
 import { type PoolerServers, startPoolers } from '../support/pooler-server.ts';
 import { findRootfs, type PostgresServer, startPostgres } from '../support/postgres-server.ts';
-import { waitUntil } from '../support/wait.ts';
+import { waitFor, waitUntil } from '../support/wait.ts';
 
 const run = promisify(execFile);
 const login = { name: 'app', password: 'application secret' };
@@ -398,6 +399,97 @@ describe('the gate', () => {
       async () => expect(await paused()).toEqual([false, false]),
       never,
     );
+  });
+});
+
+/** A way to the server that can be cut, as it is when a primary is lost, and opened again. */
+async function wayTo(port: number) {
+  const sockets = new Set<Socket>();
+  const listener = createServer((incoming) => {
+    const outgoing = dial(port, '127.0.0.1');
+    for (const [from, to] of [
+      [incoming, outgoing],
+      [outgoing, incoming],
+    ] as const) {
+      sockets.add(from);
+      from.on('error', () => to.destroy()).on('close', () => to.destroy());
+      from.pipe(to);
+    }
+  }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  const address = listener.address() as AddressInfo;
+  return {
+    port: address.port,
+    async cut() {
+      const closed = once(listener, 'close');
+      listener.close();
+      for (const socket of sockets) socket.destroy();
+      sockets.clear();
+      await closed;
+    },
+    async open() {
+      listener.listen(address.port, '127.0.0.1');
+      await once(listener, 'listening');
+    },
+  };
+}
+
+describe('a server that is lost for a while', () => {
+  let way: Awaited<ReturnType<typeof wayTo>>;
+  let all: PoolerServers;
+  let its: PoolerServers;
+
+  beforeAll(async () => {
+    way = await wayTo(server.port);
+    const shards = { s0: { server: { ...server, port: way.port }, database: 'one' } };
+    its = await startPoolers({ monitoring, shards, instances: 1 });
+    all = poolers;
+    poolers = its;
+  });
+  afterAll(async () => {
+    poolers = all;
+    await its?.stop();
+    await way?.cut();
+  });
+
+  it('is an error for those that ask when it could not be reached', async () => {
+    await way.cut();
+    const first = client();
+    await waitFor('others are turned away', async () => {
+      const error = await client({ connectionTimeoutMillis: 500 }).then(
+        () => 'got in',
+        (reason: Error) => reason.message,
+      );
+      return /server login has been failing/.test(error) ? { done: error } : { state: error };
+    });
+    await way.open();
+    await (await first).end();
+  });
+
+  it('is a wait behind the gate, for those that are there and those that come', async () => {
+    const asking = await waitFor('somebody gets in again', async () => ({ done: await client() }));
+    await asking.query('SELECT 1');
+    const gate = gateOf(noGatedShards(), {}, [0]);
+    const answers: Promise<unknown>[] = [];
+    await gate.whilePaused(
+      { namespace: 'store', cluster: 'shop', shard: 's0', database: 'app', isServing: async () => true },
+      async () => {
+        await way.cut();
+        answers.push(asking.query('SELECT 1'));
+        const coming = client();
+        answers.push(coming.then((each) => each.query('SELECT 1').finally(() => each.end())));
+        await waitUntil('both wait', () =>
+          withConsole(0, async (console) => {
+            const pools = await console.showPools();
+            return pools.reduce((sum, pool) => sum + pool.cl_waiting, 0) >= 2;
+          }),
+        );
+        await way.open();
+      },
+      new AbortController().signal,
+    );
+    await Promise.all(answers);
+    await asking.end();
   });
 });
 
