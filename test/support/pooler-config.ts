@@ -3,14 +3,11 @@ import type { z } from 'zod';
 import { apiVersion } from '../../src/api/v1alpha1/common.ts';
 import type { PoolerConfigStatus, poolerConfigSpec } from '../../src/api/v1alpha1/pooler-config.ts';
 import { poolerConfigType } from '../../src/resources/pooler-config/kinds.ts';
-import { poolerName, poolerSelector } from '../../src/resources/pooler-config/names.ts';
-import { selectorText } from '../../src/resources/sharded-cluster/names.ts';
-import type { Condition, KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
-import { podType } from '../../src/runtime/kubernetes-types.ts';
+import { poolerName } from '../../src/resources/pooler-config/names.ts';
+import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { kube } from './cluster.ts';
 import { endpoint } from './endpoint.ts';
 import { readSecret } from './pg.ts';
-import type { MemberPod } from './sharded-cluster.ts';
 import { type WaitOptions, waitFor } from './wait.ts';
 
 /** What a user writes under `spec`. */
@@ -47,33 +44,10 @@ export async function applyPooler(key: PoolerKey, spec: Partial<PoolerSpecInput>
   await (await kube()).apply(poolerConfigType, object, { fieldManager: 'herdsman-tests', force: true });
 }
 
-/** The PoolerConfig as it is. */
-export async function readPooler({ namespace, name }: PoolerKey): Promise<PoolerConfig> {
+async function readPooler({ namespace, name }: PoolerKey): Promise<PoolerConfig> {
   const found = await (await kube()).get<PoolerConfig>(poolerConfigType, { namespace, name });
   if (found === undefined) throw new Error(`PoolerConfig ${namespace}/${name} is not there`);
   return found;
-}
-
-/** Waits for a condition of the present spec. */
-export function waitForPoolerCondition(
-  key: PoolerKey,
-  wanted: { type: string; status: Condition['status']; reason?: string; message?: RegExp },
-  options?: WaitOptions,
-): Promise<PoolerConfig> {
-  return waitFor(
-    `${key.namespace}/${key.name} ${wanted.type}=${wanted.status} ${wanted.reason ?? ''}`,
-    async () => {
-      const pooler = await readPooler(key);
-      const condition = pooler.status?.conditions?.find(({ type }) => type === wanted.type);
-      const matches =
-        pooler.status?.observedGeneration === pooler.metadata.generation &&
-        condition?.status === wanted.status &&
-        (wanted.reason === undefined || condition.reason === wanted.reason) &&
-        (wanted.message === undefined || wanted.message.test(condition.message));
-      return matches ? { done: pooler } : { state: pooler.status };
-    },
-    options,
-  );
 }
 
 /** Waits until all instances are ready and run the settings of the present spec. */
@@ -96,15 +70,8 @@ export function waitUntilPooling(key: PoolerKey, options?: WaitOptions): Promise
   );
 }
 
-/** The pods of the instances, by name. */
-export async function poolerPods({ namespace, name }: PoolerKey): Promise<MemberPod[]> {
-  const labelSelector = selectorText(poolerSelector(name));
-  const { items } = await (await kube()).list<MemberPod>(podType, { namespace, labelSelector });
-  return items.toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name));
-}
-
 /** Everything that `pg` needs to connect as the application through the poolers, with their certificate verified. */
-export async function poolerClientConfig(key: PoolerKey, database = 'app'): Promise<pg.ClientConfig> {
+async function poolerClientConfig(key: PoolerKey, database = 'app'): Promise<pg.ClientConfig> {
   const secret = await readSecret(key.namespace, `${key.cluster}-app`);
   const service = poolerName(key.name);
   return {
