@@ -215,6 +215,16 @@ describe('for people', () => {
       phase: 'Updating',
       primaries: 'columns-s0-1',
       map: { epoch: 7, buckets: 64 },
+      rebalance: {
+        phase: 'Balanced',
+        message: 'nothing to move',
+        shards: [],
+        moves: [],
+        totalMoves: 0,
+        runningMoves: 0,
+        bytes: 0,
+        stuck: [],
+      },
       shards: { desired: 1, current: 1, ready: 1, summary: '1/1', items: [] },
       members: { desired: 3, ready: 2, summary: '2/3' },
       conditions: [
@@ -237,9 +247,9 @@ describe('for people', () => {
     expect(row?.slice(0, 5)).toEqual(['columns', '1/1', '2/3', 'True', 'Updating']);
     const [wideHead, wideRow] = await rows('--output', 'wide');
     expect(wideHead).toEqual([
-      ...['NAME', 'SHARDS', 'MEMBERS', 'READY', 'STATUS', 'PRIMARIES', 'EPOCH', 'MESSAGE', 'AGE'],
+      ...['NAME', 'SHARDS', 'MEMBERS', 'READY', 'STATUS', 'BALANCE', 'PRIMARIES', 'EPOCH', 'MESSAGE', 'AGE'],
     ]);
-    expect(wideRow?.slice(5, 8)).toEqual(['columns-s0-1', '7', 'all shards serve']);
+    expect(wideRow?.slice(5, 9)).toEqual(['Balanced', 'columns-s0-1', '7', 'all shards serve']);
   });
 
   test('kubectl scale sets the number of shards', async () => {
