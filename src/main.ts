@@ -40,7 +40,8 @@ const events = createEventRecorder({
   instance: config.podName,
   log,
 });
-const following = { client, log, onRestart: metrics.watchRestarted };
+// The server ends no watch before half an hour by itself; bookmarks tell that it is alive.
+const following = { client, log, onRestart: metrics.watchRestarted, watchSeconds: 1_800 };
 const sources = createSources(config.namespaces, following);
 const poolerSources = createPoolerSources(config.namespaces, following);
 const replicas = createReplicaSources(config.namespaces, following);
