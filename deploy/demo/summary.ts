@@ -71,7 +71,7 @@ export async function printSummary(
     `    ${kubectl} exec -it ${first?.primary ?? `${key.name}-s0-0`} -- psql ${cluster.spec.postgres?.database ?? 'app'}`,
   );
   say(
-    `    ${kubectl} scale shardedcluster ${key.name} --replicas=3    ${paint('dim', '# a third, empty shard')}`,
+    `    ${kubectl} scale shardedcluster ${key.name} --replicas=3    ${paint('dim', '# a third shard: buckets move to it, online')}`,
   );
   say(`\n  ${paint('dim', `${elapsed()} in all. make demo-down takes everything away.`)}\n`);
 }
