@@ -56,9 +56,8 @@ try {
   manifest.config = addBlob(Buffer.from(JSON.stringify(config)), manifest.config.mediaType);
   const top = addBlob(Buffer.from(JSON.stringify(manifest)), below.mediaType);
 
-  const full = `docker.io/${name}`;
   const annotations = {
-    'io.containerd.image.name': full,
+    'io.containerd.image.name': name,
     'org.opencontainers.image.ref.name': name.replace(/.*:/, ''),
   };
   const files = {
@@ -67,7 +66,7 @@ try {
     'manifest.json': [
       {
         Config: pathOf(manifest.config.digest),
-        RepoTags: [full],
+        RepoTags: [name],
         Layers: manifest.layers.map(({ digest }) => pathOf(digest)),
       },
     ],

@@ -6,8 +6,11 @@ archive_tags() { tar -xOf "$1" manifest.json | jq -r '.[].RepoTags[]'; }
 
 # archive_key FILE identifies the content: the image configurations name every layer by its digest.
 archive_key() {
-	local manifest configs
+	local manifest configs hostless
 	manifest=$(tar -xOf "$1" manifest.json) || fail "$1 is no docker-archive"
+	# containerd would store a name without a host under another name than the archive says.
+	hostless=$(jq -r '[.[].RepoTags[] | select(test("^([^/]*[.:][^/]*|localhost)/") | not)] | first // ""' <<<"$manifest")
+	[[ -z $hostless ]] || fail "$1: name this image localhost/$hostless"
 	mapfile -t configs < <(jq -r '.[].Config' <<<"$manifest")
 	{ jq -c '[.[].RepoTags]' <<<"$manifest"; tar -xOf "$1" "${configs[@]}"; } | sha256sum | cut -c1-32
 }
@@ -32,21 +35,9 @@ load_archive() {
 	while read -r tag; do rm -f "$(loaded_mark "$number" "$tag")"; done < <(archive_tags "$file")
 	node_containerd "$number" images import "$file" >/dev/null
 	while read -r tag; do
-		node_containerd "$number" images label "$(full_name "$tag")" io.cri-containerd.pinned=pinned >/dev/null
+		node_containerd "$number" images label "$tag" io.cri-containerd.pinned=pinned >/dev/null
 		echo "$key" >"$(loaded_mark "$number" "$tag")"
 	done < <(archive_tags "$file")
-}
-
-# full_name TAG is the name by which containerd knows an image: a registry comes first.
-full_name() {
-	local first=${1%%/*}
-	if [[ $1 != */* ]]; then
-		echo "docker.io/library/$1"
-	elif [[ $first != *.* && $first != *:* && $first != localhost ]]; then
-		echo "docker.io/$1"
-	else
-		echo "$1"
-	fi
 }
 
 # forget_old_images removes what earlier imports under the same name have left: CRI keeps a
