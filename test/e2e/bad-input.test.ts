@@ -168,8 +168,8 @@ describe('settings that cannot be', () => {
     await waitUntilReady(other);
   });
 
-  it('fewer shards than own data: refused with the reason, and all stay', async () => {
-    await applyCluster(other, { ...good, shards: { count: 2 } });
+  it('fewer shards than own data, and no rebalancer to drain them: refused with the reason, and all stay', async () => {
+    await applyCluster(other, { ...good, shards: { count: 2 }, rebalance: { mode: 'manual' } });
     await waitForCondition(other, { type: 'Degraded', status: 'True', message: /s2/ });
     await waitForEvent(other, /s2/);
     await expectServing(other.name);
