@@ -100,7 +100,8 @@ kube_proxy_config() {
 		metricsBindAddress: 127.0.0.1:10249
 		detectLocalMode: ClusterCIDR
 		clusterCIDR: $POD_NETWORK
-		iptables: {minSyncPeriod: 0s, syncPeriod: 1h}
+		# 0s would mean the default of 1s, by which a switchover's second change of a Service waits.
+		iptables: {minSyncPeriod: 10ms, syncPeriod: 1h}
 		conntrack: {maxPerCore: 0, min: 0, tcpEstablishedTimeout: 0s, tcpCloseWaitTimeout: 0s}
 		oomScoreAdj: 0
 	YAML
