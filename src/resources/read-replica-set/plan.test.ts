@@ -1,180 +1,22 @@
 import { describe, expect, test } from 'vitest';
-import { readReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
-import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
-import type { ReplicaStats } from '../../postgres/replica-stats.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
-import type { Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
-import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import type { StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
-import { replicaConfig } from './desired/patroni-config.ts';
-import type {
-  ObservedReplica,
-  ObservedReplicaShard,
-  ObservedSet,
-  PrimaryFacts,
-  ReadReplicaSet,
-  SetAction,
-  SetInput,
-} from './model.ts';
-import { replicaPod, replicasName } from './names.ts';
+import type { ObservedReplicaShard, PrimaryFacts } from './model.ts';
 import { plan } from './plan.ts';
-import { effectiveSettings } from './settings.ts';
-import { statusOf } from './status.ts';
-import { brakeOf } from './steps/brake.ts';
-
-const now = new Date('2026-01-01T12:00:00Z');
-
-const cluster: ShardedCluster = {
-  apiVersion: 'herdsman.dev/v1alpha1',
-  kind: 'ShardedCluster',
-  metadata: { name: 'shop', namespace: 'store', uid: 'c' },
-  spec: shardedClusterSpec.parse({ storage: { size: '1Gi' } }),
-};
-
-function readers(spec: Record<string, unknown> = {}): ReadReplicaSet {
-  return {
-    apiVersion: 'herdsman.dev/v1alpha1',
-    kind: 'ReadReplicaSet',
-    metadata: { name: 'readers', namespace: 'store', uid: 'r' },
-    spec: readReplicaSetSpec.parse({ cluster: 'shop', ...spec }),
-  };
-}
-
-const primary: PrimaryFacts = {
-  name: 'shop-s0-0',
-  address: '10.0.0.1',
-  maxWalSenders: 20,
-  maxReplicationSlots: 20,
-  bytes: 1e8,
-};
-
-function markOf(set: ReadReplicaSet, shard: string): string {
-  const { parameters } = effectiveSettings(set.spec, cluster);
-  return replicaConfig(set, cluster, shard, { parameters, upstream: undefined }).mark;
-}
-
-function stats(set: ReadReplicaSet, fields: Partial<ReplicaStats> = {}): ReplicaStats {
-  return {
-    inRecovery: true,
-    replayed: 1_000,
-    received: 1_000,
-    streaming: true,
-    config: markOf(set, 's0'),
-    connections: 3,
-    active: 1,
-    transactions: 10,
-    activeMs: 5,
-    ...fields,
-  };
-}
-
-function pod(name: string): Pod {
-  return {
-    apiVersion: 'v1',
-    kind: 'Pod',
-    metadata: { name, namespace: 'store', uid: `uid-of-${name}`, creationTimestamp: '2026-01-01T11:00:00Z' },
-    status: { podIP: '10.0.1.1' },
-  };
-}
-
-function member(
-  set: ReadReplicaSet,
-  ordinal: number,
-  fields: Partial<ObservedReplica> = {},
-): ObservedReplica {
-  const name = replicaPod('readers', 's0', ordinal);
-  return {
-    name,
-    ordinal,
-    pod: pod(name),
-    ready: true,
-    outdated: false,
-    losesVolume: false,
-    rotation: 'in',
-    drainingMs: 0,
-    stats: { state: 'present', value: stats(set) },
-    lag: { bytes: 0, seconds: 0, exact: true },
-    pendingRestart: false,
-    isLost: false,
-    hasStaleCertificate: false,
-    ...fields,
-  };
-}
-
-function statefulSet(replicas: number, shard = 's0'): StatefulSet {
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'StatefulSet',
-    metadata: {
-      name: replicasName('readers', shard),
-      namespace: 'store',
-      uid: 'sts',
-      labels: { 'herdsman.dev/shard': shard },
-    },
-    spec: { replicas, volumeClaimTemplates: [{ spec: { resources: { requests: { storage: '1Gi' } } } }] },
-  };
-}
-
-function shard(
-  members: readonly ObservedReplica[],
-  fields: Partial<ObservedReplicaShard> = {},
-): ObservedReplicaShard {
-  return {
-    name: 's0',
-    isWanted: true,
-    statefulSet: statefulSet(members.length),
-    settled: true,
-    members,
-    claims: [],
-    primary: { state: 'present', value: primary },
-    standbys: ['shop-s0-1', 'shop-s0-2'],
-    upstream: undefined,
-    isCertified: true,
-    othersOnPrimary: 0,
-    byPrimary: false,
-    ...fields,
-  };
-}
-
-function input(
-  set: ReadReplicaSet,
-  shards: readonly ObservedReplicaShard[],
-  fields: Partial<ObservedSet> = {},
-): SetInput {
-  return {
-    set,
-    settings: { postgresImage: 'herdsman/postgres:17' },
-    now,
-    observed: {
-      cluster,
-      shards,
-      objects: new Map<string, KubernetesObject>(),
-      parameterProblems: [],
-      replicas: set.spec.replicas,
-      ...fields,
-    },
-  };
-}
-
-/** The world after the API server has taken what a plan applies. */
-function withApplied(before: SetInput, actions: readonly SetAction[]): SetInput {
-  const objects = new Map(before.observed.objects);
-  for (const action of actions)
-    if (action.kind === 'apply') objects.set(objectId(action.object), action.object);
-  return { ...before, observed: { ...before.observed, objects } };
-}
-
-function membersApplied(actions: readonly SetAction[]): number | undefined {
-  for (const action of actions) {
-    if (action.kind === 'apply' && action.object.kind === 'StatefulSet')
-      return (action.object as StatefulSet).spec?.replicas;
-  }
-  return undefined;
-}
-
-function kinds(actions: readonly SetAction[]): string[] {
-  return actions.filter(({ kind }) => kind !== 'apply').map(({ kind }) => kind);
-}
+import {
+  cluster,
+  input,
+  kinds,
+  member,
+  membersApplied,
+  primary,
+  readers,
+  shard,
+  statefulSet,
+  stats,
+  withApplied,
+} from './test-support/world.ts';
 
 test('a set that is as it shall be asks for nothing', () => {
   const set = readers({ replicas: 2 });
@@ -398,50 +240,6 @@ describe('a standby to stream from', () => {
   });
 });
 
-describe('the number of members is left alone', () => {
-  const set = readers({ replicas: 2 });
-  const { limits } = effectiveSettings(set.spec, cluster);
-  const other = member(set, 1);
-
-  test.each<{ what: string; shard: ObservedReplicaShard; brake: RegExp | undefined }>([
-    { what: 'not while all is well', shard: shard([member(set, 0), other]), brake: undefined },
-    {
-      what: 'while a primary does not answer',
-      shard: shard([member(set, 0), other], { primary: { state: 'unknown', error: new Error('silence') } }),
-      brake: /does not answer/,
-    },
-    {
-      what: 'while a copy is under way',
-      shard: shard([member(set, 0, { ready: false }), other]),
-      brake: /copied/,
-    },
-    {
-      what: 'while the last change is under way',
-      shard: shard([member(set, 0), other], { statefulSet: statefulSet(1) }),
-      brake: /missing/,
-    },
-    {
-      what: 'while a member is late, also if it serves as the freshest',
-      shard: shard([member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } }), other]),
-      brake: /readers-s0-replicas-0/,
-    },
-    {
-      what: 'while a member is out',
-      shard: shard([member(set, 0, { rotation: 'out' }), other]),
-      brake: /not all/,
-    },
-    {
-      what: 'while a member is about to be stopped',
-      shard: shard([member(set, 0, { rotation: 'draining' }), other]),
-      brake: /stopped/,
-    },
-  ])('$what', ({ shard: found, brake }) => {
-    const reason = brakeOf([found], 2, limits);
-    if (brake === undefined) expect(reason).toBeUndefined();
-    else expect(reason).toMatch(brake);
-  });
-});
-
 describe('bad input', () => {
   test('a cluster that is not there leaves everything as it is', () => {
     const set = readers();
@@ -475,54 +273,5 @@ describe('bad input', () => {
       (action) => action.kind === 'apply' && action.object.kind === 'ConfigMap',
     );
     expect(JSON.stringify(config)).not.toContain('much');
-  });
-});
-
-describe('the status', () => {
-  function conditions(given: SetInput): Record<string, string> {
-    const status = statusOf(given, plan(given), undefined);
-    return Object.fromEntries((status.conditions ?? []).map(({ type, reason }) => [type, reason]));
-  }
-
-  test('is the same in every pass while lag stays inside the limits', () => {
-    const set = readers();
-    const given = (bytes: number) =>
-      input(set, [shard([member(set, 0, { lag: { bytes, seconds: bytes / 1e6, exact: true } })])]);
-    const first = statusOf(given(0), plan(given(0)), undefined);
-    expect(statusOf(given(5e6), plan(given(5e6)), undefined)).toEqual(first);
-  });
-
-  test('says who is late, and who serves', () => {
-    const set = readers({ replicas: 2 });
-    const given = input(set, [
-      shard([member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } }), member(set, 1)]),
-    ]);
-    expect(statusOf(given, plan(given), undefined)).toMatchObject({
-      phase: 'Late',
-      replicas: { desired: 2, current: 2, ready: 2, inRotation: 1, total: 2, summary: '1/2' },
-      shards: [
-        {
-          servedBy: 'members',
-          service: 'readers-s0-read',
-          members: [{ rotation: 'out' }, { rotation: 'in' }],
-        },
-      ],
-    });
-    expect(conditions(given)).toMatchObject({ Ready: 'Serving', Fresh: 'MembersLate', Degraded: 'AsWanted' });
-  });
-
-  test('says that weights need a pooler', () => {
-    const set = readers({ distribution: 'weighted' });
-    expect(conditions(input(set, [shard([member(set, 0)])]))).toMatchObject({
-      DistributionInEffect: 'NeedsPooler',
-    });
-  });
-
-  test('selects the members of one shard for /scale, since replicas are counted per shard', () => {
-    const set = readers();
-    const given = input(set, [shard([member(set, 0)]), shard([], { name: 's1' })]);
-    expect(statusOf(given, plan(given), undefined).selector).toBe(
-      'herdsman.dev/component=replica,herdsman.dev/replica-set=readers,herdsman.dev/shard=s0',
-    );
   });
 });

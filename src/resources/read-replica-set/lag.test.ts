@@ -1,0 +1,51 @@
+import { expect, test } from 'vitest';
+import { lagOf } from './lag.ts';
+import type { Lag } from './rotation.ts';
+
+// The primary was at 0 when it was first seen, at 100 after 10 s and at 300 after 20 s; now it is 30 s.
+const history = [
+  { atMs: 0, position: 0 },
+  { atMs: 10_000, position: 100 },
+  { atMs: 20_000, position: 300 },
+];
+
+test.each<{ what: string; received: number; replayed: number; delayMs?: number; lag: Lag }>([
+  { what: 'none', received: 300, replayed: 300, lag: { bytes: 0, seconds: 0, exact: true } },
+  { what: 'what is not shown', received: 300, replayed: 100, lag: { bytes: 200, seconds: 10, exact: true } },
+  {
+    what: 'at least as long as the primary was watched',
+    received: 0,
+    replayed: -1,
+    lag: { bytes: 301, seconds: 30, exact: false },
+  },
+  {
+    what: 'none while it is held back on purpose',
+    received: 300,
+    replayed: 100,
+    delayMs: 15_000,
+    lag: { bytes: 0, seconds: 0, exact: true },
+  },
+  {
+    what: 'what is held back for longer than that',
+    received: 300,
+    replayed: 100,
+    delayMs: 4_000,
+    lag: { bytes: 0, seconds: 6, exact: true },
+  },
+  {
+    what: 'what was not even received',
+    received: 100,
+    replayed: 0,
+    delayMs: 60_000,
+    lag: { bytes: 200, seconds: 10, exact: true },
+  },
+])('lag is $what', ({ received, replayed, delayMs = 0, lag }) => {
+  expect(lagOf({ state: 'present', value: { received, replayed } }, history, delayMs, 30_000)).toEqual(lag);
+});
+
+test('lag is not known without an answer of the member, or a history of the primary', () => {
+  const value = { received: 300, replayed: 300 };
+  expect(lagOf({ state: 'absent' }, history, 0, 30_000)).toBeUndefined();
+  expect(lagOf({ state: 'present', value }, undefined, 0, 30_000)).toBeUndefined();
+  expect(lagOf({ state: 'present', value }, [], 0, 30_000)).toBeUndefined();
+});

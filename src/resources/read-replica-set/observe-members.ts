@@ -1,0 +1,69 @@
+import type { X509Certificate } from 'node:crypto';
+import { type ReplicaStats, readReplicaStats } from '../../postgres/replica-stats.ts';
+import { servedCertificate } from '../../postgres/served-certificate.ts';
+import { keyString } from '../../runtime/kubernetes-object.ts';
+import { type Reading, readingOf } from '../../runtime/reading.ts';
+import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
+import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
+import { type Inquiry, remembered } from './inquiry.ts';
+import { readOldest } from './observe-primary.ts';
+
+/** A member that has not streamed for so long may have lost its place. */
+const silentMs = 30_000;
+/** Members are asked so often for the certificate that they serve. */
+const certificateMs = 30_000;
+
+/** Asks a member what it shows and does; `absent` while it is not ready. */
+export function readMember(
+  { set, cluster, shard, access, poll }: Inquiry,
+  pod: Pod | undefined,
+): Promise<Reading<ReplicaStats>> {
+  const address = pod?.status?.podIP;
+  if (pod === undefined || address === undefined || !isPodReady(pod))
+    return Promise.resolve({ state: 'absent' });
+  return poll.ask(
+    `${keyString(set.metadata)}/${pod.metadata.uid}`,
+    access.asOperator(shard, address, 'postgres'),
+    (connection) => readReplicaStats(connection, cluster.spec.postgres.database),
+  );
+}
+
+/** Whether the WAL that a member needs next is nowhere any more; only one that has been silent for a while is suspected. */
+export async function isLost(
+  inquiry: Inquiry,
+  member: string,
+  stats: Reading<ReplicaStats>,
+  primary: { readonly address: string } | undefined,
+): Promise<boolean> {
+  const { memory, monotonicMs } = inquiry;
+  if (stats.state !== 'present' || stats.value.streaming) {
+    if (stats.state === 'present') memory.silent.delete(member);
+    return false;
+  }
+  const since = memory.silent.get(member) ?? monotonicMs();
+  memory.silent.set(member, since);
+  if (primary === undefined || monotonicMs() - since < silentMs) return false;
+  const oldest = await readOldest(inquiry, member, primary.address);
+  return oldest !== undefined && stats.value.received < oldest;
+}
+
+/** Kubelets deliver a renewed Secret in their own time; a member is told to read it again until it serves it. */
+export async function readStaleCertificates(
+  inquiry: Inquiry,
+  pods: readonly Pod[],
+  certificate: X509Certificate | undefined,
+): Promise<readonly string[]> {
+  const { set, shard, memory, monotonicMs } = inquiry;
+  const known = memory.certificates.get(shard);
+  if (certificate === undefined || remembered(inquiry, known, certificateMs) !== undefined) return [];
+  const servername = primaryHost(set.spec.cluster, shard, set.metadata.namespace);
+  const readings = pods.filter(isPodReady).map(async ({ metadata, status }): Promise<string[]> => {
+    const host = status?.podIP;
+    if (host === undefined) return [];
+    const served = await readingOf(() => servedCertificate({ host, port: patroniPort, servername }));
+    return served.state === 'present' && served.value !== certificate.fingerprint256 ? [metadata.name] : [];
+  });
+  const value = (await Promise.all(readings)).flat();
+  memory.certificates.set(shard, { value, atMs: monotonicMs() });
+  return value;
+}

@@ -1,0 +1,54 @@
+import { describe, expect, test } from 'vitest';
+import type { SetInput } from './model.ts';
+import { plan } from './plan.ts';
+import { statusOf } from './status.ts';
+import { input, member, readers, shard } from './test-support/world.ts';
+
+describe('the status', () => {
+  function conditions(given: SetInput): Record<string, string> {
+    const status = statusOf(given, plan(given), undefined);
+    return Object.fromEntries((status.conditions ?? []).map(({ type, reason }) => [type, reason]));
+  }
+
+  test('is the same in every pass while lag stays inside the limits', () => {
+    const set = readers();
+    const given = (bytes: number) =>
+      input(set, [shard([member(set, 0, { lag: { bytes, seconds: bytes / 1e6, exact: true } })])]);
+    const first = statusOf(given(0), plan(given(0)), undefined);
+    expect(statusOf(given(5e6), plan(given(5e6)), undefined)).toEqual(first);
+  });
+
+  test('says who is late, and who serves', () => {
+    const set = readers({ replicas: 2 });
+    const given = input(set, [
+      shard([member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } }), member(set, 1)]),
+    ]);
+    expect(statusOf(given, plan(given), undefined)).toMatchObject({
+      phase: 'Late',
+      replicas: { desired: 2, current: 2, ready: 2, inRotation: 1, total: 2, summary: '1/2' },
+      shards: [
+        {
+          servedBy: 'members',
+          service: 'readers-s0-read',
+          members: [{ rotation: 'out' }, { rotation: 'in' }],
+        },
+      ],
+    });
+    expect(conditions(given)).toMatchObject({ Ready: 'Serving', Fresh: 'MembersLate', Degraded: 'AsWanted' });
+  });
+
+  test('says that weights need a pooler', () => {
+    const set = readers({ distribution: 'weighted' });
+    expect(conditions(input(set, [shard([member(set, 0)])]))).toMatchObject({
+      DistributionInEffect: 'NeedsPooler',
+    });
+  });
+
+  test('selects the members of one shard for /scale, since replicas are counted per shard', () => {
+    const set = readers();
+    const given = input(set, [shard([member(set, 0)]), shard([], { name: 's1' })]);
+    expect(statusOf(given, plan(given), undefined).selector).toBe(
+      'herdsman.dev/component=replica,herdsman.dev/replica-set=readers,herdsman.dev/shard=s0',
+    );
+  });
+});
