@@ -124,6 +124,8 @@ export class Model {
   move = modelMove;
   /** A transaction of an application that holds the marker. */
   busy = false;
+  /** Somebody has every step wait. */
+  held = false;
   readonly source = new ModelShard({ ...structuredClone(empty), marker: 1, leaves: 'attached' });
   readonly target = new ModelShard(structuredClone(empty));
   readonly map: Versioned<ShardMapSpec>[] = [
@@ -218,6 +220,11 @@ export class Model {
       map: store(this.map),
       record: store(this.record),
       now: () => this.now,
+      hold: async () => {
+        if (!this.held) return 'go-on';
+        await turn();
+        return this.held ? 'look-again' : 'go-on';
+      },
       obstacles: async () => [],
       observe: async (side) => {
         await turn();

@@ -7,7 +7,7 @@ export type Happening =
   | { readonly kind: 'run'; readonly operator: number; readonly turns: number }
   /** It ends, and another begins in its place with nothing in mind. */
   | { readonly kind: 'crash'; readonly operator: number }
-  | { readonly kind: 'write' | 'replicate' | 'flush' | 'busy' | 'cancel' | 'pause' | 'lose-slot' }
+  | { readonly kind: 'write' | 'replicate' | 'flush' | 'busy' | 'hold' | 'cancel' | 'pause' | 'lose-slot' }
   | { readonly kind: 'fail-over'; readonly side: 'source' | 'target'; readonly losesSlots: boolean }
   /** The next answer to an operator gets lost; what it asked for is done. */
   | { readonly kind: 'lose-answer'; readonly operator: number };
@@ -75,6 +75,9 @@ export async function play(
       case 'busy':
         model.busy = !model.busy;
         break;
+      case 'hold':
+        model.held = !model.held;
+        break;
       case 'cancel':
         model.move = { ...model.move, cancel: true };
         break;
@@ -110,6 +113,7 @@ async function conclude(
   problem: () => string | undefined,
 ): Promise<string | undefined> {
   model.busy = false;
+  model.held = false;
   for (let count = 0; count < patience; count += 1) {
     await run(count % operators.length);
     model.replicate();

@@ -12,7 +12,7 @@ import {
 } from '../../runtime/controller.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
-import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
 import { drive } from '../../sharding/move/drive.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
@@ -23,6 +23,7 @@ import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { measureBucket } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
+import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
 import { isOver, moveOf, withRecord } from './record.ts';
 import { type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
@@ -115,6 +116,12 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       addressOf,
       now: clock.now,
       signal,
+      hold: createHold(shardMove, {
+        clock,
+        signal,
+        read: () => client.get<ShardMove>(shardMoveType, keyOf(shardMove), { timeoutMs: 5_000 }),
+        tell: (latest, reason, message) => say(latest, reason, message, signal),
+      }),
       onStep(step, result, tookMs) {
         stopwatch.note(step, result, tookMs);
         const outcome = result === 'unknown' ? result : result.kind;
@@ -148,9 +155,17 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         : await connections.use(source, (connection) => measureBucket(connection, group, buckets[0] ?? -1));
     const status: ShardMoveStatus = { ...shardMove.status, from, ...(bytes === undefined ? {} : { bytes }) };
     await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
+    warnOfPauses(shardMove);
     const note = `bucket ${group}/${buckets[0]} goes from shard ${from} to ${shardMove.spec.to}`;
     events.record(shardMove, { type: 'Normal', reason: 'MoveStarted', action: 'Move', note });
     return { requeueAfterMs: soonMs };
+  }
+
+  function warnOfPauses(shardMove: ShardMove): void {
+    const { unknown } = pausesOf(shardMove);
+    if (unknown.length === 0) return;
+    const note = `annotation ${pauseAnnotation} names no step by ${unknown.join(', ')}: it is ignored; the README lists the steps`;
+    events.record(shardMove, { type: 'Warning', reason: 'NoSuchStep', action: 'Move', note });
   }
 
   async function readCluster(shardMove: ShardMove, signal: AbortSignal): Promise<ShardedCluster | undefined> {

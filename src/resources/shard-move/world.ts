@@ -32,6 +32,8 @@ export interface WorldOptions {
   readonly addressOf: (cluster: ShardedCluster, shard: string) => Readonly<Record<string, string>>;
   readonly now: () => Date;
   readonly signal: AbortSignal;
+  /** Keeps steps waiting that somebody wants to wait. */
+  readonly hold: NonNullable<MoveWorld['hold']>;
   /** Told of every step that was done, with what it took. */
   readonly onStep: NonNullable<MoveWorld['onStep']>;
 }
@@ -52,7 +54,7 @@ export function memberAddress({ metadata, spec }: ShardedCluster, shard: string)
 
 /** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards. */
 export function createMoveWorld(options: WorldOptions): MoveWorld {
-  const { client, cluster, shardMove, move, now, signal, onStep } = options;
+  const { client, cluster, shardMove, move, now, signal, hold, onStep } = options;
   const context = contextOf(options);
   const mapKey = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
   return {
@@ -71,6 +73,7 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
     obstacles: () => findObstacles(context),
     perform: (_, step, view) => performStep(context, step, view),
     now: () => now().getTime(),
+    hold,
     onStep,
   };
 

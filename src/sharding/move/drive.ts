@@ -38,6 +38,8 @@ export interface MoveWorld {
   /** Does a step on the shards. */
   perform(move: Move, step: ShardStep, view: MoveView): Promise<StepResult>;
   now(): number;
+  /** Keeps a step waiting that was decided on, as long as somebody wants it to; `look-again` when it shall be decided anew. */
+  hold?(step: Step): Promise<'go-on' | 'look-again'>;
   /** Told of every step that was tried. */
   onStep?(step: Step, result: StepResult | 'unknown', tookMs: number): void;
 }
@@ -139,12 +141,15 @@ async function act(
 ): Promise<PassReport | undefined> {
   const { world, move, view } = pass;
   const { step } = decision;
-  const began = world.now();
+  let began = world.now();
   let result: StepResult | 'unknown';
   let message = '';
   try {
+    const isStale = step.kind === 'fence' && !(await isStillAnnounced(pass));
+    if ((await world.hold?.(step)) === 'look-again') return again(pass, 'Paused', `before ${step.kind}`);
+    began = world.now();
     if (isMapStep(step)) result = await swap(pass, step);
-    else if (step.kind === 'fence' && !(await isStillAnnounced(pass))) result = mapChanged;
+    else if (isStale) result = mapChanged;
     else result = await world.perform(move, step, view);
   } catch (error) {
     result = 'unknown';

@@ -13,7 +13,10 @@ const happening: fc.Arbitrary<Happening> = fc.oneof(
   },
   { weight: 2, arbitrary: fc.record({ kind: fc.constant('crash'), operator }) },
   { weight: 5, arbitrary: fc.record({ kind: fc.constantFrom('write', 'replicate') }) },
-  { weight: 2, arbitrary: fc.record({ kind: fc.constantFrom('flush', 'busy', 'pause', 'lose-slot') }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ kind: fc.constantFrom('flush', 'busy', 'hold', 'pause', 'lose-slot') }),
+  },
   { weight: 1, arbitrary: fc.record({ kind: fc.constant('cancel') }) },
   {
     weight: 1,
