@@ -1,4 +1,4 @@
-import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import type { Bucket, BucketBound, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts';
 import { type Statement, statement } from '../postgres/statement.ts';
 import { addKey, planForeignKeys } from './foreign-keys.ts';
@@ -167,7 +167,7 @@ function createLeaf(table: GroupTable, bucket: Bucket): Statement {
 }
 
 /** The bound of a bucket as the clause of its leaf. */
-export function boundClause(bucket: Bucket): string {
+export function boundClause(bucket: BucketBound): string {
   if (bucket.hash !== undefined) {
     return `FOR VALUES WITH (MODULUS ${bucket.hash.modulus}, REMAINDER ${bucket.hash.remainder})`;
   }

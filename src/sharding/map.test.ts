@@ -180,6 +180,7 @@ describe('rebuilding', () => {
         shard,
         {
           preparedTransactions: 0,
+          moving: [],
           markers: bucketsOf(map, shard).map(({ group, bucket }) => ({
             name: markerName(group.name, bucket.id),
             bucket: bucket.id,
@@ -252,7 +253,7 @@ describe('rebuilding', () => {
   }
 
   it('is not needed where there never was a map', () => {
-    const nothing = { markers: [], mirror: [], preparedTransactions: 0 };
+    const nothing = { markers: [], mirror: [], preparedTransactions: 0, moving: [] };
     const answers = new Map(shards.map((shard) => [shard, nothing]));
     expect(rebuildFromMarkers('shop', shards, answers)).toEqual({ kind: 'empty' });
   });

@@ -1,4 +1,6 @@
-import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import type { Bound, Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import { isReshaped, nextBucketId } from './bucket-ids.ts';
+import { type Cover, coverOf } from './cover.ts';
 import type { Group, Layout, Shard } from './layout.ts';
 import type { Problem } from './problem.ts';
 
@@ -10,7 +12,7 @@ export interface GroupBucket {
 
 /** A bucket of a layout before it has an owner: its bound, and the shards that may own it (none: all). */
 export interface Slot {
-  readonly bound: Omit<Bucket, 'id' | 'shard' | 'epoch' | 'pending'>;
+  readonly bound: Bound;
   readonly allowed?: readonly string[];
 }
 
@@ -56,10 +58,9 @@ export function reconcileMap(map: ShardMapSpec, layout: Layout, shards: readonly
     const { added, found } = compareGroup(group, wanted, shards);
     problems.push(...found);
     if (found.length > 0 || added.length === 0) return group;
-    const next = Math.max(-1, ...group.buckets.map((bucket) => bucket.id)) + 1;
     return {
       ...group,
-      buckets: [...group.buckets, ...deal(added, next, epoch, group.buckets, shards, totals)],
+      buckets: [...group.buckets, ...deal(added, nextBucketId(group), epoch, group.buckets, shards, totals)],
     };
   });
   const fresh = layout.groups
@@ -97,24 +98,24 @@ function compareGroup(
     );
     return { added: [], found };
   }
+  const slots = groupSlots(wanted, shards);
+  const reshaped = isReshaped(known);
   const hashed = known.buckets.filter(
     (bucket) => bucket.region === undefined && bucket.hash !== undefined,
   ).length;
-  if (hashed > 0 && hashed !== wanted.buckets) {
+  if (!reshaped && hashed > 0 && hashed !== wanted.buckets) {
     add(
       'buckets-changed',
       `it has ${hashed} buckets and cannot have ${wanted.buckets}: write "buckets: ${hashed}" (a bucket can be split later)`,
     );
     return { added: [], found };
   }
-  const slots = groupSlots(wanted, shards);
-  const knownBounds = new Set(known.buckets.map((bucket) => boundKey(bucket)));
-  const wantedBounds = new Set(slots.map((slot) => boundKey(slot.bound)));
-  for (const bucket of known.buckets) {
-    if (wantedBounds.has(boundKey(bucket))) continue;
+  const { missing: added, extra } = reshaped
+    ? coverOf(slots, known.buckets)
+    : difference(slots, known.buckets);
+  for (const bucket of extra) {
     add('bound-changed', `the bucket ${describe(bucket)} is no longer in spec.tables: write it back`);
   }
-  const added = slots.filter((slot) => !knownBounds.has(boundKey(slot.bound)));
   const hasDefault = known.buckets.some((bucket) => bucket.isDefault === true);
   for (const slot of hasDefault && found.length === 0 ? added : []) {
     add(
@@ -124,6 +125,16 @@ function compareGroup(
     );
   }
   return { added, found };
+}
+
+/** What a group that is as it was laid out lacks, and has too much. */
+function difference(slots: readonly Slot[], buckets: readonly Bucket[]): Cover<Slot> {
+  const known = new Set(buckets.map((bucket) => boundKey(bucket)));
+  const wanted = new Set(slots.map((slot) => boundKey(slot.bound)));
+  return {
+    missing: slots.filter((slot) => !known.has(boundKey(slot.bound))),
+    extra: buckets.filter((bucket) => !wanted.has(boundKey(bucket))),
+  };
 }
 
 /** The buckets that a layout asks for, in the order of their ids, without owners. */

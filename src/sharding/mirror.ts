@@ -55,6 +55,12 @@ export function planMirror(
     return current === undefined || !same(current, row);
   });
   const statements: Statement[] = [];
+  const gone = catalog.mirror.filter(({ group_name, bucket, epoch }) => {
+    const group = map.groups.find(({ name }) => name === group_name);
+    if (group === undefined || isMoving(catalog, group_name, bucket)) return false;
+    return epoch <= map.epoch && group.buckets.every(({ id }) => id !== bucket);
+  });
+  if (gone.length > 0) statements.push(deleteMirror(gone));
   if (rows.length > 0) statements.push(upsertMirror(rows));
   if (tables.length > 0) {
     statements.push(
@@ -67,6 +73,15 @@ export function planMirror(
     );
   }
   return statements;
+}
+
+/** Takes rows out whose buckets others have taken the place of, unless they are newer than those that were read. */
+function deleteMirror(rows: readonly MirrorRow[]): Statement {
+  return statement(
+    `DELETE FROM herdsman.shard_map m USING jsonb_populate_recordset(NULL::herdsman.shard_map, $1::jsonb) gone
+      WHERE m.group_name = gone.group_name AND m.bucket = gone.bucket AND m.epoch <= gone.epoch`,
+    JSON.stringify(rows),
+  );
 }
 
 /** Writes rows of the mirror; a row's epoch never falls. */

@@ -1,4 +1,4 @@
-import type { Bucket } from '../api/v1alpha1/shard-map.ts';
+import type { BucketBound } from '../api/v1alpha1/shard-map.ts';
 
 /** Schema of the users' tables. */
 export const applicationSchema = 'public';
@@ -31,7 +31,7 @@ export function defaultName(table: string): string {
 }
 
 /** Name of the table whose partition a bucket's leaf is. */
-export function leafParent(table: string, bucket: Bucket): string {
+export function leafParent(table: string, bucket: BucketBound): string {
   if (bucket.hash === undefined) return table;
   if (bucket.region !== undefined) return regionName(table, bucket.region);
   return bucket.isDefault === true ? defaultName(table) : table;

@@ -1,10 +1,13 @@
-import type { Bucket, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import { isReshaped, nextBucketId } from './bucket-ids.ts';
 import { markerName } from './names.ts';
 import type { Problem } from './problem.ts';
-import type { MirrorRow, ShardCatalog } from './shard-catalog.ts';
+import type { MirrorRow, MovingBucket, ShardCatalog } from './shard-catalog.ts';
 
 /** What a shard answered when asked for its markers; `unknown` if it did not. */
-export type ShardAnswer = Pick<ShardCatalog, 'markers' | 'mirror' | 'preparedTransactions'> | 'unknown';
+export type ShardAnswer =
+  | Pick<ShardCatalog, 'markers' | 'mirror' | 'preparedTransactions' | 'moving'>
+  | 'unknown';
 
 /** The map made again, or why not. `empty`: no shard has ever had a map, so that a first one may be made. */
 export type Rebuilt =
@@ -60,10 +63,12 @@ export function rebuildFromMarkers(
     }
   }
   const groups = new Map<string, { name: string; strategy: MirrorRow['strategy']; buckets: Bucket[] }>();
+  const owned = rows.filter((row) => owners.has(markerName(row.group_name, row.bucket)));
   for (const row of rows) {
     const name = markerName(row.group_name, row.bucket);
     const owner = owners.get(name);
     owners.delete(name);
+    if (owner === undefined && owned.some((other) => tookPlaceOf(other, row))) continue;
     if (owner === undefined) {
       problems.push({
         code: 'no-owner',
@@ -84,7 +89,37 @@ export function rebuildFromMarkers(
   if (problems.length > 0) return { kind: 'refused', problems };
   const epochs = [...groups.values()].flatMap((group) => group.buckets.map((bucket) => bucket.epoch));
   const epoch = Math.max(0, ...epochs, ...rows.map((row) => row.epoch)) + 1;
-  return { kind: 'rebuilt', map: { cluster, epoch, groups: [...groups.values()] } };
+  const given = [...known.flatMap(({ answer }) => answer.moving), ...rows.map(givenTo)];
+  return {
+    kind: 'rebuilt',
+    map: { cluster, epoch, groups: [...groups.values()].map((group) => withNextId(group, given)) },
+  };
+}
+
+function givenTo({ group_name: group, bucket }: MirrorRow): MovingBucket {
+  return { group, bucket };
+}
+
+/** A number that a shard has ever seen is not given again. */
+function withNextId(group: BucketGroup, given: readonly MovingBucket[]): BucketGroup {
+  const nextId = Math.max(
+    ...given.filter((other) => other.group === group.name).map(({ bucket }) => bucket + 1),
+  );
+  return nextId > nextBucketId(group) || isReshaped(group) ? { ...group, nextId } : group;
+}
+
+/** Whether a bucket that has its marker takes keys of one that was split, isolated from or merged before. */
+function tookPlaceOf(owned: MirrorRow, gone: MirrorRow): boolean {
+  if (owned.group_name !== gone.group_name || owned.epoch <= gone.epoch || owned.region !== gone.region) {
+    return false;
+  }
+  if (owned.modulus !== null && gone.modulus !== null) {
+    const smaller = Math.min(owned.modulus, gone.modulus);
+    return (owned.remainder ?? 0) % smaller === (gone.remainder ?? 0) % smaller;
+  }
+  return (
+    owned.strategy === 'range' && (owned.range_from === gone.range_from || owned.range_to === gone.range_to)
+  );
 }
 
 function newestRows(rows: readonly MirrorRow[]): MirrorRow[] {

@@ -309,7 +309,7 @@ describe('what a move that is gone has prepared', () => {
     for (const shard of ['s1', 's0']) {
       const connection = await shards.connectOperator(shard);
       for (const stray of await readPreparedMoves(connection, 0)) {
-        expect(stray).toMatchObject({ id: test.move.id, guard: { move: test.move.key, bucket: 0 } });
+        expect(stray).toMatchObject({ id: test.move.id, guard: { move: test.move.key, buckets: [0] } });
         const { value, version } = shards.map.current;
         const first = judgeStray(stray, shard, value);
         if (first.kind === 'clear-pending') {

@@ -176,7 +176,10 @@ export async function startShards(
 }
 
 /** What a test wants to be different from a plain move of a bucket of the first group from s0 to s1. */
-export type MoveOptions = Partial<Move>;
+export interface MoveOptions extends Partial<Move> {
+  /** Number of the bucket; the first one of the source. */
+  readonly bucket?: number;
+}
 
 /** The end of an operator between two steps. */
 export class Crash extends Error {}
@@ -203,19 +206,24 @@ export interface MoveOperator {
 }
 
 /** Plans a move; nothing happens before an operator runs. */
-export function planMove(shards: MoveShards, options: MoveOptions = {}): TestMove {
+export function planMove(shards: MoveShards, { bucket, ...options }: MoveOptions = {}): TestMove {
   moves += 1;
   const id = moves.toString(16).padStart(8, '0');
   const group = options.group ?? shards.layout.groups[0]?.name ?? '';
   const owned = shards.map.current.value.groups.find((candidate) => candidate.name === group);
   const from = options.from ?? 's0';
-  const first = owned?.buckets.find((bucket) => bucket.shard === from)?.id ?? 0;
+  const first = owned?.buckets.find(({ id, shard }) =>
+    bucket === undefined ? shard === from : id === bucket,
+  );
+  const { shard: _shard, epoch: _epoch, pending: _pending, ...bound } = first ?? { id: -1 };
+  const parents = options.parents ?? [bound];
   const test: TestMove = {
     move: {
       key: `move-${moves}.${id}`,
       id,
       group,
-      bucket: first,
+      parents,
+      children: parents,
       from,
       to: 's1',
       verify: 'full',
@@ -249,7 +257,7 @@ function operatorOf(shards: MoveShards, test: TestMove, crashesAfter?: Step['kin
     record: test.record,
     async observe(side) {
       const known = await context();
-      return use(side, (connection) => readFacts(connection, known, Date.now()));
+      return use(side, (connection) => readFacts(connection, known, side, Date.now()));
     },
     obstacles: async () => findObstacles(await context()),
     perform: async (_, step, view) => performStep(await context(), step, view),
@@ -289,15 +297,11 @@ function contextOf(
 ): MoveContext {
   const group = shards.layout.groups.find((candidate) => candidate.name === move.group);
   const owned = shards.map.current.value.groups.find((candidate) => candidate.name === move.group);
-  const bucket = owned?.buckets.find((candidate) => candidate.id === move.bucket);
-  if (group === undefined || owned === undefined || bucket === undefined) {
-    throw new Error(`nothing to move: ${move.group} ${move.bucket}`);
-  }
+  if (group === undefined || owned === undefined) throw new Error(`there is no group ${move.group}`);
   return {
     move,
     group,
     owned,
-    bucket,
     use,
     targetEndpoint: { host: move.to, port: 5432, dbname: 'app' },
     sourceAddress,

@@ -3,28 +3,38 @@ import { apiVersion, cel, conditions, keyedBy } from './common.ts';
 
 const value = z.string().max(256);
 
+const id = z.int().min(0).max(9999).describe('Number of the bucket; its leaves end in _b and four digits.');
+
+/** What says which keys a bucket takes. */
+const bound = {
+  hash: z
+    .object({
+      modulus: z.int().min(1).describe('MODULUS of the hash partition.'),
+      remainder: z.int().min(0).describe('REMAINDER of the hash partition.'),
+    })
+    .optional()
+    .describe('Bound of a hash bucket, or of the hash level below a region or a DEFAULT.'),
+  range: z
+    .object({
+      from: value.optional().describe('Lower bound, inclusive; none: MINVALUE.'),
+      to: value.optional().describe('Upper bound, exclusive; none: MAXVALUE.'),
+    })
+    .optional()
+    .describe('Bound of a range bucket.'),
+  region: z.string().max(40).optional().describe('Name of the region of a geographic bucket.'),
+  values: z.array(value).max(64).optional().describe('LIST values of a region or of a tenant.'),
+  isDefault: z.boolean().optional().describe('Whether this is (below) the DEFAULT partition.'),
+};
+
+/** A bucket without its owner: what a ShardMove gives away or makes. */
+export const bucketBound = z.object({ id, ...bound }).describe('A bucket and the keys that it takes.');
+
 const bucket = z
   .object({
-    id: z.int().min(0).max(9999).describe('Number of the bucket; its leaves end in _b and four digits.'),
+    id,
     shard: z.string().max(8).describe('Name of the owner, such as s0.'),
     epoch: z.int().min(1).describe('Epoch of the map at which the owner was set.'),
-    hash: z
-      .object({
-        modulus: z.int().min(1).describe('MODULUS of the hash partition.'),
-        remainder: z.int().min(0).describe('REMAINDER of the hash partition.'),
-      })
-      .optional()
-      .describe('Bound of a hash bucket, or of the hash level below a region or a DEFAULT.'),
-    range: z
-      .object({
-        from: value.optional().describe('Lower bound, inclusive; none: MINVALUE.'),
-        to: value.optional().describe('Upper bound, exclusive; none: MAXVALUE.'),
-      })
-      .optional()
-      .describe('Bound of a range bucket.'),
-    region: z.string().max(40).optional().describe('Name of the region of a geographic bucket.'),
-    values: z.array(value).max(64).optional().describe('LIST values of a region or of a tenant.'),
-    isDefault: z.boolean().optional().describe('Whether this is (below) the DEFAULT partition.'),
+    ...bound,
     pending: z
       .object({
         move: z.string().max(262).describe('Name of the ShardMove, a dot, and the beginning of its uid.'),
@@ -50,6 +60,12 @@ const bucketGroup = z
       .describe('How keys are spread over the buckets.')
       .meta(cel({ rule: 'self == oldSelf', message: 'a group keeps its strategy: write the old one again' })),
     buckets: z.array(bucket).max(1024).describe('The buckets of the group.').meta(keyedBy('id')),
+    nextId: z
+      .int()
+      .min(0)
+      .max(10_000)
+      .optional()
+      .describe('Number of the next bucket that a split, isolation or merge makes; none: never done.'),
   })
   .describe('The buckets that the tables of one colocation group share.');
 
@@ -116,5 +132,9 @@ export const shardMap = z
 export type ShardMapSpec = z.output<typeof shardMapSpec>;
 /** One colocation group of the map. */
 export type BucketGroup = z.output<typeof bucketGroup>;
+/** One bucket without its owner: its number and its bound. */
+export type BucketBound = z.output<typeof bucketBound>;
+/** Which keys a bucket takes. */
+export type Bound = Omit<BucketBound, 'id'>;
 /** One bucket: its bound, its owner and the epoch at which it was set. */
 export type Bucket = z.output<typeof bucket>;

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { apiVersion, cel, conditions, duration, identifier } from './common.ts';
+import { bucketBound } from './shard-map.ts';
 
 const shardName = z
   .string()
@@ -91,6 +92,18 @@ export const shardMoveStatus = z
       .describe('Where the move is. From finish on, the new shard owns the bucket.'),
     message: z.string().optional().describe('What it does, or what it waits for and why.'),
     from: z.string().optional().describe('Shard that owned the bucket when the move began.'),
+    parents: z
+      .array(bucketBound)
+      .max(64)
+      .optional()
+      .describe('The buckets that the old shard gives away, as they were when the move began.'),
+    children: z
+      .array(bucketBound)
+      .max(64)
+      .optional()
+      .describe(
+        'The buckets that the new shard gets: others than the parents after a split, isolation or merge.',
+      ),
     phases: z
       .array(
         z.object({

@@ -1,6 +1,7 @@
-import type { Bucket, BucketGroup } from '../../api/v1alpha1/shard-map.ts';
+import type { BucketBound, BucketGroup } from '../../api/v1alpha1/shard-map.ts';
 import type { Group } from '../../sharding/layout.ts';
 import type { Endpoint } from '../../sharding/mirror.ts';
+import { bucketsOn, idsOf } from '../../sharding/move/buckets.ts';
 import type { Move, StepResult } from '../../sharding/move/model.ts';
 import { applicationSchema, leafName, leafParent, markerName } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
@@ -13,11 +14,10 @@ export type Side = 'source' | 'target';
 /** What the steps of one move work with. */
 export interface MoveContext {
   readonly move: Move;
-  /** The bucket's group, as `spec.tables` has it. */
+  /** The group of the buckets, as `spec.tables` has it. */
   readonly group: Group;
   /** The same, as the map has it. */
   readonly owned: BucketGroup;
-  readonly bucket: Bucket;
   /** Where clients find the target. */
   readonly targetEndpoint: Endpoint;
   /** How the target's server reaches the source's: parameters of libpq, without user and password. */
@@ -26,9 +26,10 @@ export interface MoveContext {
   use<T>(side: Side, work: (connection: Connection) => Promise<T>, patient?: boolean): Promise<T>;
 }
 
-/** The bucket's leaf of one table, with what it belongs to. */
+/** A bucket's leaf of one table, with what it belongs to. */
 export interface Leaf {
   readonly table: string;
+  readonly bucket: BucketBound;
   readonly name: string;
   /** Name with its schema, quoted. */
   readonly qualified: string;
@@ -36,32 +37,35 @@ export interface Leaf {
   readonly parent: string;
 }
 
-/** The leaves of the bucket, in the order of the group's tables. */
-export function leavesOf({ group, bucket }: MoveContext): Leaf[] {
-  return group.tables.map(({ name: table }) => {
-    const name = leafName(table, bucket.id);
-    return {
-      table,
-      name,
-      qualified: qualified(applicationSchema, name),
-      parent: qualified(applicationSchema, leafParent(table, bucket)),
-    };
-  });
+/** The leaves of the buckets that a side owns before (source) or after (target), by bucket, in the order of the group's tables. */
+export function leavesOf({ group, move }: MoveContext, side: Side): Leaf[] {
+  return bucketsOn(move, side).flatMap((bucket) =>
+    group.tables.map(({ name: table }) => {
+      const name = leafName(table, bucket.id);
+      return {
+        table,
+        bucket,
+        name,
+        qualified: qualified(applicationSchema, name),
+        parent: qualified(applicationSchema, leafParent(table, bucket)),
+      };
+    }),
+  );
 }
 
-/** The bucket's marker, quoted with its schema. */
-export function markerOf({ group, bucket }: MoveContext): string {
-  return qualified('own', markerName(group.name, bucket.id));
+/** A bucket's marker, quoted with its schema. */
+export function markerOf({ group }: MoveContext, { id }: BucketBound): string {
+  return qualified('own', markerName(group.name, id));
 }
 
 /** SQLSTATE of our own refusals. */
 export const refusal = 'HD002';
 
-/** A condition on `herdsman.moves`: the row of this move's bucket. */
-export function guardCondition({ move, group, bucket }: MoveContext, alias = 'm'): string {
+/** A condition on `herdsman.moves`: the rows of this move's buckets, which are made, changed and deleted together. */
+export function guardCondition({ move, group }: MoveContext): string {
   return (
-    `${alias}.group_name = ${quoteLiteral(group.name)} AND ${alias}.bucket = ${bucket.id} AND ` +
-    `${alias}.move = ${quoteLiteral(move.key)}`
+    `m.group_name = ${quoteLiteral(group.name)} AND m.bucket IN (${idsOf(move).join(', ')}) AND ` +
+    `m.move = ${quoteLiteral(move.key)}`
   );
 }
 
@@ -80,7 +84,7 @@ export function block(body: string, declare = ''): string {
 
 /** Name of the role that owns the users' tables. */
 export async function ownerOf(connection: Connection, context: MoveContext): Promise<string> {
-  const [leaf] = leavesOf(context);
+  const [leaf] = leavesOf(context, 'target');
   const [row] = await connection.query<{ owner: string }>({
     text: 'SELECT pg_get_userbyid(c.relowner) AS owner FROM pg_class c WHERE c.oid = to_regclass($1)',
     values: [leaf?.parent ?? ''],

@@ -1,10 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { idsOf } from '../../sharding/move/buckets.ts';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName, movePrefix } from '../../sharding/move/names.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
-import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { scramVerifier } from '../scram.ts';
 import { statement } from '../statement.ts';
 import {
@@ -19,36 +20,32 @@ import {
   refused,
   runTogether,
 } from './context.ts';
+import { dropIntakes, makeIntakes, makeTable } from './intake.ts';
 
 /** How long a walsender may take to leave its slot. */
 const releaseMs = 10_000;
 
 /** Step 1: the row by which a shard knows the move, and the empty leaves on the target; each all or nothing. */
 export async function stage(context: MoveContext, copy: number): Promise<StepResult> {
-  const { move, group, bucket } = context;
-  const row = `${quoteLiteral(group.name)}, ${bucket.id}, ${quoteLiteral(move.key)}, ${copy}`;
-  const insert = `INSERT INTO herdsman.moves (group_name, bucket, move, copy) VALUES (${row})`;
+  const { move, group } = context;
+  const ids = idsOf(move).join(', ');
+  const insert =
+    `INSERT INTO herdsman.moves (group_name, bucket, move, copy) SELECT ${quoteLiteral(group.name)}, id, ` +
+    `${quoteLiteral(move.key)}, ${copy} FROM unnest(ARRAY[${ids}]) id;`;
   const known = demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE');
+  const isKnown = `EXISTS (SELECT FROM herdsman.moves m WHERE m.group_name = ${quoteLiteral(group.name)} AND m.bucket IN (${ids}))`;
   await context.use('target', async (connection) => {
     const owner = await ownerOf(connection, context);
-    const leaves = leavesOf(context).flatMap((leaf) => {
-      const root = qualified(applicationSchema, leaf.table);
-      return [
-        `EXECUTE ${quoteLiteral(
-          `CREATE TABLE ${leaf.qualified} (LIKE ${root} INCLUDING DEFAULTS INCLUDING CONSTRAINTS INCLUDING GENERATED ` +
-            'INCLUDING STORAGE INCLUDING COMPRESSION EXCLUDING IDENTITY) WITH (autovacuum_enabled = off)',
-        )};`,
-        `EXECUTE ${quoteLiteral(`ALTER TABLE ${leaf.qualified} ADD `)} || (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
-          WHERE k.conrelid = ${quoteLiteral(root)}::regclass AND k.contype = 'p');`,
-      ];
-    });
-    const make =
-      `${insert} ON CONFLICT DO NOTHING; IF NOT FOUND THEN ${known} ELSE ` +
-      `SET LOCAL ROLE ${quoteIdentifier(owner)}; ${leaves.join(' ')} RESET ROLE; END IF;`;
-    await runTogether(connection, [block(make)]);
+    const leaves = leavesOf(context, 'target').flatMap((leaf) => makeTable(leaf.qualified, leaf.table));
+    const make = [...leaves, ...makeIntakes(context)].map((text) => `EXECUTE ${text};`).join(' ');
+    await runTogether(connection, [
+      block(
+        `IF ${isKnown} THEN ${known} ELSE ${insert} SET LOCAL ROLE ${quoteIdentifier(owner)}; ${make} RESET ROLE; END IF;`,
+      ),
+    ]);
   });
   await context.use('source', (connection) =>
-    runTogether(connection, [block(`${insert} ON CONFLICT DO NOTHING; IF NOT FOUND THEN ${known} END IF;`)]),
+    runTogether(connection, [block(`IF ${isKnown} THEN ${known} ELSE ${insert} END IF;`)]),
   );
   return done;
 }
@@ -57,7 +54,7 @@ export async function stage(context: MoveContext, copy: number): Promise<StepRes
 export async function publish(context: MoveContext, copy: number): Promise<StepResult> {
   const name = quoteIdentifier(copyName(context.move.id, copy));
   const literal = quoteLiteral(copyName(context.move.id, copy));
-  const leaves = leavesOf(context).map((leaf) => leaf.qualified);
+  const leaves = leavesOf(context, 'source').map((leaf) => leaf.qualified);
   return context.use('source', async (connection) => {
     const owner = await ownerOf(connection, context);
     const [database] = await connection.query<{ name: string }>({
@@ -93,9 +90,10 @@ export async function makeSlot(context: MoveContext, copy: number): Promise<Step
     const made = await connection.query(
       statement(
         `SELECT s.lsn FROM herdsman.moves m, LATERAL pg_create_logical_replication_slot($1, 'pgoutput', false, false, true) s
-          WHERE ${guardCondition(context)} AND m.copy = $2 AND NOT m.copying`,
+          WHERE ${guardCondition(context)} AND m.bucket = $3 AND m.copy = $2 AND NOT m.copying`,
         copyName(context.move.id, copy),
         copy,
+        idsOf(context.move)[0],
       ),
     );
     return made.length === 1
@@ -113,7 +111,7 @@ export async function markCopying(context: MoveContext, copy: number): Promise<S
         copy,
       ),
     );
-    return marked.length === 1 ? done : refused('GuardLost', 'the shard knows another copy');
+    return marked.length > 0 ? done : refused('GuardLost', 'the shard knows another copy');
   });
 }
 
@@ -219,13 +217,14 @@ async function dropSlots(
 
 /** Drops the leaves that never got rows of their own, unless another copy uses them or they have become the owner's. */
 export async function unstage(context: MoveContext, copy: number): Promise<StepResult> {
-  const leaves = leavesOf(context);
+  const leaves = leavesOf(context, 'target');
   return context.use('target', async (connection) => {
     const owner = await ownerOf(connection, context);
     const attached = leaves
       .map(
         (leaf) =>
-          `coalesce((SELECT c.relispartition FROM pg_class c WHERE c.oid = to_regclass(${quoteLiteral(leaf.qualified)})), false)`,
+          `EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = to_regclass(${quoteLiteral(leaf.qualified)}) ` +
+          `AND i.inhparent = to_regclass(${quoteLiteral(leaf.parent)}))`,
       )
       .join(' OR ');
     await runTogether(connection, [
@@ -235,6 +234,7 @@ export async function unstage(context: MoveContext, copy: number): Promise<StepR
           DELETE FROM herdsman.moves m WHERE ${guardCondition(context)};
           DELETE FROM herdsman.move_sentinels WHERE id = ${quoteLiteral(context.move.id)};
           SET LOCAL ROLE ${quoteIdentifier(owner)};
+          ${dropIntakes(context)}
           DROP TABLE IF EXISTS ${leaves.map((leaf) => leaf.qualified).join(', ')};
           RESET ROLE;
         END IF;`,

@@ -1,9 +1,11 @@
+import { bucketsOn, idsOf } from '../../sharding/move/buckets.ts';
 import type { ShardFacts } from '../../sharding/move/model.ts';
 import { movePrefix } from '../../sharding/move/names.ts';
 import { markerName } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { UnreachableError } from '../postgres-error.ts';
-import { leavesOf, type MoveContext } from './context.ts';
+import { leavesOf, type MoveContext, type Side } from './context.ts';
+import { intakesOf } from './intake.ts';
 
 /**
  * Reads catalogs and tables of ours only: a prepared transaction holds the marker and the leaves locked. The marker's epoch is
@@ -14,20 +16,22 @@ SELECT
   pg_is_in_recovery() AS "inRecovery",
   CASE WHEN pg_is_in_recovery() THEN '0' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline,
   (SELECT jsonb_build_object('move', m.move, 'copy', m.copy, 'attempt', m.attempt, 'armed', m.armed, 'copying', m.copying)
-    FROM herdsman.moves m WHERE m.group_name = $1 AND m.bucket = $2) AS guard,
+    FROM herdsman.moves m WHERE m.group_name = $1 AND m.bucket = ANY ($2::int[]) ORDER BY m.move = $8 LIMIT 1) AS guard,
   coalesce((SELECT jsonb_agg(jsonb_build_object('gid', x.gid,
       'age', round(extract(epoch FROM clock_timestamp() - x.prepared) * 1000)))
     FROM pg_prepared_xacts x WHERE x.database = current_database() AND starts_with(x.gid, $3)), '[]') AS prepared,
-  CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('own') AND c.relname = $4)
-    THEN coalesce((SELECT m.epoch FROM herdsman.shard_map m WHERE m.group_name = $1 AND m.bucket = $2), 0)::int END AS marker,
+  CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('own') AND c.relname = ANY ($4::text[]))
+    THEN coalesce((SELECT max(m.epoch) FROM herdsman.shard_map m WHERE m.group_name = $1 AND m.bucket = ANY ($9::int[])), 0)::int
+    END AS marker,
   coalesce((SELECT jsonb_agg(jsonb_build_object(
-      'partition', c.relispartition,
+      'partition', c.relispartition AND i.inhparent IS NOT DISTINCT FROM to_regclass(w.parent),
       'detaching', coalesce(i.inhdetachpending, false),
       'quiet', coalesce(c.reloptions @> ARRAY['autovacuum_enabled=off'], false),
       'bound', EXISTS (SELECT FROM pg_constraint k WHERE k.conrelid = c.oid AND k.conname = 'herdsman_bound'),
       'refuses', EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.oid AND t.tgname = 'herdsman_refuse')))
-    FROM pg_class c LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
-    WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY ($5::text[])), '[]') AS leaves,
+    FROM unnest($5::text[], $6::text[]) w(name, parent) JOIN pg_class c ON c.relname = w.name
+    LEFT JOIN pg_inherits i ON i.inhrelid = c.oid WHERE c.relnamespace = 'public'::regnamespace), '[]') AS leaves,
+  EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname = ANY ($7::text[])) AS intakes,
   EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
     AND starts_with(c.relname, $3 || 'old_')) AS retired,
   coalesce((SELECT jsonb_agg(p.pubname) FROM pg_publication p WHERE starts_with(p.pubname, $3)), '[]') AS publications,
@@ -57,24 +61,31 @@ interface Row extends Pick<ShardFacts, 'publications' | 'roles' | 'slots' | 'sub
   readonly prepared: readonly { readonly gid: string; readonly age: number }[];
   readonly marker: number | null;
   readonly leaves: readonly LeafRow[];
+  readonly intakes: boolean;
 }
 
 /** What a shard shows of a move, in one snapshot. */
 export async function readFacts(
   connection: Connection,
   context: MoveContext,
+  side: Side,
   now: number,
 ): Promise<ShardFacts> {
-  const { move, group, bucket } = context;
-  const leaves = leavesOf(context);
+  const { move, group } = context;
+  const leaves = leavesOf(context, side);
+  const own = bucketsOn(move, side).map(({ id }) => id);
   const [row] = await connection.query<Row>({
     text: query,
     values: [
       group.name,
-      bucket.id,
+      idsOf(move),
       movePrefix(move.id),
-      markerName(group.name, bucket.id),
+      own.map((id) => markerName(group.name, id)),
       leaves.map((leaf) => leaf.name),
+      leaves.map((leaf) => leaf.parent),
+      side === 'target' ? intakesOf(context).map((intake) => intake.name) : [],
+      move.key,
+      own,
     ],
   });
   if (row === undefined || row.inRecovery) throw new UnreachableError('the server is not a primary');
@@ -85,7 +96,7 @@ export async function readFacts(
     marker: row.marker ?? undefined,
     leaves: stateOf(row.leaves, leaves.length),
     retired: row.retired,
-    unsettled: row.leaves.some(({ quiet, bound }) => quiet || bound),
+    unsettled: row.intakes || row.leaves.some(({ quiet, bound }) => quiet || bound),
     publications: row.publications,
     roles: row.roles,
     slots: row.slots,

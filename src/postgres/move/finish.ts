@@ -1,3 +1,4 @@
+import { isReshape } from '../../sharding/move/buckets.ts';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { movePrefix, retiredName } from '../../sharding/move/names.ts';
 import { applicationSchema } from '../../sharding/names.ts';
@@ -6,6 +7,7 @@ import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { statement } from '../statement.ts';
 import {
   asOwner,
+  block,
   done,
   guardCondition,
   type Leaf,
@@ -16,22 +18,31 @@ import {
   refused,
   runTogether,
 } from './context.ts';
+import { dropIntakes, intakesOf } from './intake.ts';
 
 /** How long a DETACH that nobody may write beside waits for its locks. */
 const detachLockMs = 100;
 
-/** Gives the leaves of the owner back what the move took from them: autovacuum, and no CHECK of the bound. */
+/**
+ * Gives the leaves of the owner back what the move took from them: autovacuum, and no CHECK of the bound. The target's have left
+ * the tables that the stream came through, so that these can go.
+ */
 export async function settle(context: MoveContext): Promise<StepResult> {
   for (const side of ['target', 'source'] as const) {
     await context.use(side, async (connection) => {
-      for (const leaf of leavesOf(context)) {
+      let attached = 0;
+      const leaves = leavesOf(context, side);
+      for (const leaf of leaves) {
         const [state] = await connection.query<{ attached: boolean }>(
           statement(
-            'SELECT c.relispartition AS attached FROM pg_class c WHERE c.oid = to_regclass($1)',
+            `SELECT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = to_regclass($1)
+              AND i.inhparent = to_regclass($2)) AS attached`,
             leaf.qualified,
+            leaf.parent,
           ),
         );
         if (state?.attached !== true) continue;
+        attached += 1;
         await runTogether(
           connection,
           [
@@ -40,6 +51,11 @@ export async function settle(context: MoveContext): Promise<StepResult> {
           ],
           detachLockMs,
         );
+      }
+      if (side === 'target' && attached === leaves.length && isReshape(context.move)) {
+        const known = `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} FOR SHARE`;
+        const drop = `${known}; IF FOUND THEN ${dropIntakes(context)} END IF;`;
+        await runTogether(connection, [block(drop)], detachLockMs);
       }
     });
   }
@@ -56,11 +72,13 @@ interface LeafState {
 /** Takes the dead leaves out of their parents. Only where the marker is gone and every leaf refuses writes. */
 export async function detach(context: MoveContext): Promise<StepResult> {
   return context.use('source', async (connection) => {
-    const [marker] = await connection.query<{ there: boolean }>(
-      statement('SELECT to_regclass($1) IS NOT NULL AS there', markerOf(context)),
-    );
-    if (marker?.there !== false) return refused('StillTheOwner', 'the source still has the marker');
-    for (const leaf of leavesOf(context)) {
+    for (const bucket of context.move.parents) {
+      const [marker] = await connection.query<{ there: boolean }>(
+        statement('SELECT to_regclass($1) IS NOT NULL AS there', markerOf(context, bucket)),
+      );
+      if (marker?.there !== false) return refused('StillTheOwner', 'the source still has the marker');
+    }
+    for (const leaf of leavesOf(context, 'source')) {
       const [state] = await connection.query<LeafState>(
         statement(
           `SELECT c.relispartition AS attached, coalesce(i.inhdetachpending, false) AS detaching,
@@ -92,7 +110,7 @@ export async function retire(context: MoveContext): Promise<StepResult> {
     const owner = await ownerOf(connection, context);
     const keyless: string[] = [];
     const statements: string[] = [];
-    for (const [index, leaf] of leavesOf(context).entries()) {
+    for (const [index, leaf] of leavesOf(context, 'source').entries()) {
       const [state] = await connection.query<{ attached: boolean; refuses: boolean }>(
         statement(
           `SELECT c.relispartition AS attached,
@@ -129,8 +147,10 @@ export async function retire(context: MoveContext): Promise<StepResult> {
 /** Lets both shards forget the move; the target only when no empty leaf waits there for rows. */
 export async function forget(context: MoveContext, copy: number): Promise<StepResult> {
   const { move } = context;
-  const names = leavesOf(context).map((leaf) => leaf.name);
   for (const side of ['source', 'target'] as const) {
+    const names = [...leavesOf(context, side), ...(side === 'target' ? intakesOf(context) : [])].map(
+      (table) => table.name,
+    );
     await context.use(side, (connection) =>
       connection.transaction(async () => {
         await connection.query({ text: 'SET LOCAL lock_timeout = 500' });

@@ -26,7 +26,7 @@ import {
 export async function indexLeaves(context: MoveContext, copy: number): Promise<StepResult> {
   await context.use('target', (connection) => indexTarget(connection, context, copy), true);
   await context.use('source', async (connection) => {
-    for (const leaf of leavesOf(context)) {
+    for (const leaf of leavesOf(context, 'source')) {
       await runTogether(connection, [`ALTER TABLE ${leaf.qualified} SET (autovacuum_enabled = off)`]);
     }
   });
@@ -39,11 +39,12 @@ async function indexTarget(connection: Connection, context: MoveContext, copy: n
   const { recordedKeys } = await readKeyCatalog(connection);
   const run = (statements: readonly string[]) =>
     runTogether(connection, [guard, ...asOwner(owner, statements)]);
-  for (const leaf of leavesOf(context)) {
+  const leaves = leavesOf(context, 'target');
+  for (const leaf of leaves) {
     for (const text of await missingIndexes(connection, leaf)) await run([text]);
-    for (const text of await missingBound(connection, context, leaf, owner)) await run([text]);
+    for (const text of await missingBound(connection, leaf, owner)) await run([text]);
   }
-  for (const leaf of leavesOf(context)) {
+  for (const leaf of leaves) {
     const keys = recordedKeys.filter((key) => key.table === leaf.table);
     for (const text of await missingKeys(connection, context, leaf, keys)) await run([text]);
     await connection.query({ text: `ANALYZE ${leaf.qualified}` });
@@ -81,7 +82,7 @@ async function missingIndexes(connection: Connection, leaf: Leaf): Promise<strin
 /** The recorded foreign keys, added without a look at the rows and validated after, which lets the other table's writers pass. */
 async function missingKeys(
   connection: Connection,
-  { group, bucket }: MoveContext,
+  { group }: MoveContext,
   leaf: Leaf,
   keys: readonly ForeignKey[],
 ): Promise<string[]> {
@@ -95,7 +96,9 @@ async function missingKeys(
     const found = present.find(({ name }) => name === key.name);
     if (found?.valid === true) return [];
     const validate = `ALTER TABLE ${leaf.qualified} VALIDATE CONSTRAINT ${quoteIdentifier(key.name)}`;
-    return found === undefined ? [`${addKey(key, group, bucket.id).text} NOT VALID`, validate] : [validate];
+    return found === undefined
+      ? [`${addKey(key, group, leaf.bucket.id).text} NOT VALID`, validate]
+      : [validate];
   });
 }
 
@@ -103,12 +106,7 @@ async function missingKeys(
  * PostgreSQL itself says what the bound comes to, its ancestors' too: an empty table is attached for a moment, in a transaction
  * that is rolled back.
  */
-async function missingBound(
-  connection: Connection,
-  { bucket }: MoveContext,
-  leaf: Leaf,
-  owner: string,
-): Promise<string[]> {
+async function missingBound(connection: Connection, leaf: Leaf, owner: string): Promise<string[]> {
   const [found] = await connection.query<{ valid: boolean }>(
     statement(
       "SELECT convalidated AS valid FROM pg_constraint WHERE conrelid = $1::regclass AND conname = 'herdsman_bound'",
@@ -117,7 +115,7 @@ async function missingBound(
   );
   const validate = `ALTER TABLE ${leaf.qualified} VALIDATE CONSTRAINT herdsman_bound`;
   if (found !== undefined) return found.valid ? [] : [validate];
-  const probe = qualified(applicationSchema, leafName('hm_probe', bucket.id));
+  const probe = qualified(applicationSchema, leafName('hm_probe', leaf.bucket.id));
   await connection.query({ text: 'BEGIN' });
   try {
     const [row] = await connection.query<{ bound: string }>({
@@ -125,7 +123,7 @@ async function missingBound(
         'SET LOCAL lock_timeout = 1000',
         `SET LOCAL ROLE ${quoteIdentifier(owner)}`,
         `CREATE TABLE ${probe} (LIKE ${leaf.parent} INCLUDING CONSTRAINTS INCLUDING GENERATED)`,
-        `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${probe} ${boundClause(bucket)}`,
+        `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${probe} ${boundClause(leaf.bucket)}`,
         `SELECT pg_get_partition_constraintdef(${quoteLiteral(probe)}::regclass) AS bound`,
       ].join(';\n'),
     });

@@ -1,7 +1,5 @@
 import type { Obstacle } from '../../sharding/move/model.ts';
-import { applicationSchema, leafParent } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
-import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
 import { leavesOf, type MoveContext, type Side } from './context.ts';
 
@@ -75,7 +73,7 @@ function serverObstacles(shard: string, server: Server): Obstacle[] {
 
 async function sourceObstacles(connection: Connection, context: MoveContext): Promise<Obstacle[]> {
   const obstacles: Obstacle[] = [];
-  for (const leaf of leavesOf(context)) {
+  for (const leaf of leavesOf(context, 'source')) {
     const [row] = await connection.query<{ attached: boolean; identity: boolean; unlogged: boolean }>(
       statement(
         `SELECT c.relispartition AS attached, c.relpersistence <> 'p' AS unlogged,
@@ -99,10 +97,10 @@ async function sourceObstacles(connection: Connection, context: MoveContext): Pr
 }
 
 async function targetObstacles(connection: Connection, context: MoveContext): Promise<Obstacle[]> {
-  const { group, bucket, move } = context;
+  const { move } = context;
   const obstacles: Obstacle[] = [];
-  for (const { name } of group.tables) {
-    const parent = qualified(applicationSchema, leafParent(name, bucket));
+  const parents = new Map(leavesOf(context, 'target').map((leaf) => [leaf.parent, leaf]));
+  for (const [parent, { table: name, bucket }] of parents) {
     const [row] = await connection.query<{ there: boolean; default: boolean }>(
       statement(
         `SELECT to_regclass($1) IS NOT NULL AS there, EXISTS (SELECT FROM pg_partitioned_table p

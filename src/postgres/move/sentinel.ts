@@ -109,7 +109,7 @@ async function changedTable(context: MoveContext): Promise<string | undefined> {
       WHERE a.attrelid = to_regclass(${relation}) AND a.attnum > 0 AND NOT a.attisdropped)`;
   const read = (connection: Connection, relation: string) =>
     connection.query<{ columns: string }>(statement(`SELECT ${columns('$1')} AS columns`, relation));
-  for (const leaf of leavesOf(context)) {
+  for (const leaf of leavesOf(context, 'target')) {
     const root = qualified(applicationSchema, leaf.table);
     const [staged] = await context.use('target', (connection) => read(connection, leaf.qualified));
     const [target] = await context.use('target', (connection) => read(connection, root));

@@ -14,7 +14,7 @@ interface Row {
   readonly gid: string;
   readonly move: string | null;
   readonly group: string | null;
-  readonly bucket: number | null;
+  readonly buckets: readonly number[];
 }
 
 /** Prepared transactions of moves that are older than so long, in a shard's application database. */
@@ -24,17 +24,18 @@ export async function readPreparedMoves(
 ): Promise<PreparedMove[]> {
   const rows = await connection.query<Row>(
     statement(
-      `SELECT x.gid, m.move, m.group_name AS group, m.bucket FROM pg_prepared_xacts x
-        LEFT JOIN herdsman.moves m ON m.move LIKE '%.' || split_part(x.gid, '_', 2)
+      `SELECT x.gid, min(m.move) AS move, min(m.group_name) AS group,
+          coalesce(array_agg(m.bucket ORDER BY m.bucket) FILTER (WHERE m.bucket IS NOT NULL), '{}') AS buckets
+        FROM pg_prepared_xacts x LEFT JOIN herdsman.moves m ON m.move LIKE '%.' || split_part(x.gid, '_', 2)
         WHERE x.database = current_database() AND x.gid LIKE 'hm\\_%'
-          AND x.prepared < clock_timestamp() - $1 * interval '1 millisecond' ORDER BY x.gid`,
+          AND x.prepared < clock_timestamp() - $1 * interval '1 millisecond' GROUP BY x.gid ORDER BY x.gid`,
       olderThanMs,
     ),
   );
-  return rows.flatMap(({ gid, move, group, bucket }) => {
+  return rows.flatMap(({ gid, move, group, buckets }) => {
     const id = parseGid(gid)?.id;
     if (id === undefined) return [];
-    const guard = move === null || group === null || bucket === null ? undefined : { move, group, bucket };
+    const guard = move === null || group === null ? undefined : { move, group, buckets };
     return [{ id, gid, guard }];
   });
 }

@@ -1,6 +1,8 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { BucketBound } from '../../api/v1alpha1/shard-map.ts';
 import { boundClause } from '../../sharding/leaves.ts';
 import { mirrorRow, upsertMirror } from '../../sharding/mirror.ts';
+import { isReshape } from '../../sharding/move/buckets.ts';
 import type { MoveView, Step, StepResult } from '../../sharding/move/model.ts';
 import { gidOf } from '../../sharding/move/names.ts';
 import type { Connection } from '../connection.ts';
@@ -21,6 +23,7 @@ import {
   refused,
   type Side,
 } from './context.ts';
+import { leaveIntakes } from './intake.ts';
 
 /** How long the fence waits for its locks: writers that come meanwhile wait behind it. */
 const fenceLockMs = 50;
@@ -69,26 +72,30 @@ async function onBoth(
  * has read it is waited for, and who comes later waits.
  */
 export async function fence(context: MoveContext, step: Of<'fence'>): Promise<StepResult> {
-  const { move, group, bucket } = context;
-  const marker = markerOf(context);
-  const argument = `${quoteLiteral(group.name)}, ${quoteLiteral(String(bucket.id))}`;
-  const triggers = leavesOf(context).map(
+  const { move, group } = context;
+  const markers = move.parents.map((bucket) => markerOf(context, bucket));
+  // A trigger of a bucket that is no more names one that the target has in its place.
+  const argument = ({ id }: BucketBound) => {
+    const heir = move.children.find((child) => child.id === id) ?? move.children[0];
+    return `${quoteLiteral(group.name)}, ${quoteLiteral(String(heir?.id ?? id))}`;
+  };
+  const triggers = leavesOf(context, 'source').map(
     (leaf) =>
       `CREATE TRIGGER herdsman_refuse BEFORE INSERT OR UPDATE OR DELETE ON ${leaf.qualified} FOR EACH ROW ` +
-      `EXECUTE FUNCTION herdsman.refuse_row(${argument}); ` +
+      `EXECUTE FUNCTION herdsman.refuse_row(${argument(leaf.bucket)}); ` +
       `CREATE TRIGGER herdsman_refuse_truncate BEFORE TRUNCATE ON ${leaf.qualified} FOR EACH STATEMENT ` +
-      `EXECUTE FUNCTION herdsman.refuse_row(${argument})`,
+      `EXECUTE FUNCTION herdsman.refuse_row(${argument(leaf.bucket)})`,
   );
   return context.use('source', async (connection) => {
     const owner = await ownerOf(connection, context);
     const take = block(
       `${demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')}
-      LOCK TABLE ${marker} IN ACCESS EXCLUSIVE MODE;
-      SELECT epoch INTO marked FROM ${marker};
+      LOCK TABLE ${markers.join(', ')} IN ACCESS EXCLUSIVE MODE;
+      SELECT max(epoch) INTO marked FROM (${markers.map((marker) => `SELECT epoch FROM ${marker}`).join(' UNION ALL ')}) m;
       IF marked IS DISTINCT FROM ${step.from} THEN
         RAISE EXCEPTION 'the marker says epoch %, not ${step.from}', marked USING ERRCODE = '${refusal}';
       END IF;
-      DROP TABLE ${marker};`,
+      DROP TABLE ${markers.join(', ')};`,
       'DECLARE marked bigint;',
     );
     const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'fence', epoch: step.epoch });
@@ -99,30 +106,37 @@ export async function fence(context: MoveContext, step: Of<'fence'>): Promise<St
 
 /** Step 8: the target's leaves attached, its marker and its mirror's row made; prepared. */
 export async function open(context: MoveContext, step: Of<'open'>): Promise<StepResult> {
-  const { move, bucket } = context;
-  const marker = markerOf(context);
-  const attach = leavesOf(context).map(
-    (leaf) => `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${leaf.qualified} ${boundClause(bucket)}`,
+  const { move } = context;
+  const attach = leavesOf(context, 'target').map(
+    (leaf) => `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${leaf.qualified} ${boundClause(leaf.bucket)}`,
   );
+  const markers = move.children.flatMap((bucket) => [
+    `CREATE TABLE ${markerOf(context, bucket)} (bucket int NOT NULL, epoch bigint NOT NULL)`,
+    `INSERT INTO ${markerOf(context, bucket)} VALUES (${bucket.id}, ${step.epoch})`,
+  ]);
   return context.use('target', async (connection) => {
     const owner = await ownerOf(connection, context);
     const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
     const parts = [
       block(demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')),
-      ...asOwner(owner, attach),
-      `CREATE TABLE ${marker} (bucket int NOT NULL, epoch bigint NOT NULL)`,
-      `INSERT INTO ${marker} VALUES (${bucket.id}, ${step.epoch})`,
+      ...asOwner(owner, [...leaveIntakes(context), ...attach]),
+      ...markers,
       mirror(context, step.epoch),
     ];
     return prepare(connection, gid, parts, openLockMs);
   });
 }
 
-function mirror({ move, owned, bucket, targetEndpoint }: MoveContext, epoch: number): string {
-  const { pending: _, ...settled } = bucket;
-  const row = mirrorRow(owned, { ...settled, shard: move.to, epoch }, targetEndpoint);
-  const { text } = upsertMirror([row]);
-  return text.replace('$1', () => quoteLiteral(JSON.stringify([row])));
+/** The children's rows of the mirror in the place of the parents'. */
+function mirror({ move, owned, targetEndpoint }: MoveContext, epoch: number): string {
+  const rows = move.children.map((child) =>
+    mirrorRow(owned, { ...child, shard: move.to, epoch }, targetEndpoint),
+  );
+  const upsert = upsertMirror(rows).text.replace('$1', () => quoteLiteral(JSON.stringify(rows)));
+  if (!isReshape(move)) return upsert;
+  const ids = move.parents.map(({ id }) => id).join(', ');
+  const group = quoteLiteral(owned.name);
+  return `DELETE FROM herdsman.shard_map WHERE group_name = ${group} AND bucket IN (${ids}); ${upsert}`;
 }
 
 /** Prepares a transaction in one round trip; answers only when the standbys that commits wait for have it. */
@@ -197,8 +211,9 @@ async function passGate(
 export async function commit(context: MoveContext, side: Side, gid: string): Promise<StepResult> {
   return context.use(side, async (connection) => {
     await connection.query({ text: `COMMIT PREPARED ${quoteLiteral(gid)}` });
-    const { move, group, bucket } = context;
-    const news = JSON.stringify({ group: group.name, bucket: bucket.id, shard: move.to });
+    const { move, group } = context;
+    const buckets = move.children.map(({ id }) => id);
+    const news = JSON.stringify({ group: group.name, buckets, shard: move.to });
     await connection.query(statement('SELECT pg_notify($1, $2)', 'herdsman_map', news));
     return done;
   });

@@ -55,14 +55,18 @@ async function atCommonPoint(
     }
     if (!(await hasArrived(target, key)))
       return refused('CatchingUp', 'the stream did not reach the common point');
-    for (const leaf of leavesOf(context)) {
-      const columns = await columnsOf(snapshot, leaf);
+    for (const { name: table } of context.group.tables) {
+      const parents = leavesOf(context, 'source').filter((leaf) => leaf.table === table);
+      const children = leavesOf(context, 'target').filter((leaf) => leaf.table === table);
+      const columns = await columnsOf(snapshot, parents[0]);
       const [ours, theirs] = await Promise.all([
-        digest(context, snapshot, leaf, columns),
-        digest(context, target, leaf, columns),
+        digest(context, snapshot, parents, columns),
+        digest(context, target, children, columns),
       ]);
       if (ours.rows === theirs.rows && ours.hash === theirs.hash) continue;
-      const message = `${leaf.name} has ${ours.rows} rows on the source and ${theirs.rows} on the target, or other ones`;
+      const message =
+        `${parents.map((leaf) => leaf.name).join(' and ')}: ${ours.rows} rows on the source and ${theirs.rows} on the target, ` +
+        'or other ones';
       return { kind: 'refused', reason: 'VerificationFailed', message, ends: 'copy' };
     }
     return done;
@@ -74,7 +78,7 @@ async function atCommonPoint(
 
 /** Sets the common point: the snapshot has what was committed before the sentinel, and nothing else. */
 async function setPoint(context: MoveContext, snapshot: Connection, lock: Connection): Promise<boolean> {
-  const leaves = leavesOf(context).map((leaf) => leaf.qualified);
+  const leaves = leavesOf(context, 'source').map((leaf) => leaf.qualified);
   for (let attempt = 1; attempt <= maxTries; attempt += 1) {
     try {
       await lock.transaction(async () => {
@@ -110,30 +114,33 @@ async function hasArrived(target: Connection, key: string): Promise<boolean> {
 }
 
 /** Columns by name: the two sides may have them in another order. */
-async function columnsOf(connection: Connection, leaf: Leaf): Promise<string[]> {
+async function columnsOf(connection: Connection, leaf: Leaf | undefined): Promise<string[]> {
   const rows = await connection.query<{ name: string }>(
     statement(
       `SELECT a.attname AS name FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attname`,
-      leaf.qualified,
+      leaf?.qualified,
     ),
   );
   return rows.map((row) => row.name);
 }
 
+/** Rows of one table in all the leaves given, in whatever order. */
 async function digest(
   { move }: MoveContext,
   connection: Connection,
-  leaf: Leaf,
+  leaves: readonly Leaf[],
   columns: readonly string[],
 ): Promise<Digest> {
+  const list = columns.map(quoteIdentifier).join(', ');
   const row = columns.map((name) => `t.${quoteIdentifier(name)}`).join(', ');
+  const rows = leaves.map((leaf) => `SELECT ${list} FROM ${leaf.qualified}`).join(' UNION ALL ');
   const hash =
     move.verify === 'counts' ? "''" : `coalesce(sum(hashtextextended(ROW(${row})::text, 0)), 0)::text`;
   const settings =
     "SET DateStyle = ISO; SET TimeZone = 'UTC'; SET IntervalStyle = postgres; SET extra_float_digits = 1; SET bytea_output = hex";
   const [found] = await connection.query<Digest>({
-    text: `${settings}; SELECT count(*)::text AS rows, ${hash} AS hash FROM ${leaf.qualified} t`,
+    text: `${settings}; SELECT count(*)::text AS rows, ${hash} AS hash FROM (${rows}) t`,
   });
   return found ?? { rows: '', hash: '' };
 }

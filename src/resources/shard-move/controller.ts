@@ -1,3 +1,4 @@
+import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { type ShardMoveStatus, shardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../postgres/connection.ts';
@@ -92,16 +93,13 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     map: ShardMapObject,
     { signal, log }: ReconcileContext,
   ): Promise<ReconcileResult | undefined> {
-    const owner = map.spec.groups
-      .find((group) => group.name === shardMove.spec.group)
-      ?.buckets.find((bucket) => bucket.id === shardMove.spec.buckets[0])?.shard;
-    const from = shardMove.status?.from ?? owner ?? '';
-    const move = moveOf(shardMove, from);
     const primaries = await findPrimaries(cluster, signal);
-    if (shardMove.status?.from === undefined) {
+    const from = shardMove.status?.from;
+    if (from === undefined) {
       if (isOver(shardMove.status)) return letGo(shardMove, signal);
-      return begin(shardMove, from, primaries.get(from), signal);
+      return begin(shardMove, map.spec, primaries, signal);
     }
+    const move = moveOf(shardMove, from);
     const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
     const stopwatch = stopwatches.get(key) ?? createStopwatch(clock.monotonicMs);
     stopwatches.set(key, stopwatch);
@@ -141,19 +139,29 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     return { requeueAfterMs: Math.max(soonMs, report.afterMs) };
   }
 
-  /** Where it comes from is written down before anything is made. */
+  /** Where it comes from, and which keys, is written down before anything is made. */
   async function begin(
     shardMove: ShardMove,
-    from: string,
-    source: ConnectOptions | undefined,
+    map: ShardMapSpec,
+    primaries: ReadonlyMap<string, ConnectOptions>,
     signal: AbortSignal,
   ): Promise<ReconcileResult> {
     const { group, buckets } = shardMove.spec;
+    const owned = map.groups.find(({ name }) => name === group)?.buckets ?? [];
+    const given = owned.filter(({ id }) => buckets.includes(id));
+    const from = given[0]?.shard ?? '';
+    const parents = given.map(({ shard: _shard, epoch: _epoch, pending: _pending, ...bound }) => bound);
+    const source = primaries.get(from);
     const bytes =
       source === undefined
         ? undefined
         : await connections.use(source, (connection) => measureBucket(connection, group, buckets[0] ?? -1));
-    const status: ShardMoveStatus = { ...shardMove.status, from, ...(bytes === undefined ? {} : { bytes }) };
+    const status: ShardMoveStatus = {
+      ...shardMove.status,
+      from,
+      parents,
+      ...(bytes === undefined ? {} : { bytes }),
+    };
     await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
     warnOfPauses(shardMove);
     const note = `bucket ${group}/${buckets[0]} goes from shard ${from} to ${shardMove.spec.to}`;

@@ -93,12 +93,13 @@ describe('the record of a move', () => {
 
 describe('a move', () => {
   it('has a name in the map that no namesake gets', () => {
-    const move = moveOf(shardMove(), 's0');
+    const move = moveOf({ ...shardMove(), status: { parents: [{ id: 7 }] } }, 's0');
     expect(move).toMatchObject({
       key: 'mine.1a2b3c4d',
       id: '1a2b3c4d',
       group: 'customer',
-      bucket: 7,
+      parents: [{ id: 7 }],
+      children: [{ id: 7 }],
       from: 's0',
       to: 's2',
     });

@@ -3,14 +3,16 @@ import type { ShardMoveStatus } from '../../api/v1alpha1/shard-move.ts';
 import { firstRecord, type Move, type MoveRecord } from '../../sharding/move/model.ts';
 import type { ShardMove } from './model.ts';
 
-/** The move that a ShardMove asks for, from the shard that owned the bucket when it began. */
-export function moveOf({ metadata, spec }: ShardMove, from: string): Move {
+/** The move that a ShardMove asks for, from the shard that owned the buckets when it began. */
+export function moveOf({ metadata, spec, status }: ShardMove, from: string): Move {
+  const parents = status?.parents ?? [];
   const id = metadata.uid.replaceAll('-', '').slice(0, 8);
   return {
     key: `${metadata.name}.${id}`,
     id,
     group: spec.group,
-    bucket: spec.buckets[0] ?? -1,
+    parents,
+    children: status?.children ?? parents,
     from,
     to: spec.to,
     verify: spec.verify,

@@ -12,7 +12,7 @@ import {
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
-import { changeMap } from '../../sharding/move/map-change.ts';
+import { clearPending } from '../../sharding/move/map-change.ts';
 import { judgeStray, type Sentence } from '../../sharding/move/sweep.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
@@ -99,7 +99,7 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     if (map === undefined) throw new Error(`ShardMap ${key.name} is not there`);
     const sentence = judgeStray(stray, shard, map.spec);
     if (sentence.kind !== 'clear-pending') return sentence;
-    const spec = changeMap(map.spec, { ...sentence, key: sentence.move }, sentence);
+    const spec = clearPending(map.spec, { ...sentence, key: sentence.move }, sentence.attempt);
     if (spec === undefined) return sentence;
     const cleared = await client.update(shardMapType, { ...map, spec }, { signal });
     return judgeStray(stray, shard, cleared.spec);

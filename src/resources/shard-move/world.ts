@@ -69,7 +69,8 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
         return client.updateStatus(shardMoveType, { ...object, status }, { signal });
       },
     }),
-    observe: (side) => context.use(side, (connection) => readFacts(connection, context, now().getTime())),
+    observe: (side) =>
+      context.use(side, (connection) => readFacts(connection, context, side, now().getTime())),
     obstacles: () => findObstacles(context),
     perform: (_, step, view) => performStep(context, step, view),
     now: () => now().getTime(),
@@ -81,11 +82,8 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
     const { name, namespace } = cluster.metadata;
     const group = layoutOf(cluster.spec.tables).groups.find((candidate) => candidate.name === move.group);
     const owned = map.groups.find((candidate) => candidate.name === move.group);
-    const bucket = owned?.buckets.find((candidate) => candidate.id === move.bucket);
-    if (group === undefined || owned === undefined || bucket === undefined) {
-      throw new Error(
-        `bucket ${move.bucket} of group "${move.group}" is not in the ShardMap and spec.tables`,
-      );
+    if (group === undefined || owned === undefined) {
+      throw new Error(`group "${move.group}" is not in the ShardMap and spec.tables`);
     }
     const endpoint = (shard: string) => ({
       host: primaryHost(name, shard, namespace),
@@ -96,7 +94,6 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
       move,
       group,
       owned,
-      bucket,
       targetEndpoint: endpoint(move.to),
       sourceAddress: addressOf(cluster, move.from),
       use(side: Side, work, patient = false) {

@@ -1,13 +1,20 @@
+import type { BucketBound } from '../../api/v1alpha1/shard-map.ts';
 import type { Problem } from '../problem.ts';
 
-/** What is asked for: one bucket from one shard to another. */
+/**
+ * What is asked for: buckets from one shard to another, where others may take their place. One parent with several children
+ * is a split, several with one child a merge; a bucket that only moves is its own child.
+ */
 export interface Move {
   /** What `pending.move` says: unique for good, also when a ShardMove of the same name is made again. */
   readonly key: string;
   /** Eight hexadecimal digits in the names of all that the move makes. */
   readonly id: string;
   readonly group: string;
-  readonly bucket: number;
+  /** Buckets that the source gives away. */
+  readonly parents: readonly BucketBound[];
+  /** Buckets that the target takes; together they have the keys of the parents. */
+  readonly children: readonly BucketBound[];
   readonly from: string;
   readonly to: string;
   readonly verify: 'full' | 'counts' | 'none';
@@ -62,16 +69,17 @@ export interface MoveRecord {
   readonly lastEnding?: Ending;
 }
 
-/** The bucket as the map has it. */
+/** The move's buckets as the map has them, as if they were one. */
 export interface MapBucket {
   readonly owner: string;
+  /** Newest epoch among them. */
   readonly epoch: number;
   readonly pending?: { readonly move: string; readonly attempt: number };
   /** Epoch of the whole map. */
   readonly mapEpoch: number;
 }
 
-/** The row in which a shard knows the move of a bucket; prepared transactions hold it locked. */
+/** The rows, one for each parent and child, in which a shard knows the move; prepared transactions hold it locked. */
 export interface Guard {
   readonly move: string;
   readonly copy: number;
@@ -111,13 +119,13 @@ export interface ShardFacts {
   readonly guard: Guard | undefined;
   /** Those of this move only. */
   readonly prepared: readonly Prepared[];
-  /** Epoch in the bucket's marker; `undefined` when there is none. */
+  /** Newest epoch of the markers of parents (source) or children (target); `undefined` when there is none. */
   readonly marker: number | undefined;
-  /** The bucket's leaves: `mixed` when they differ. */
+  /** The leaves of parents (source) or children (target): `mixed` when they differ. */
   readonly leaves: 'absent' | 'staged' | 'attached' | 'detaching' | 'detached' | 'mixed';
   /** Whether tables wait here for the end of the retention. */
   readonly retired: boolean;
-  /** Whether leaves still have what only the move needs: no autovacuum, a CHECK of the bound. */
+  /** Whether leaves still have what only the move needs: no autovacuum, a CHECK of the bound, tables for the stream. */
   readonly unsettled: boolean;
   /** Publications, roles, slots and subscriptions that this move made here, of all its copies. */
   readonly publications: readonly string[];

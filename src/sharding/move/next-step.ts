@@ -1,3 +1,4 @@
+import { bucketsText } from './buckets.ts';
 import { brokenCopy, end, streamOf, wait } from './decision.ts';
 import { removeStream, rollForward } from './forward.ts';
 import type { Decision, MapBucket, MoveRecord, MoveView, ShardFacts } from './model.ts';
@@ -31,7 +32,7 @@ export function nextStep(view: MoveView): Decision {
   if (record.ending !== undefined) return rollBack(view, map, record.ending);
   if (move.cancel) return end(view, 'cancelled', 'Cancelled', 'spec.cancel is set');
   if (map.owner !== move.from) {
-    const message = `bucket ${move.bucket} of group "${move.group}" belongs to ${map.owner}, not to ${move.from}`;
+    const message = `${bucketsText(move.parents)} of group "${move.group}": the owner is ${map.owner}, not ${move.from}`;
     return end(view, 'failed', 'NotTheOwner', message);
   }
   if (map.pending !== undefined && map.pending.move !== move.key) {

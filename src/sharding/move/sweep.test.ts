@@ -3,7 +3,7 @@ import type { Bucket, ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { gidOf } from './names.ts';
 import { judgeStray } from './sweep.ts';
 
-const guard = { move: 'm.0a0a0a0a', group: 'g', bucket: 3 };
+const guard = { move: 'm.0a0a0a0a', group: 'g', buckets: [3] };
 const fence = gidOf({ id: '0a0a0a0a', attempt: 2, side: 'fence', epoch: 7 });
 const open = gidOf({ id: '0a0a0a0a', attempt: 2, side: 'open', epoch: 7 });
 const undecided: Bucket = { id: 3, shard: 's0', epoch: 4 };
