@@ -281,7 +281,9 @@ export const poolerConfigStatus = z
     primaries: z
       .record(z.string(), z.string())
       .optional()
-      .describe('Primary and timeline of each shard that the poolers were last told to connect to.'),
+      .describe(
+        'Who serves each shard, as the poolers were last told: the primary with its timeline, or the members of a ReadReplicaSet.',
+      ),
   })
   .describe('What was observed.');
 

@@ -150,7 +150,7 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
       mapped(
         sources.replicaSets,
         ({ metadata, spec }) => poolersOf(metadata.namespace, spec.cluster),
-        changed('generation', 'deletion'),
+        changed('generation', 'deletion', 'status'),
       ),
       mapped(
         poolerSources.poolers,

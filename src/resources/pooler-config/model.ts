@@ -20,6 +20,8 @@ export interface InstanceFacts {
   readonly revision: string | undefined;
   /** Databases whose clients are made to wait. */
   readonly paused: readonly string[];
+  /** Databases that have clients. */
+  readonly databases: readonly string[];
   readonly clients: number;
   readonly waiting: number;
   readonly servers: number;
@@ -37,11 +39,14 @@ export interface ObservedInstance {
   readonly cpuPercent: number | undefined;
 }
 
-/** What a shard says: its primary, as the ShardedCluster's status has it, and what its server allows. */
+/** What a shard says: who serves clients of it, and what its server allows. */
 export interface ObservedTarget {
   readonly shard: string;
-  /** Pod name and timeline. */
-  readonly primary: string | undefined;
+  /**
+   * The primary with its timeline, as the ShardedCluster's status has it; of a ReadReplicaSet, members or whoever stands in for
+   * them. `undefined` while nobody serves.
+   */
+  readonly servedBy: string | undefined;
   readonly limits: Reading<ServerLimits>;
   /** Sessions of poolers whose last word was LISTEN. */
   readonly listeners: number;
@@ -54,7 +59,7 @@ export interface Observed {
   /** The ReadReplicaSet that the target names, if it names one that is there. */
   readonly replicaSet: ReadReplicaSet | undefined;
   readonly targets: readonly ObservedTarget[];
-  /** PoolerConfigs with the same target, with this one. */
+  /** PoolerConfigs that may connect to the same servers, with this one. */
   readonly poolers: number;
   readonly secrets: ReadonlyMap<string, SecretReading>;
   readonly statefulSet: StatefulSet | undefined;

@@ -1,10 +1,11 @@
-import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import { type ShardStatus, shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { Console } from '../../postgres/pgbouncer-console.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
+import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
 import { createNamedReader, type NamedReader } from '../sharded-cluster/named-reader.ts';
@@ -25,11 +26,14 @@ import { type GatedShards, shardKey } from './gated-shards.ts';
 import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
 import { adminSecret, instanceOrdinal, peersService, poolerName, poolerSelector } from './names.ts';
 import { cpuPercents } from './pod-metrics.ts';
+import { sharersOf } from './sharers.ts';
 import type { ServerLimits } from './sizing.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** How long what was read by name, or from a server, is good. */
-const freshMs = { secret: 600_000, limits: 60_000 };
+const freshMs = { secret: 600_000, limits: 10_000 };
+/** While something is amiss or new, somebody may just be putting it right. */
+const unsettledMs = 5_000;
 
 interface TargetFacts extends ServerLimits {
   readonly listeners: number;
@@ -66,10 +70,11 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
   async function readSecrets(
     namespace: string,
     names: readonly string[],
+    maxAgeMs: number,
     signal: AbortSignal,
   ): Promise<Map<string, SecretReading>> {
     const entries = names.map(async (name): Promise<[string, SecretReading]> => {
-      const reading = await secrets.read({ namespace, name }, freshMs.secret, signal);
+      const reading = await secrets.read({ namespace, name }, maxAgeMs, signal);
       if (reading.state !== 'present') return [name, reading];
       const { data = {}, metadata } = reading.value;
       return [name, { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } }];
@@ -78,8 +83,9 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
   }
 
   async function readTargets(
+    pooler: PoolerConfig,
     cluster: ShardedCluster | undefined,
-    shards: readonly string[] | undefined,
+    replicaSet: ReadReplicaSet | undefined,
     readings: Observed['secrets'],
     pods: readonly Pod[],
   ): Promise<ObservedTarget[]> {
@@ -87,14 +93,19 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     const access = shardAccess(cluster, readings);
     const addresses = pods.flatMap((pod) => pod.status?.podIP ?? []);
     const { namespace, name } = cluster.metadata;
+    const { readReplicaSet, role } = pooler.spec.target;
+    const shards = replicaSet?.spec.shards;
+    const maxAgeMs = isSettled(pooler) ? freshMs.limits : unsettledMs;
     const items = (cluster.status?.shards?.items ?? []).filter((item) => shards?.includes(item.name) ?? true);
     return Promise.all(
-      items.map(async ({ name: shard, primary, timeline }): Promise<ObservedTarget> => {
+      items.map(async (item): Promise<ObservedTarget> => {
+        const { name: shard, primary } = item;
         const key = `${namespace}/${name}/${shard}`;
         const remembered = known.get(key);
-        const leader = primary === undefined ? undefined : `${primary}/${timeline ?? ''}`;
-        if (remembered !== undefined && monotonicMs() - remembered.atMs < freshMs.limits)
-          return targetOf(shard, leader, { state: 'present', value: remembered.facts });
+        const servedBy =
+          readReplicaSet === undefined ? servedByOf(item, role) : readBy(item, replicaSet?.status);
+        if (remembered !== undefined && monotonicMs() - remembered.atMs < maxAgeMs)
+          return targetOf(shard, servedBy, { state: 'present', value: remembered.facts });
         const host =
           primary === undefined
             ? undefined
@@ -108,8 +119,8 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         });
         if (facts.state === 'present') known.set(key, { facts: facts.value, atMs: monotonicMs() });
         else if (remembered !== undefined)
-          return targetOf(shard, leader, { state: 'present', value: remembered.facts });
-        return targetOf(shard, leader, facts);
+          return targetOf(shard, servedBy, { state: 'present', value: remembered.facts });
+        return targetOf(shard, servedBy, facts);
       }),
     );
   }
@@ -139,11 +150,14 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     secrets,
     async access(pooler, signal) {
       const names = [poolerName(pooler.metadata.name), adminSecret(pooler.metadata.name)];
-      return consoleAccess(pooler, await readSecrets(pooler.metadata.namespace, names, signal));
+      return consoleAccess(
+        pooler,
+        await readSecrets(pooler.metadata.namespace, names, freshMs.secret, signal),
+      );
     },
     async observe(pooler, signal) {
       const { namespace, name } = pooler.metadata;
-      const { cluster: clusterName, role, readReplicaSet } = pooler.spec.target;
+      const { cluster: clusterName, readReplicaSet } = pooler.spec.target;
       const replicaSet =
         readReplicaSet === undefined
           ? undefined
@@ -151,19 +165,21 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
       const found = sources.clusters.cache.get({ namespace, name: clusterName });
       const cluster =
         found === undefined ? undefined : { ...found, spec: shardedClusterSpec.parse(found.spec) };
-      const readings = await readSecrets(namespace, secretNames(name, clusterName), signal);
+      const maxAgeMs = isSettled(pooler) ? freshMs.secret : unsettledMs;
+      const readings = await readSecrets(namespace, secretNames(name, clusterName), maxAgeMs, signal);
       const access = consoleAccess(pooler, readings);
       const pods = poolerSources.pods.cache.byIndex(byPooler, keyString({ namespace, name }));
       const [targets, instances] = await Promise.all([
-        readTargets(cluster, replicaSet?.spec.shards, readings, pods),
+        readTargets(pooler, cluster, replicaSet, readings, pods),
         readInstances(pooler, pods, access, signal),
       ]);
-      const poolers = poolerSources.poolers.cache
-        .byIndex(byTarget, keyString({ namespace, name: clusterName }))
-        .filter(
-          ({ spec: { target } }) =>
-            (target.role ?? 'rw') === role && target.readReplicaSet === readReplicaSet,
-        ).length;
+      const poolers = sharersOf(
+        pooler.spec.target,
+        poolerSources.poolers.cache
+          .byIndex(byTarget, keyString({ namespace, name: clusterName }))
+          .map(({ spec }) => spec.target),
+        (set) => sources.replicaSets.cache.get({ namespace, name: set })?.spec.whenNoneFresh === 'primary',
+      );
       const objects = objectsOf(namespace, name, sources);
       return {
         access,
@@ -171,7 +187,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
           cluster,
           replicaSet,
           targets,
-          poolers: Math.max(1, poolers),
+          poolers,
           secrets: readings,
           statefulSet: sources.statefulSets.cache.get({ namespace, name: poolerName(name) }),
           instances,
@@ -194,10 +210,30 @@ SELECT current_setting('max_connections')::int AS "maxConnections",
   (SELECT count(*)::int FROM pg_stat_activity
     WHERE client_addr = ANY ($1::inet[]) AND query ~* '^\\s*listen\\s') AS listeners`;
 
-function targetOf(shard: string, primary: string | undefined, facts: Reading<TargetFacts>): ObservedTarget {
+function isSettled({ status, metadata }: PoolerConfig): boolean {
+  return status?.phase === 'Ready' && status.observedGeneration === metadata.generation;
+}
+
+/** Whoever reads waits until there is a standby, but may read on from one that was promoted. */
+function servedByOf(item: ShardStatus, role: 'rw' | 'ro'): string | undefined {
+  const { primary, timeline, members } = item;
+  if (primary === undefined) return undefined;
+  const hasStandby = members.some((member) => member.role === 'standby' && member.ready);
+  return role === 'ro' && !hasStandby ? undefined : `${primary}/${timeline ?? ''}`;
+}
+
+/** With others in rotation connections are spread anew: off a member that is about to stop, and on to one that has come. */
+function readBy(item: ShardStatus, status: ReadReplicaSet['status']): string | undefined {
+  const shard = status?.shards?.find(({ name }) => name === item.name);
+  if (shard?.servedBy === 'primary') return servedByOf(item, 'rw');
+  const serving = shard?.members.filter(({ rotation }) => rotation === 'in') ?? [];
+  return serving.length === 0 ? undefined : serving.map(({ name }) => name).join(', ');
+}
+
+function targetOf(shard: string, servedBy: string | undefined, facts: Reading<TargetFacts>): ObservedTarget {
   return {
     shard,
-    primary,
+    servedBy,
     limits: facts,
     listeners: facts.state === 'present' ? facts.value.listeners : 0,
   };
@@ -234,6 +270,9 @@ async function readInstance(console: Console): Promise<InstanceFacts> {
   return {
     revision: revisionOf(config.get('ignore_startup_parameters') ?? ''),
     paused: databases.filter((database) => Number(database.paused) !== 0).map((database) => database.name),
+    databases: [
+      ...new Set(pools.filter((pool) => pool.cl_active + pool.cl_waiting > 0).map((pool) => pool.database)),
+    ],
     clients: sum((pool) => pool.cl_active + pool.cl_waiting),
     waiting: sum((pool) => pool.cl_waiting),
     servers: sum((pool) => pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_tested + pool.sv_login),

@@ -1,11 +1,15 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import { authorityLifetime, createAuthority } from '../../pki/authority.ts';
+import { succeedingAuthority } from '../../pki/rotation.ts';
 import type { SecretReading } from '../sharded-cluster/model.ts';
+import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import { objectId, withAppliedHash } from '../sharded-cluster/steps/objects.ts';
 import type { Action, Observed, PlanInput, PoolerConfig } from './model.ts';
 import { type Plan, plan } from './plan.ts';
 import {
   allSecrets,
   instance,
+  now,
   observedWorld,
   planInput,
   poolerConfig,
@@ -212,6 +216,50 @@ describe('a change', () => {
   });
 });
 
+describe('an authority whose key was lost', () => {
+  /** The cluster has another one since `now`, and peers trust both. */
+  async function replaced(): Promise<Map<string, SecretReading>> {
+    const pair = await createAuthority({ commonName: 'store/shop', now, lifetime: authorityLifetime });
+    const { current, bundle } = succeedingAuthority(
+      pair,
+      [contentOf(all.get('shop-ca'))?.['ca.crt'] ?? ''],
+      now,
+    );
+    const content = { 'ca.crt': current.certificate, 'ca.key': current.key, 'ca-bundle.crt': bundle };
+    return new Map([...all, ['shop-ca', secret(content)] as const]);
+  }
+
+  it('signed certificates that are good until everybody trusts the next one', async () => {
+    const input = planInput(poolerConfig(), observedWorld({ secrets: await replaced() }));
+    expect(kinds(plan(input))).toEqual(['write-secret']);
+    const later = new Date(now.getTime() + 25 * 3_600_000);
+    expect(plan({ ...input, now: later }).actions).toEqual([{ kind: 'issue', reason: 'other-authority' }]);
+  });
+});
+
+describe('databases', () => {
+  const entry = (name: string, shard: string) => ({ name, shard, poolSize: 1, maxConnections: 3 });
+  const two = { databases: [entry('app', 's0'), entry('app_s0', 's0'), entry('app_s1', 's1')] };
+  const names = (instances: Observed['instances'], status: typeof two | undefined) =>
+    plan(
+      planInput(poolerConfig({}, status), observedWorld({ secrets: all, instances })),
+    ).sizing?.databases.map(({ name }) => name);
+
+  it('keep the name of the first shard, when it is the only one again, while somebody uses it', () => {
+    expect(names([instance(0), instance(1, { databases: ['app_s0'] })], two)).toEqual(['app', 'app_s0']);
+    expect(names([instance(0), instance(1)], two)).toEqual(['app']);
+  });
+
+  it('keep it while an instance does not say who uses it', () => {
+    const silent = { ...instance(1), facts: { state: 'unknown' as const, error: new Error('no answer') } };
+    expect(names([instance(0), silent], two)).toEqual(['app', 'app_s0']);
+  });
+
+  it('never have it where there has been one shard only', () => {
+    expect(names([instance(0, { databases: ['app_s0'] })], undefined)).toEqual(['app']);
+  });
+});
+
 describe('clients that wait', () => {
   const paused = (held: readonly string[], more: Partial<Observed> = {}): PlanInput =>
     planInput(
@@ -239,8 +287,8 @@ describe('clients that wait', () => {
 });
 
 describe('a new primary', () => {
-  const moved = (changes: Partial<Observed> = {}) => {
-    const pooler = poolerConfig({}, { primaries: { s0: 'shop-s0-2/1' } });
+  const moved = (changes: Partial<Observed> = {}, spec = {}) => {
+    const pooler = poolerConfig(spec, { primaries: { s0: 'shop-s0-2/1' } });
     return plan(planInput(pooler, observedWorld({ secrets: all, instances: [instance(0)], ...changes })))
       .actions;
   };
@@ -248,6 +296,19 @@ describe('a new primary', () => {
 
   it('is connected to anew after a failover', () => {
     expect(moved()).toContainEqual(reconnect);
+  });
+
+  it('was a standby, which those that read leave', () => {
+    expect(moved({}, { target: { cluster: 'shop', role: 'ro' } })).toContainEqual({
+      ...reconnect,
+      database: 'app_ro',
+    });
+  });
+
+  it('is not left while nobody else serves', () => {
+    const [target] = observedWorld().targets;
+    const targets = target === undefined ? [] : [{ ...target, servedBy: undefined }];
+    expect(moved({ targets })).toEqual(moved({ switched: new Set(['s0']) }));
   });
 
   it('is not after a switchover behind the gate, which left no connection to the old one', () => {

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { needsRenewal } from '../../pki/renewal.ts';
+import { acceptedAuthority } from '../../pki/rotation.ts';
 import { poolerRole } from '../../postgres/roles.ts';
 import { keyOf } from '../../runtime/kubernetes-object.ts';
 import { authorityOf, pairOf } from '../sharded-cluster/desired/tls-secrets.ts';
@@ -124,18 +125,18 @@ function resumes({ observed }: PlanInput): Action[] {
 }
 
 /**
- * After a failover: connections to the old primary end as soon as their transaction does. Not after a switchover behind the
- * gate, which left none: what is told to reconnect while it logs in is an error for a client.
+ * When others serve, after a failover for one: connections to those before end as soon as their transaction does. Not after a
+ * switchover behind the gate, which left none: what is told to reconnect while it logs in is an error for a client.
  */
 function reconnects({ pooler, observed }: PlanInput): Action[] {
-  if (observed.cluster === undefined || pooler.spec.target.role !== 'rw') return [];
-  const moved = observed.targets.filter(({ shard, primary }) => {
+  if (observed.cluster === undefined) return [];
+  const moved = observed.targets.filter(({ shard, servedBy }) => {
     const before = pooler.status?.primaries?.[shard];
     return (
-      primary !== undefined && before !== undefined && before !== primary && !observed.switched.has(shard)
+      servedBy !== undefined && before !== undefined && before !== servedBy && !observed.switched.has(shard)
     );
   });
-  const databases = databasesIn(observed.cluster, pooler.spec.target.role, observed);
+  const databases = databasesIn(observed.cluster, pooler, observed);
   return moved.flatMap(({ shard }) =>
     databases
       .filter((database) => database.shard === shard)
@@ -175,7 +176,7 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
   );
   if (away !== undefined)
     return stop(wait('ShardUnknown', `shard ${away.shard} does not answer: its clients are kept`, 5_000));
-  const databases = databasesIn(cluster, role, observed);
+  const databases = databasesIn(cluster, pooler, observed);
   if (databases.length === 0)
     return stop(wait('TargetNotReady', `ShardedCluster "${name}" has no shard that answers yet`, 2_000));
   const names = databases.map((database) => database.name);
@@ -199,11 +200,21 @@ function replicaSetProblem({ spec }: PoolerConfig, { replicaSet }: Observed): st
 }
 
 /** A new shard is named to clients once its server has answered; one that was named stays while it is away. */
-function databasesIn(cluster: ShardedCluster, role: 'rw' | 'ro', observed: Observed): PoolerDatabase[] {
+function databasesIn(
+  cluster: ShardedCluster,
+  { spec, status }: PoolerConfig,
+  observed: Observed,
+): PoolerDatabase[] {
   const shards = observed.targets
     .filter(({ limits }) => limits.state === 'present')
     .map(({ shard }) => shard);
-  return databasesOf(cluster.spec.postgres.database, role, shards);
+  const named = status?.databases?.map(({ name }) => name) ?? [];
+  return databasesOf(cluster.spec.postgres.database, spec.target.role, shards, (name) => {
+    // Who does not answer may have clients of it.
+    const isUsed = ({ facts }: Observed['instances'][number]) =>
+      facts.state !== 'present' || facts.value.databases.includes(name);
+    return named.includes(name) && observed.instances.some(isUsed);
+  });
 }
 
 function limitsOf(observed: Observed) {
@@ -257,16 +268,20 @@ function identityOf({ pooler, observed, now }: PlanInput): Step<{
   const present = content(poolerName(name)) ?? {};
   const server = pairOf(present, 'tls');
   const client = pairOf(present, 'client');
-  const signer = authority.current.certificate;
   const reason =
     server === undefined || client === undefined
       ? 'absent'
       : (needsRenewal(server, {
           commonName: poolerName(name),
           dnsNames: poolerServerNames(name, namespace),
-          authority: signer,
+          authority: acceptedAuthority(authority, server.certificate, now),
           now,
-        }) ?? needsRenewal(client, { commonName: poolerRole, authority: signer, now }));
+        }) ??
+        needsRenewal(client, {
+          commonName: poolerRole,
+          authority: acceptedAuthority(authority, client.certificate, now),
+          now,
+        }));
   if (server === undefined || client === undefined || reason !== undefined)
     return stop(wait('CredentialsPending', 'certificates are being issued', 0), [
       { kind: 'issue', reason: reason ?? 'absent' },

@@ -101,15 +101,15 @@ function rounded(count: number): number {
   return Number(count.toPrecision(2));
 }
 
-/** A primary is noted when every instance has been told of it. */
+/** Who serves is noted when every instance has been told of it. */
 function primariesOf(
   { pooler, observed }: PlanInput,
   failures: readonly PoolerFailure[],
 ): Record<string, string> {
   const untold = failures.some(({ action }) => action.kind === 'reconnect');
-  const entries = observed.targets.flatMap(({ shard, primary }): [string, string][] => {
+  const entries = observed.targets.flatMap(({ shard, servedBy }): [string, string][] => {
     const before = pooler.status?.primaries?.[shard];
-    const known = untold ? (before ?? primary) : (primary ?? before);
+    const known = untold ? (before ?? servedBy) : (servedBy ?? before);
     return known === undefined ? [] : [[shard, known]];
   });
   return Object.fromEntries(entries);
@@ -121,6 +121,7 @@ function conditionsOf(
   ready: number,
   wanted: number,
 ): ConditionInput[] {
+  const listeners = observed.targets.reduce((sum, target) => sum + target.listeners, 0);
   return [
     ready === 0
       ? {
@@ -141,11 +142,16 @@ function conditionsOf(
     result.kind === 'fail'
       ? { type: 'Degraded', status: 'True', reason: result.reason, message: result.message }
       : { type: 'Degraded', status: 'False', reason: 'Well', message: 'the spec is carried out' },
-    listening(
-      pooler.spec.poolMode,
-      observed.targets.reduce((sum, target) => sum + target.listeners, 0),
-    ),
+    (listeners === 0 ? seenListening(pooler) : undefined) ?? listening(pooler.spec.poolMode, listeners),
   ];
+}
+
+/** Others soon have the connection on which LISTEN was seen; the warning stays for as long as the spec does. */
+function seenListening({ status, metadata }: PlanInput['pooler']): ConditionInput | undefined {
+  const before = status?.conditions?.find(({ type }) => type === 'PoolModeFits');
+  if (before?.status !== 'False' || before.observedGeneration !== metadata.generation) return undefined;
+  const { type, status: value, reason, message } = before;
+  return { type, status: value, reason, message };
 }
 
 /** LISTEN belongs to a session, and with any other pool mode notifications go to whoever has the connection next. */

@@ -111,6 +111,7 @@ export function instance(ordinal: number, facts: Partial<InstanceFacts> = {}): O
       value: {
         revision: undefined,
         paused: [],
+        databases: [],
         clients: 0,
         waiting: 0,
         servers: 0,
@@ -129,7 +130,7 @@ export function observedWorld(changes: Partial<Observed> = {}): Observed {
     targets: [
       {
         shard: 's0',
-        primary: 'shop-s0-0/1',
+        servedBy: 'shop-s0-0/1',
         limits: { state: 'present', value: { maxConnections: 100, reserved: 3 } },
         listeners: 0,
       },
