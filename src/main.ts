@@ -116,7 +116,8 @@ const ending = await runOperator(
     },
     events,
     log,
-    onLeading: (signal) => holdInFailovers({ client, sources, gate, clock: systemClock, log }, signal),
+    onLeading: (signal) =>
+      holdInFailovers({ client, sources, poolerSources, gate, clock: systemClock, log }, signal),
   },
   terminationSignal(),
 );

@@ -13,6 +13,7 @@ import { revisionOf } from '../../src/resources/pooler-config/desired/settings.t
 import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
 import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
+import { keepSentinels } from '../../src/resources/pooler-config/sentinels.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
 import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
 import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
@@ -216,7 +217,8 @@ describe('pools', () => {
     [16, 80877102, processID, secretKey].forEach((word, index) => {
       request.writeInt32BE(word, index * 4);
     });
-    dial(poolers.ports[1] ?? 0, '127.0.0.1').end(request);
+    // A pooler passes a cancel on for as long as who sent it waits, as all drivers do.
+    dial(poolers.ports[1] ?? 0, '127.0.0.1').write(request);
     expect(await answer).toMatch(/canceling statement due to user request/);
     await asking.end();
   });
@@ -287,7 +289,8 @@ describe('the gate', () => {
     cluster: 'shop',
     shard: 's0',
     database: 'app',
-    isServing: async () => true,
+    role: 'rw' as const,
+    servedBy: async () => 'the primary',
   };
   const never = new AbortController().signal;
   let gated: GatedShards;
@@ -327,7 +330,7 @@ describe('the gate', () => {
     await waitUntil('clients are at work', () => done > 100);
     let serving = false;
     await gateOf(gated).whilePaused(
-      { ...shard, isServing: async () => serving },
+      { ...shard, servedBy: async () => (serving ? 'the primary' : undefined) },
       async () => {
         const busy = await operator.query({
           text: "SELECT FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL",
@@ -349,6 +352,40 @@ describe('the gate', () => {
     expect(gated.held.size).toBe(0);
     expect(gated.switched).toEqual(new Set(['store/web/s0']));
     expect(await paused()).toEqual([false, false]);
+  });
+
+  it('lets clients go on when another server serves, though nobody has reported the end of the work yet', async () => {
+    const waiting = await client();
+    const finish = Promise.withResolvers<void>();
+    let server = 'the old primary';
+    const passing = gateOf(gated).whilePaused(
+      { ...shard, servedBy: async () => server },
+      () => finish.promise,
+      never,
+    );
+    await waitUntil('it is held', () => gated.held.size === 2);
+    const answer = waiting.query('SELECT 1');
+    server = 'the new primary';
+    await answer;
+    expect(gated.switched).toEqual(new Set(['store/web/s0']));
+    finish.resolve();
+    await passing;
+    await waiting.end();
+  });
+
+  it('is another one for those that write than for those that read', async () => {
+    const seen: boolean[][] = [];
+    const look = async () => void seen.push(await paused());
+    await gateOf(gated, { target: { cluster: 'shop', role: 'ro' } }).whilePaused(shard, look, never);
+    await gateOf(gated).whilePaused({ ...shard, role: 'ro' }, look, never);
+    expect(seen).toEqual([
+      [false, false],
+      [false, false],
+    ]);
+    const readers = gateOf(gated, { target: { cluster: 'shop', role: 'ro' } });
+    await readers.whilePaused({ ...shard, role: 'ro' }, look, never);
+    expect(seen[2]).toEqual([true, true]);
+    expect(gated.switched.size).toBe(0);
   });
 
   it('lets clients go on when maxPause is over, though the work is not done', async () => {
@@ -472,7 +509,14 @@ describe('a server that is lost for a while', () => {
     const gate = gateOf(noGatedShards(), {}, [0]);
     const answers: Promise<unknown>[] = [];
     await gate.whilePaused(
-      { namespace: 'store', cluster: 'shop', shard: 's0', database: 'app', isServing: async () => true },
+      {
+        namespace: 'store',
+        cluster: 'shop',
+        shard: 's0',
+        database: 'app',
+        role: 'rw',
+        servedBy: async () => 'the primary',
+      },
       async () => {
         await way.cut();
         answers.push(asking.query('SELECT 1'));
@@ -490,6 +534,41 @@ describe('a server that is lost for a while', () => {
     );
     await Promise.all(answers);
     await asking.end();
+  });
+});
+
+describe('a sentinel', () => {
+  it('tells at once that the session to a primary has ended, each time', async () => {
+    const leading = new AbortController();
+    const { ca, cert, key } = await server.certificate('herdsman');
+    const tls = { ca, servername: 'localhost', clientCertificate: { cert, key } };
+    const shard = { namespace: 'store', cluster: 'shop', shard: 's0' };
+    const lost: unknown[] = [];
+    keepSentinels(
+      {
+        primaries: () => [{ shard, uid: 'one' }],
+        options: async () => ({
+          host: server.host,
+          port: server.port,
+          database: 'postgres',
+          user: 'herdsman',
+          tls,
+        }),
+        onLost: (key) => lost.push(key),
+        clock: systemClock,
+      },
+      leading.signal,
+    );
+    const end = () =>
+      operator.query({
+        text: "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'herdsman sentinel'",
+      });
+    await waitUntil('it is there', async () => (await end()).length === 1);
+    await waitUntil('it tells', () => lost.length === 1);
+    await waitUntil('it is there again', async () => (await end()).length === 1);
+    await waitUntil('it tells again', () => lost.length === 2);
+    expect(lost).toEqual([shard, shard]);
+    leading.abort();
   });
 });
 

@@ -54,7 +54,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     const found = poolerSources.poolers.cache
       .byIndex(byTarget, keyString({ namespace, name: cluster }))
       .map((pooler): PoolerConfig => ({ ...pooler, spec: poolerConfigSpec.parse(pooler.spec) }))
-      .filter(({ spec, metadata }) => spec.target.role === 'rw' && metadata.deletionTimestamp === undefined)
+      .filter(({ spec: { target }, metadata }) => {
+        const isAway = metadata.deletionTimestamp !== undefined;
+        return target.role === shard.role && target.readReplicaSet === undefined && !isAway;
+      })
       .map((pooler) => ({ pooler, maxPauseMs: durationMs(pooler.spec.maxPause) ?? 0 }))
       .filter(({ maxPauseMs }) => maxPauseMs > 0);
     const candidates = await Promise.all(
@@ -84,14 +87,17 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     const { pod, database } = candidate;
     const address = pod.status?.podIP ?? '';
     const key = `${pod.metadata.uid}/${database}`;
+    // Who holds it already lets it go, too.
+    if (gated.held.has(key)) return [];
+    gated.held.add(key);
     let console: Console;
     try {
       console = await openConsole({ ...candidate.access.options(address), timeoutMs: 1_000 });
     } catch (error) {
+      gated.held.delete(key);
       log.warn({ pod: pod.metadata.name, error: messageOf(error) }, 'pooler is not paused');
       return [];
     }
-    gated.held.add(key);
     // Another session than the one that waits for the pause has to end it.
     const drained = console.pause(database).catch(() => undefined);
     return [
@@ -114,7 +120,8 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     ];
   }
 
-  function noteSwitched({ namespace, shard }: GatedShard, poolers: readonly string[]): void {
+  function noteSwitched({ namespace, shard, role }: GatedShard, poolers: readonly string[]): void {
+    if (role === 'ro') return;
     for (const pooler of poolers) gated.switched.add(shardKey({ namespace, pooler, shard }));
   }
 
@@ -124,7 +131,8 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
       if (candidates.length === 0) return work();
       const startedMs = clock.monotonicMs();
       const leftMs = () => Math.max(0, maxPauseMs - (clock.monotonicMs() - startedMs));
-      const paused = (await Promise.all(candidates.map(hold))).flat();
+      const [before, held] = await Promise.all([shard.servedBy(), Promise.all(candidates.map(hold))]);
+      const paused = held.flat();
       let released: Promise<unknown> | undefined;
       const release = () => {
         released ??= Promise.all(paused.map((entry) => entry.release()));
@@ -136,11 +144,33 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
           Promise.all(paused.map((entry) => entry.drained)),
           pause(clock, maxPauseMs * drainShare, signal),
         ]);
-        await work();
-        // One that was not held may have connections to the old primary left, which the controller then ends.
-        if (paused.length === candidates.length) noteSwitched(shard, poolers);
-        while (leftMs() > 0 && !signal.aborted && !(await shard.isServing()))
+        let state = 'running' as 'running' | 'done' | 'failed';
+        const working = work().then(
+          () => {
+            state = 'done';
+          },
+          (error: Error) => {
+            state = 'failed';
+            throw error;
+          },
+        );
+        // Its failure is thrown below, where it is waited for.
+        working.catch(() => undefined);
+        const goesOn = async () => {
+          const now = await shard.servedBy();
+          // Patroni looks once a second whether a switchover is done: whoever serves instead is noticed sooner.
+          return now !== undefined && (state !== 'running' || (before !== undefined && now !== before));
+        };
+        while (leftMs() > 0 && !signal.aborted) {
+          if (await goesOn()) {
+            // One that was not held may have connections to the old primary left, which the controller then ends.
+            if (state !== 'failed' && paused.length === candidates.length) noteSwitched(shard, poolers);
+            break;
+          }
           await pause(clock, pollMs, signal);
+        }
+        await release();
+        await working;
       } finally {
         cancel();
         await release();

@@ -1,7 +1,8 @@
 import { expect, it } from 'vitest';
 import type { Change } from '../../runtime/informer.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
-import { lostPrimary } from './lost-primary.ts';
+import { lostPrimary, watchedPrimaries } from './lost-primary.ts';
+import { poolerConfig } from './test-support/world.ts';
 
 function pod(role: string, ready: 'True' | 'False' = 'True', uid = 'one'): Pod {
   const labels = { 'herdsman.dev/cluster': 'shop', 'herdsman.dev/shard': 's0', 'herdsman.dev/role': role };
@@ -33,4 +34,14 @@ it.each([
   ['a new pod', { kind: 'added', old: undefined, current: pod('primary') }],
 ] as [string, Change<Pod>][])('%s is no loss', (_what, change) => {
   expect(lostPrimary(change)).toBeUndefined();
+});
+
+it('primaries are watched for poolers that hold clients back, and for no others', () => {
+  const watched = (spec: Record<string, unknown>, led = pod('primary')) =>
+    watchedPrimaries([led, pod('replica', 'True', 'two')], [poolerConfig(spec)]);
+  expect(watched({})).toEqual([{ shard: shop, uid: 'one' }]);
+  expect(watched({}, pod('primary', 'False'))).toEqual([]);
+  expect(watched({ maxPause: '0s' })).toEqual([]);
+  expect(watched({ target: { cluster: 'shop', role: 'ro' } })).toEqual([]);
+  expect(watched({ target: { cluster: 'other' } })).toEqual([]);
 });

@@ -4,7 +4,7 @@ import type { ExecutionContext, Pass } from './execute.ts';
 import type { Action } from './model.ts';
 import { initializeAnnotation, patroniState } from './names.ts';
 import type { GatedShard } from './pooler-gate.ts';
-import { isServing } from './serving.ts';
+import { servedBy } from './serving.ts';
 
 type MembersAction = Extract<
   Action,
@@ -25,9 +25,8 @@ export async function executeMembers(
       const restart = async () => {
         await patroniOf(pass, action.shard, action.member).restart({ timeoutSeconds: 60 });
       };
-      if (leaderOf(pass, action.shard) === action.member)
-        await context.gate.whilePaused(gatedShard(context, pass, action.shard), restart, pass.signal);
-      else await restart();
+      const role = leaderOf(pass, action.shard) === action.member ? 'rw' : 'ro';
+      await context.gate.whilePaused(gatedShard(context, pass, action.shard, role), restart, pass.signal);
       return record(context, pass, 'MemberRestarted', 'Restart', `member ${action.member} was restarted`);
     }
     case 'reload':
@@ -41,7 +40,7 @@ export async function executeMembers(
       const switchover = async () => {
         await patroniOf(pass, shard, leader).switchover({ leader, candidate });
       };
-      await context.gate.whilePaused(gatedShard(context, pass, shard), switchover, pass.signal);
+      await context.gate.whilePaused(gatedShard(context, pass, shard, 'rw'), switchover, pass.signal);
       return record(
         context,
         pass,
@@ -53,15 +52,49 @@ export async function executeMembers(
   }
 }
 
-/** Clients go on when one that connects by the Service, as poolers do, finds a server that takes writes. */
-function gatedShard({ sources }: ExecutionContext, { cluster, access }: Pass, shard: string): GatedShard {
+/** Clients go on when one that connects by the Service, as poolers do, finds a server that serves. */
+function gatedShard(
+  { sources }: ExecutionContext,
+  { cluster, access }: Pass,
+  shard: string,
+  role: 'rw' | 'ro',
+): GatedShard {
   const { name, namespace } = cluster.metadata;
   const key = { namespace, cluster: name, shard };
   return {
     ...key,
     database: cluster.spec.postgres.database,
-    isServing: () => isServing(sources, access, key),
+    role,
+    servedBy: () => servedBy(sources, access, key, role),
   };
+}
+
+/**
+ * Removes what has the uid. If that is the pod of a member, clients of poolers that it serves wait until it is gone and another
+ * serves, as far as they may.
+ */
+export async function whileMemberGoes(
+  context: ExecutionContext,
+  pass: Pass,
+  uid: string,
+  remove: () => Promise<void>,
+): Promise<void> {
+  const shard = pass.observed.shards.find(({ members }) =>
+    members.some(({ pod }) => pod?.metadata.uid === uid),
+  );
+  const member = shard?.members.find(({ pod }) => pod?.metadata.uid === uid);
+  if (shard === undefined || member === undefined || !member.ready) return remove();
+  const { name } = member;
+  const { namespace } = pass.cluster.metadata;
+  const role = leaderOf(pass, shard.name) === name ? 'rw' : 'ro';
+  const gated = gatedShard(context, pass, shard.name, role);
+  const isThere = () => context.sources.pods.cache.get({ namespace, name })?.metadata.uid === uid;
+  await context.gate.whilePaused(
+    // As long as it is there it may answer, and is about to stop.
+    { ...gated, servedBy: async () => (isThere() ? undefined : gated.servedBy()) },
+    remove,
+    pass.signal,
+  );
 }
 
 /** Removes the claim, if nobody has made it good meanwhile. */

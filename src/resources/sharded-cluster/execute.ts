@@ -9,7 +9,7 @@ import { persistentVolumeClaimType, podType } from '../../runtime/kubernetes-typ
 import { shardMapObject } from './desired/shard-map.ts';
 import { executeContent } from './execute-content.ts';
 import { executeIdentity } from './execute-identity.ts';
-import { executeMembers } from './execute-members.ts';
+import { executeMembers, whileMemberGoes } from './execute-members.ts';
 import { stagesOf } from './execution-order.ts';
 import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
@@ -93,7 +93,7 @@ async function run(context: ExecutionContext, pass: Pass, action: Action): Promi
     case 'apply':
       return apply(context, pass, action.type, action.object);
     case 'delete':
-      return remove(context, pass, action);
+      return whileMemberGoes(context, pass, action.uid, () => remove(context, pass, action));
     case 'relabel':
       return relabel(context, pass, action);
     case 'resize-claim':

@@ -2,18 +2,20 @@
 export interface PoolerGate {
   /**
    * Runs `work` while no client of the shard is at work through a pooler, as far as they leave in time. Clients go on when
-   * `work` is done and `isServing` says that the shard takes writes, and in any case when the poolers' `maxPause` is over.
+   * another server serves them than before, or when `work` is done and any server does, and in any case when the poolers'
+   * `maxPause` is over. Resolves when `work` is done, too.
    */
   whilePaused(shard: GatedShard, work: () => Promise<void>, signal: AbortSignal): Promise<void>;
 }
 
-/** The shard that is about to change. */
+/** The shard that is about to change, and for whom: those that write, or those that read its standbys. */
 export interface GatedShard {
   readonly namespace: string;
   readonly cluster: string;
   readonly shard: string;
+  readonly role: 'rw' | 'ro';
   /** Name of the database that clients use. */
   readonly database: string;
-  /** Whether a client that connects through the shard's Service would find the new primary. */
-  isServing(): Promise<boolean>;
+  /** Who serves a client that connects through the shard's Service at this moment; `undefined`: nobody does. */
+  servedBy(): Promise<string | undefined>;
 }

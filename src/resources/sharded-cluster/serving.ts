@@ -1,6 +1,6 @@
 import { connect } from '../../postgres/connection.ts';
 import { serviceType } from '../../runtime/kubernetes-types.ts';
-import { readWriteService } from './names.ts';
+import { readOnlyService, readWriteService } from './names.ts';
 import type { ShardAccess } from './shard-access.ts';
 import type { Sources } from './sources.ts';
 
@@ -11,19 +11,25 @@ export interface ShardKey {
   readonly shard: string;
 }
 
+/** Those that read are served by any standby. */
+const anyStandby = 'a standby';
+/** Without a way to ask, nobody is kept waiting for the answer. */
+const unknown = 'unknown';
+
 /**
- * Whether whoever connects by the shard's own Service, as poolers do, finds a server that takes writes. Without a way to
- * ask, nobody is kept waiting for the answer.
+ * Who serves whoever connects by the shard's own Service, as poolers do: the server that takes writes, or any standby;
+ * `undefined` while nobody does.
  */
-export async function isServing(
+export async function servedBy(
   sources: Pick<Sources, 'plain'>,
   access: ShardAccess | undefined,
   { namespace, cluster, shard }: ShardKey,
-): Promise<boolean> {
+  role: 'rw' | 'ro',
+): Promise<string | undefined> {
+  const name = role === 'rw' ? readWriteService(cluster, shard) : readOnlyService(cluster, shard);
   const services = sources.plain.find((informer) => informer.type === serviceType)?.cache;
-  const service = services?.get({ namespace, name: readWriteService(cluster, shard) });
-  const host = (service?.spec as { clusterIP?: string } | undefined)?.clusterIP;
-  if (access === undefined || host === undefined) return true;
+  const host = (services?.get({ namespace, name })?.spec as { clusterIP?: string } | undefined)?.clusterIP;
+  if (access === undefined || host === undefined) return unknown;
   try {
     const connection = await connect({
       ...access.asOperator(shard, host, 'postgres'),
@@ -32,14 +38,18 @@ export async function isServing(
       statementTimeoutMs: 1_000,
     });
     try {
-      const [row] = await connection.query<{ standby: boolean }>({
-        text: 'SELECT pg_is_in_recovery() AS standby',
-      });
-      return row?.standby === false;
+      const [row] = await connection.query<{ standby: boolean; server: string }>({ text: query });
+      if (row === undefined) return undefined;
+      if (role === 'ro') return anyStandby;
+      return row.standby ? undefined : row.server;
     } finally {
       await connection.close();
     }
   } catch {
-    return false;
+    return undefined;
   }
 }
+
+const query = `
+SELECT pg_is_in_recovery() AS standby,
+  coalesce(host(inet_server_addr()), '') || ' since ' || pg_postmaster_start_time() AS server`;
