@@ -1,5 +1,5 @@
 import { z } from 'zod';
-import { apiVersion, cel, conditions, duration, identifier } from './common.ts';
+import { apiVersion, cel, conditions, duration, identifier, set } from './common.ts';
 import { bucketBound } from './shard-map.ts';
 
 const shardName = z
@@ -15,6 +15,45 @@ function fixed(field: string) {
   };
 }
 
+/** What each operation needs, and what belongs to another one. */
+const operationRules = [
+  {
+    rule: "self.operation != 'move' || size(self.buckets) == 1",
+    fieldPath: '.buckets',
+    message: 'a move is of one bucket: write "buckets: [<its number in the ShardMap>]"',
+  },
+  {
+    rule: "self.operation != 'split' || size(self.buckets) == 1",
+    fieldPath: '.buckets',
+    message: 'a split is of one bucket: write "buckets: [<its number in the ShardMap>]"',
+  },
+  {
+    rule: "self.operation != 'merge' || size(self.buckets) > 1",
+    fieldPath: '.buckets',
+    message: 'a merge needs the siblings: write "buckets: [<number>, <number>]"',
+  },
+  {
+    rule: "self.operation != 'isolate' || (has(self.tenant) && size(self.buckets) == 0)",
+    fieldPath: '.tenant',
+    message: 'to isolate a tenant write "tenant: <its key>", and leave "buckets" out: its bucket is found',
+  },
+  {
+    rule: "self.operation == 'isolate' || !has(self.tenant)",
+    fieldPath: '.tenant',
+    message: 'only "operation: isolate" has a "tenant": write that, or leave the tenant out',
+  },
+  {
+    rule: "self.operation == 'split' || !(has(self.parts) || has(self.at))",
+    fieldPath: '.operation',
+    message: 'only "operation: split" has "parts" or "at": write that, or leave them out',
+  },
+  {
+    rule: '!(has(self.parts) && has(self.at))',
+    fieldPath: '.at',
+    message: 'write "parts" for a hash bucket, or "at" for a range, not both',
+  },
+];
+
 /** `ShardMove.spec`. */
 export const shardMoveSpec = z
   .object({
@@ -23,16 +62,47 @@ export const shardMoveSpec = z
       .min(1)
       .max(40)
       .describe('Name of the ShardedCluster in the same namespace. Immutable.'),
+    operation: z
+      .enum(['move', 'split', 'merge', 'isolate'])
+      .default('move')
+      .describe(
+        'move takes a bucket to another shard; split makes several of one, merge one of several, and isolate takes a ' +
+          'tenant out of the default (directory only), all on the way to another shard. Immutable.',
+      ),
     group: identifier(50).describe('Colocation group of the bucket. Immutable.'),
     buckets: z
       .array(z.int().min(0).max(9999))
+      .max(64)
+      .default([])
+      .describe(
+        'Numbers of the buckets, as in the ShardMap: one to be moved or split, two or more siblings to be merged; none to ' +
+          'isolate a tenant. Immutable.',
+      )
+      .meta(set),
+    tenant: z
+      .string()
       .min(1)
-      .max(1)
-      .describe('Number of the bucket, as in the ShardMap. Immutable.'),
+      .max(256)
+      .optional()
+      .describe('Key of the tenant that gets a bucket of its own (isolate). Immutable.'),
+    parts: z
+      .int()
+      .min(2)
+      .max(64)
+      .optional()
+      .describe(
+        'Number of the buckets that a hash bucket is split into: a power of two. Default 2. Immutable.',
+      ),
+    at: z
+      .string()
+      .min(1)
+      .max(256)
+      .optional()
+      .describe('Key that a range is split at: the second part starts with it. None: the median. Immutable.'),
     from: shardName
       .optional()
       .describe('Shard that owns the bucket; the move is refused when another one does. Immutable.'),
-    to: shardName.describe('Shard that shall own it. Immutable.'),
+    to: shardName.describe('Shard that shall own it, or what takes its place. Immutable.'),
     verify: z
       .enum(['full', 'counts', 'none'])
       .default('full')
@@ -49,11 +119,15 @@ export const shardMoveSpec = z
   })
   .describe('Which bucket shall go where.')
   .meta(
-    cel(fixed('cluster'), fixed('group'), fixed('buckets'), fixed('from'), fixed('to'), {
-      rule: '!has(self.from) || self.from != self.to',
-      fieldPath: '.to',
-      message: '"to" is where the bucket is already ("from"): name another shard',
-    }),
+    cel(
+      ...['cluster', 'operation', 'group', 'buckets', 'tenant', 'parts', 'at', 'from', 'to'].map(fixed),
+      ...operationRules,
+      {
+        rule: '!has(self.from) || self.from != self.to',
+        fieldPath: '.to',
+        message: '"to" is where the bucket is already ("from"): name another shard',
+      },
+    ),
   );
 
 const ending = z.object({
@@ -149,7 +223,8 @@ export const shardMove = z
     status: shardMoveStatus.optional(),
   })
   .describe(
-    'One bucket on its way from shard to shard, while reads and writes go on. Written by the rebalancer, or by you.',
+    'A bucket on its way from shard to shard, whole or split, or several that become one, while reads and writes go on. ' +
+      'Written by the rebalancer, or by you.',
   );
 
 /** `spec` with its defaults filled in. */

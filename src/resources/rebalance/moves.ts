@@ -13,7 +13,8 @@ const tellingBytes = 8 * 1024 ** 2;
 /** What a plan needs to know of a ShardMove. */
 export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
   const { phase, from = spec.from, finishedAt, bytes } = status ?? {};
-  const buckets = spec.buckets.map((id): Move => {
+  const ids = status?.parents?.map(({ id }) => id) ?? spec.buckets;
+  const buckets = ids.map((id): Move => {
     return { group: spec.group, id, from: from ?? '', to: spec.to };
   });
   const facts = { name: metadata.name, buckets, isRunning: false };

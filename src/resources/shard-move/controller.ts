@@ -1,8 +1,8 @@
-import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { type ShardMoveStatus, shardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
+import { UnreachableError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
@@ -15,6 +15,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
+import { bucketsText } from '../../sharding/move/buckets.ts';
 import { drive } from '../../sharding/move/drive.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
@@ -22,11 +23,12 @@ import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts
 import { shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import { measureBucket } from './bucket-size.ts';
+import { type Beginning, beginningOf } from './beginning.ts';
+import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
 import { isOver, moveOf, withRecord } from './record.ts';
-import { type Refusal, refusalOf } from './refusal.ts';
+import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
 import { createMoveWorld, type memberAddress } from './world.ts';
@@ -97,7 +99,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const from = shardMove.status?.from;
     if (from === undefined) {
       if (isOver(shardMove.status)) return letGo(shardMove, signal);
-      return begin(shardMove, map.spec, primaries, signal);
+      return begin(shardMove, cluster, map, primaries, signal);
     }
     const move = moveOf(shardMove, from);
     const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
@@ -142,29 +144,40 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   /** Where it comes from, and which keys, is written down before anything is made. */
   async function begin(
     shardMove: ShardMove,
-    map: ShardMapSpec,
+    cluster: ShardedCluster,
+    map: ShardMapObject,
     primaries: ReadonlyMap<string, ConnectOptions>,
     signal: AbortSignal,
-  ): Promise<ReconcileResult> {
-    const { group, buckets } = shardMove.spec;
-    const owned = map.groups.find(({ name }) => name === group)?.buckets ?? [];
-    const given = owned.filter(({ id }) => buckets.includes(id));
-    const from = given[0]?.shard ?? '';
-    const parents = given.map(({ shard: _shard, epoch: _epoch, pending: _pending, ...bound }) => bound);
+  ): Promise<ReconcileResult | undefined> {
+    let beginning: Beginning | Refusal;
+    try {
+      beginning = await beginningOf(shardMove, { client, connections, cluster, map, primaries, signal });
+    } catch (error) {
+      if (error instanceof ApiError && error.status === 409) return { requeueAfterMs: soonMs };
+      if (error instanceof UnreachableError) return say(shardMove, 'ShardUnknown', error.message, signal);
+      throw error;
+    }
+    if (isRefusal(beginning)) return refuse(shardMove, beginning, signal);
+    const { from, parents, children } = beginning;
+    const { group, to, operation } = shardMove.spec;
     const source = primaries.get(from);
+    const ids = parents.map(({ id }) => id);
     const bytes =
       source === undefined
         ? undefined
-        : await connections.use(source, (connection) => measureBucket(connection, group, buckets[0] ?? -1));
+        : await connections.use(source, (connection) => measureBuckets(connection, group, ids));
     const status: ShardMoveStatus = {
       ...shardMove.status,
       from,
-      parents,
+      parents: [...parents],
+      children: [...children],
       ...(bytes === undefined ? {} : { bytes }),
     };
     await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
     warnOfPauses(shardMove);
-    const note = `bucket ${group}/${buckets[0]} goes from shard ${from} to ${shardMove.spec.to}`;
+    const becomes =
+      operation === 'move' ? '' : ` and become${parents.length === 1 ? 's' : ''} ${bucketsText(children)}`;
+    const note = `${bucketsText(parents)} of group ${group} from shard ${from} to ${to}${becomes}`;
     events.record(shardMove, { type: 'Normal', reason: 'MoveStarted', action: 'Move', note });
     return { requeueAfterMs: soonMs };
   }

@@ -1,0 +1,124 @@
+import type { BucketBound } from '../../api/v1alpha1/shard-map.ts';
+import type { Group } from '../../sharding/layout.ts';
+import { applicationSchema, leafName } from '../../sharding/names.ts';
+import type { Connection } from '../connection.ts';
+import { qualified, quoteIdentifier } from '../identifier.ts';
+import { statement } from '../statement.ts';
+
+/** Rows of a sample that tells the median well enough. */
+const sampleRows = 100_000;
+
+/** Texts of values as the map has them, whatever the session's settings are. */
+const settings = "SET LOCAL DateStyle = ISO; SET LOCAL TimeZone = 'UTC'; SET LOCAL IntervalStyle = postgres";
+
+interface KeyType {
+  readonly type: string;
+  readonly collation: string;
+}
+
+/** Type of a table's key, and how it is ordered. */
+async function keyType(connection: Connection, table: string, column: string): Promise<KeyType> {
+  const [row] = await connection.query<KeyType & Record<string, unknown>>(
+    statement(
+      `SELECT format_type(a.atttypid, -1) AS type,
+          CASE WHEN a.attcollation = 0 THEN '' ELSE format(' COLLATE %I.%I', n.nspname, c.collname) END AS collation
+        FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
+        WHERE a.attrelid = to_regclass($1) AND a.attname = $2`,
+      qualified(applicationSchema, table),
+      column,
+    ),
+  );
+  if (row === undefined) throw new Error(`table ${table} has no column ${column}`);
+  return row;
+}
+
+/**
+ * The key that has half of the rows of a range below it, by the largest of its leaves; `undefined` when all rows have one key,
+ * or there are none. Both parts get rows.
+ */
+export async function medianKey(
+  connection: Connection,
+  group: Group,
+  { id }: BucketBound,
+): Promise<string | undefined> {
+  return connection.transaction(async () => {
+    await connection.query({ text: settings });
+    const sizes = await connection.query<{ place: number; pages: number; rows: number }>(
+      statement(
+        `SELECT w.place::int AS place, (pg_relation_size(c.oid) / 8192)::int AS pages, greatest(c.reltuples, 0)::float8 AS rows
+          FROM unnest($1::text[]) WITH ORDINALITY w(name, place)
+          JOIN pg_class c ON c.relname = w.name AND c.relnamespace = 'public'::regnamespace ORDER BY pages DESC LIMIT 1`,
+        group.tables.map(({ name }) => leafName(name, id)),
+      ),
+    );
+    const table = group.tables[(sizes[0]?.place ?? 1) - 1];
+    if (table === undefined) return undefined;
+    const leaf = qualified(applicationSchema, leafName(table.name, id));
+    const key = quoteIdentifier(table.key);
+    const rows = sizes[0]?.rows ?? 0;
+    const sample =
+      rows > 2 * sampleRows ? ` TABLESAMPLE SYSTEM (${Math.max(0.001, (100 * sampleRows) / rows)})` : '';
+    const [row] = await connection.query<{ key: string | null }>({
+      text: `WITH middle AS (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ${key}) AS key FROM ${leaf}${sample})
+        SELECT coalesce(
+          (SELECT m.key FROM middle m WHERE m.key > (SELECT l.${key} FROM ${leaf} l ORDER BY l.${key} LIMIT 1)),
+          (SELECT l.${key} FROM ${leaf} l, middle m WHERE l.${key} > m.key ORDER BY l.${key} LIMIT 1))::text AS key`,
+    });
+    return row?.key ?? undefined;
+  });
+}
+
+/** A value as PostgreSQL writes it, when it lies inside of a range; an error when it is none of the key's type. */
+export async function keyInside(
+  connection: Connection,
+  group: Group,
+  { from, to }: NonNullable<BucketBound['range']>,
+  at: string,
+): Promise<string | undefined> {
+  const [table] = group.tables;
+  return connection.transaction(async () => {
+    await connection.query({ text: settings });
+    const { type, collation } = await keyType(connection, table?.name ?? '', table?.key ?? '');
+    const [row] = await connection.query<{ key: string; inside: boolean }>(
+      statement(
+        `SELECT v.key::text AS key, ($2::text IS NULL OR v.key > $2::text::${type}${collation})
+            AND ($3::text IS NULL OR v.key < $3::text::${type}${collation}) AS inside
+          FROM (SELECT $1::text::${type} AS key) v`,
+        at,
+        from ?? null,
+        to ?? null,
+      ),
+    );
+    return row?.inside === true ? row.key : undefined;
+  });
+}
+
+/** The bucket that takes a key, as the mirror of any shard says. */
+export async function bucketOfKey(
+  connection: Connection,
+  group: string,
+  key: string,
+): Promise<{ readonly bucket: number } | undefined> {
+  const [row] = await connection.query<{ bucket: number }>(
+    statement('SELECT bucket FROM herdsman.locate($1, $2::text)', group, key),
+  );
+  return row;
+}
+
+/** Whether a bucket's leaves have a row of a tenant. */
+export async function hasTenant(
+  connection: Connection,
+  group: Group,
+  { id }: BucketBound,
+  tenant: string,
+): Promise<boolean> {
+  for (const { name, key } of group.tables) {
+    const { type } = await keyType(connection, name, key);
+    const leaf = qualified(applicationSchema, leafName(name, id));
+    const found = await connection.query(
+      statement(`SELECT FROM ${leaf} WHERE ${quoteIdentifier(key)} = $1::text::${type} LIMIT 1`, tenant),
+    );
+    if (found.length > 0) return true;
+  }
+  return false;
+}
