@@ -12,6 +12,8 @@ import { readReplicaSetController } from './resources/read-replica-set/controlle
 import { allReplicaInformers, createReplicaSources } from './resources/read-replica-set/sources.ts';
 import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
+import { clusterVolumes, replicaVolumes } from './resources/retention/holder.ts';
+import { slotSweeper } from './resources/retention/slot-sweeper.ts';
 import { shardMoveController } from './resources/shard-move/controller.ts';
 import { moveSweeper } from './resources/shard-move/sweeper.ts';
 import { memberAddress } from './resources/shard-move/world.ts';
@@ -106,7 +108,9 @@ const ending = await runOperator(
         addressOf: memberAddress,
       }),
       moveSweeper({ client, sources, connections, events, findPrimaries }),
-      retentionController({ client, sources, events, clock: systemClock }),
+      retentionController({ client, holder: clusterVolumes(sources), events, clock: systemClock }),
+      retentionController({ client, holder: replicaVolumes(sources, replicas), events, clock: systemClock }),
+      slotSweeper({ client, sources, replicas, connections, events, findPrimaries, clock: systemClock }),
     ],
     metrics,
     healthPort: config.httpPort,

@@ -201,10 +201,18 @@ export const readReplicaSetSpec = z
     drainGrace: duration
       .default('30s')
       .describe('How long queries may go on in a member that is about to be stopped, once no new ones come.'),
+    holdPeriod: duration
+      .default('7d')
+      .describe(
+        'How long the volumes of members that were taken away, and of deleted sets, are kept before deletionPolicy applies.',
+      ),
     deletionPolicy: z
       .enum(['keep', 'delete'])
       .default('keep')
-      .describe('Whether the volume of a member that is taken away stays. It is only a copy of its shard.'),
+      .describe(
+        'keep never deletes a volume; delete deletes it after the hold period. A volume is only a copy of its shard, and ' +
+          'a member that comes back goes on with it.',
+      ),
     suspend: z.boolean().default(false).describe('Whether the operator leaves the set as it is.'),
   })
   .describe('What the set shall be.')

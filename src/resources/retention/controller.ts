@@ -1,46 +1,48 @@
 import type { Clock } from '../../runtime/clock.ts';
 import { type Controller, defineController, type ReconcileResult } from '../../runtime/controller.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
-import type { Informer } from '../../runtime/informer.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
-import { shardedClusterType } from '../sharded-cluster/kinds.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
-import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { clusterLabel, scope, shardLabel } from '../sharded-cluster/names.ts';
-import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import type { VolumeHolder, VolumeOwner } from './holder.ts';
 import {
   decideRetention,
   deletionPolicyAnnotation,
   holdPeriodAnnotation,
   releasedAtAnnotation,
 } from './plan.ts';
-import { type MemberTraces, podOfClaim, usageOf } from './usage.ts';
+import { podOfClaim, type Usage } from './usage.ts';
 
 /** What the controller works with. */
-export interface RetentionDependencies {
+export interface RetentionDependencies<T extends VolumeOwner> {
   readonly client: KubeClient;
-  readonly sources: Sources;
+  readonly holder: VolumeHolder<T>;
   readonly events: EventRecorder;
   readonly clock: Clock;
 }
 
-/** Looks after volumes that no member uses any more. Its keys are the claims. */
-export function retentionController({ client, sources, events, clock }: RetentionDependencies): Controller {
-  const claims: Informer<PersistentVolumeClaim> = sources.claims;
+/** Looks after volumes that no member of a kind's objects uses any more. Its keys are the claims. */
+export function retentionController<T extends VolumeOwner>({
+  client,
+  holder,
+  events,
+  clock,
+}: RetentionDependencies<T>): Controller {
+  const { claims, owners } = holder;
 
   async function reconcile(
     key: ObjectKey,
     { signal }: { signal: AbortSignal },
   ): Promise<ReconcileResult | undefined> {
     const claim = claims.cache.get(key);
-    const cluster = claim?.metadata.labels?.[clusterLabel];
-    if (claim === undefined || cluster === undefined) return undefined;
-    const owner = sources.clusters.cache.get({ namespace: key.namespace, name: cluster });
+    const name = claim?.metadata.labels?.[holder.ownerLabel];
+    if (claim === undefined || name === undefined) return undefined;
+    const ownerKey = { namespace: key.namespace, name };
+    const owner = owners.cache.get(ownerKey);
     if (owner !== undefined) await keepPolicy(claim, owner, signal);
-    const decision = decideRetention(claim, usageOf(claim, tracesOf(claim, cluster, owner)), clock.now());
+    const decision = decideRetention(claim, usageOf(claim, owner), clock.now());
     switch (decision.kind) {
       case 'none':
         return decision.dueAt === undefined
@@ -54,16 +56,11 @@ export function retentionController({ client, sources, events, clock }: Retentio
         return undefined;
       case 'delete': {
         // The cache may be behind: that nobody wants the volume, the API server must say itself.
-        const live = await client.read<ShardedCluster>(
-          shardedClusterType,
-          { namespace: key.namespace, name: cluster },
-          { signal },
-        );
+        const live = await client.read<T>(owners.type, ownerKey, { signal });
         if (live.state === 'unknown') throw live.error;
         const isKept =
           live.state === 'present' &&
-          (live.value.spec.deletionPolicy !== 'delete' ||
-            usageOf(claim, tracesOf(claim, cluster, live.value)) !== 'unused');
+          (live.value.spec.deletionPolicy !== 'delete' || usageOf(claim, live.value) !== 'unused');
         if (isKept) return { requeueAfterMs: 5_000 };
         await client.delete(persistentVolumeClaimType, key, {
           uid: decision.uid,
@@ -83,12 +80,8 @@ export function retentionController({ client, sources, events, clock }: Retentio
     }
   }
 
-  /** The claim outlives the cluster, so it carries the policy itself. The default needs no word. */
-  async function keepPolicy(
-    claim: PersistentVolumeClaim,
-    owner: ShardedCluster,
-    signal: AbortSignal,
-  ): Promise<void> {
+  /** The claim outlives its owner, so it carries the policy itself. The default needs no word. */
+  async function keepPolicy(claim: PersistentVolumeClaim, owner: T, signal: AbortSignal): Promise<void> {
     const { deletionPolicy = 'keep', holdPeriod = '7d' } = owner.spec;
     const annotations = claim.metadata.annotations ?? {};
     const wanted = deletionPolicy === 'keep' ? undefined : deletionPolicy;
@@ -111,40 +104,35 @@ export function retentionController({ client, sources, events, clock }: Retentio
     await client.patch(persistentVolumeClaimType, keyOf(claim), patch, { type: 'merge', signal });
   }
 
-  function tracesOf(
-    claim: PersistentVolumeClaim,
-    cluster: string,
-    owner: ShardedCluster | undefined,
-  ): MemberTraces {
-    const { namespace = '', labels } = claim.metadata;
-    const name = scope(cluster, labels?.[shardLabel] ?? '');
-    return {
+  function usageOf(claim: PersistentVolumeClaim, owner: T | undefined): Usage {
+    const { namespace = '' } = claim.metadata;
+    const statefulSet = holder.statefulSetOf(claim);
+    return holder.usageOf(claim, {
       owner,
-      statefulSet: sources.statefulSets.cache.get({ namespace, name }),
-      hasPod: sources.pods.cache.get({ namespace, name: podOfClaim(claim) }) !== undefined,
-    };
+      statefulSet:
+        statefulSet === undefined
+          ? undefined
+          : holder.statefulSets.cache.get({ namespace, name: statefulSet }),
+      hasPod: holder.pods.cache.get({ namespace, name: podOfClaim(claim) }) !== undefined,
+    });
   }
 
-  function claimsOf(object: { metadata: { name: string; namespace?: string } }): ObjectKey[] {
-    const { name, namespace = '' } = object.metadata;
-    return claims.cache.byIndex(byCluster, clusterIndexValue(namespace, name)).map(keyOf);
+  function claimsOf({ name, namespace = '' }: { name: string; namespace?: string }): ObjectKey[] {
+    return claims.cache.byIndex(holder.index, `${namespace}/${name}`).map(keyOf);
   }
 
   return defineController<PersistentVolumeClaim>({
-    name: 'retention',
+    name: holder.name,
     source: claims,
     watches: [
-      mapped(sources.clusters, claimsOf, changed('generation', 'deletion')),
+      mapped(owners, ({ metadata }) => claimsOf(metadata), changed('generation', 'deletion')),
       mapped(
-        sources.statefulSets,
-        (statefulSet) =>
-          claimsOf({
-            metadata: { ...statefulSet.metadata, name: statefulSet.metadata.labels?.[clusterLabel] ?? '' },
-          }),
+        holder.statefulSets,
+        ({ metadata }) => claimsOf({ ...metadata, name: metadata.labels?.[holder.ownerLabel] ?? '' }),
         changed('generation', 'deletion'),
       ),
       mapped(
-        sources.pods,
+        holder.pods,
         (pod) => [{ namespace: pod.metadata.namespace ?? '', name: `data-${pod.metadata.name}` }],
         ({ kind }) => kind !== 'updated',
       ),

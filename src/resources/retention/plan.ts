@@ -1,15 +1,13 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
+import type { Usage } from './usage.ts';
 
 /** Annotation with the time since which no member uses the volume. */
 export const releasedAtAnnotation = 'herdsman.dev/released-at';
-/** Annotation with `spec.deletionPolicy` of the ShardedCluster, kept on the claim since it outlives the cluster. */
+/** Annotation with `spec.deletionPolicy` of the owner, kept on the claim since it outlives the owner. */
 export const deletionPolicyAnnotation = 'herdsman.dev/deletion-policy';
-/** Annotation with `spec.holdPeriod` of the ShardedCluster. */
+/** Annotation with `spec.holdPeriod` of the owner. */
 export const holdPeriodAnnotation = 'herdsman.dev/hold-period';
-
-/** Whether a member uses a claim; `unknown` leads to nothing. */
-export type Usage = 'used' | 'unused' | 'unknown';
 
 /** What to do with one claim. */
 export type RetentionDecision =

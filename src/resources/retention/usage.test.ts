@@ -1,8 +1,10 @@
 import { describe, expect, it } from 'vitest';
 import { shardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import type { PersistentVolumeClaim, StatefulSet } from '../sharded-cluster/kubernetes.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { type SpecSketch, shardedCluster } from '../sharded-cluster/test-support/world.ts';
-import { type MemberTraces, usageOf } from './usage.ts';
+import { type MemberTraces, replicaUsage, usageOf } from './usage.ts';
 
 /** The claim of the second member of the second shard. */
 const claim: PersistentVolumeClaim = {
@@ -22,11 +24,12 @@ const replicas = (count: number): StatefulSet => ({
   metadata: { name: 'shop-s1' },
   spec: { replicas: count },
 });
-const nothing: MemberTraces = { owner: undefined, statefulSet: undefined, hasPod: false };
-const usage = (traces: Partial<MemberTraces>, of = claim) => usageOf(of, { ...nothing, ...traces });
+const nothing: MemberTraces<never> = { owner: undefined, statefulSet: undefined, hasPod: false };
+const usage = (traces: Partial<MemberTraces<ShardedCluster>>, of = claim) =>
+  usageOf(of, { ...nothing, ...traces });
 
 describe('a claim', () => {
-  it.each<[string, Partial<MemberTraces>]>([
+  it.each<[string, Partial<MemberTraces<ShardedCluster>>]>([
     ['the cluster wants its member', { owner: cluster({}) }],
     ['its pod is there', { hasPod: true }],
     ['its pod is there, which the cluster does not want', { owner: cluster({ members: 1 }), hasPod: true }],
@@ -39,7 +42,7 @@ describe('a claim', () => {
     expect(usage(traces)).toBe('used');
   });
 
-  it.each<[string, Partial<MemberTraces>]>([
+  it.each<[string, Partial<MemberTraces<ShardedCluster>>]>([
     ['the cluster is gone', {}],
     ['there are fewer members', { owner: cluster({ members: 1 }), statefulSet: replicas(1) }],
     ['there are fewer shards', { owner: cluster({ shards: { count: 1 } }) }],
@@ -65,5 +68,53 @@ describe('a claim', () => {
     ],
   ])('with %s is not known, also when the cluster is gone', (_, metadata) => {
     expect(usage({}, { ...claim, metadata })).toBe('unknown');
+  });
+});
+
+describe('the claim of the second member of a read replica set', () => {
+  const ofReplica: PersistentVolumeClaim = {
+    apiVersion: 'v1',
+    kind: 'PersistentVolumeClaim',
+    metadata: {
+      name: 'data-readers-s1-replicas-1',
+      namespace: 'shop',
+      labels: {
+        'herdsman.dev/cluster': 'shop',
+        'herdsman.dev/shard': 's1',
+        'herdsman.dev/replica-set': 'readers',
+      },
+    },
+  };
+  const replicaSet = (spec: Record<string, unknown>, desired?: number): ReadReplicaSet => ({
+    apiVersion: 'herdsman.dev/v1alpha1',
+    kind: 'ReadReplicaSet',
+    metadata: { name: 'readers', namespace: 'shop', uid: 'r' },
+    // As its user wrote it: without defaults.
+    spec: { cluster: 'shop', ...spec } as ReadReplicaSet['spec'],
+    ...(desired === undefined
+      ? {}
+      : { status: { replicas: { desired, current: 0, ready: 0, inRotation: 0, total: 0, summary: '' } } }),
+  });
+  const autoscaling = { maxReplicas: 3, metrics: [{ type: 'QPS', target: 1 }] };
+
+  it.each<[string, Partial<MemberTraces<ReadReplicaSet>>, string]>([
+    ['its pod is there', { hasPod: true }, 'used'],
+    ['its StatefulSet still has the member', { statefulSet: replicas(2) }, 'used'],
+    ['the set wants its member', { owner: replicaSet({ replicas: 2 }) }, 'used'],
+    ['the autoscaler has decided on it', { owner: replicaSet({ autoscaling }, 2) }, 'used'],
+    ['the set is gone', {}, 'unused'],
+    ['the set wants fewer', { owner: replicaSet({}, 1), statefulSet: replicas(1) }, 'unused'],
+    ['the autoscaler wants fewer', { owner: replicaSet({ replicas: 9, autoscaling }, 1) }, 'unused'],
+    ['the set has left the shard', { owner: replicaSet({ replicas: 2, shards: ['s0'] }) }, 'unused'],
+  ])('when %s', (_, traces, expected) => {
+    expect(replicaUsage(ofReplica, { ...nothing, ...traces })).toBe(expected);
+  });
+
+  it('is left alone when it is no claim of that set', () => {
+    const stranger = {
+      ...ofReplica,
+      metadata: { ...ofReplica.metadata, name: 'data-readers-s2-replicas-1' },
+    };
+    expect(replicaUsage(stranger, nothing)).toBe('unknown');
   });
 });

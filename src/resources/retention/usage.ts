@@ -1,14 +1,24 @@
+import type { ReadReplicaSet } from '../read-replica-set/model.ts';
+import { replicaOrdinal } from '../read-replica-set/names.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import type { PersistentVolumeClaim, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { clusterLabel, podOrdinal, shardIndex, shardLabel } from '../sharded-cluster/names.ts';
-import type { Usage } from './plan.ts';
+import {
+  clusterLabel,
+  podOrdinal,
+  replicaSetLabel,
+  shardIndex,
+  shardLabel,
+} from '../sharded-cluster/names.ts';
+
+/** Whether a member uses a claim; `unknown` leads to nothing. */
+export type Usage = 'used' | 'unused' | 'unknown';
 
 /** What is there of a claim's member. */
-export interface MemberTraces {
-  /** The cluster, if it is there, as its user wrote it. */
-  readonly owner: ShardedCluster | undefined;
-  /** Of the claim's shard. */
+export interface MemberTraces<T> {
+  /** Whose member it is, if that is there, as its user wrote it. */
+  readonly owner: T | undefined;
+  /** Of the claim's member. */
   readonly statefulSet: StatefulSet | undefined;
   /** Whether the pod is there that mounts the claim. */
   readonly hasPod: boolean;
@@ -20,7 +30,10 @@ export function podOfClaim({ metadata }: PersistentVolumeClaim): string {
 }
 
 /** In use while the cluster wants the member, or while its StatefulSet or pod is still there. */
-export function usageOf(claim: PersistentVolumeClaim, { owner, statefulSet, hasPod }: MemberTraces): Usage {
+export function usageOf(
+  claim: PersistentVolumeClaim,
+  { owner, statefulSet, hasPod }: MemberTraces<ShardedCluster>,
+): Usage {
   const { [clusterLabel]: cluster, [shardLabel]: shard } = claim.metadata.labels ?? {};
   if (cluster === undefined || shard === undefined) return 'unknown';
   const ordinal = podOrdinal(cluster, shard, podOfClaim(claim));
@@ -30,4 +43,22 @@ export function usageOf(claim: PersistentVolumeClaim, { owner, statefulSet, hasP
   if (owner === undefined) return 'unused';
   const wanted = index < desiredShards(owner.spec, owner.status) && ordinal < (owner.spec.members ?? 3);
   return wanted ? 'used' : 'unused';
+}
+
+/** The same for a member of a read replica set. */
+export function replicaUsage(
+  claim: PersistentVolumeClaim,
+  { owner, statefulSet, hasPod }: MemberTraces<ReadReplicaSet>,
+): Usage {
+  const { [replicaSetLabel]: set, [shardLabel]: shard } = claim.metadata.labels ?? {};
+  if (set === undefined || shard === undefined) return 'unknown';
+  const ordinal = replicaOrdinal(set, shard, podOfClaim(claim));
+  if (ordinal === undefined) return 'unknown';
+  if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
+  if (owner === undefined) return 'unused';
+  const { shards, replicas = 1, autoscaling } = owner.spec;
+  if (shards !== undefined && !shards.includes(shard)) return 'unused';
+  // The autoscaler goes between what it is bound to and what it has decided; either may be about to come true.
+  const least = autoscaling === undefined || autoscaling.dryRun ? replicas : (autoscaling.minReplicas ?? 1);
+  return ordinal < Math.max(least, owner.status?.replicas?.desired ?? 0) ? 'used' : 'unused';
 }

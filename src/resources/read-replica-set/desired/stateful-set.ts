@@ -26,7 +26,6 @@ export function replicaStatefulSet(
   const { name } = set.metadata;
   const labels = replicaLabels(set.spec.cluster, name, shard);
   const storage = { ...cluster.spec.storage, ...set.spec.storage };
-  const kept = set.spec.deletionPolicy === 'keep' ? 'Retain' : 'Delete';
   const graceSeconds = Math.ceil((durationMs(set.spec.drainGrace) ?? 0) / 1_000);
   return {
     apiVersion: 'apps/v1',
@@ -37,7 +36,8 @@ export function replicaStatefulSet(
       replicas: members,
       podManagementPolicy: 'Parallel',
       updateStrategy: { type: 'OnDelete' },
-      persistentVolumeClaimRetentionPolicy: { whenDeleted: kept, whenScaled: kept },
+      // They are deleted after the hold period, if at all.
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
       revisionHistoryLimit: 3,
       selector: { matchLabels: replicaSelector(name, shard) },
       template: {

@@ -1,0 +1,28 @@
+import type { Connection } from './connection.ts';
+import { statement } from './statement.ts';
+
+/** A physical slot, by which a server keeps WAL for one that follows it. */
+export interface MemberSlot {
+  readonly name: string;
+  readonly active: boolean;
+}
+
+/** Those that a server has for good. */
+export async function readMemberSlots(connection: Connection): Promise<readonly MemberSlot[]> {
+  return connection.query<MemberSlot>({
+    text: `SELECT slot_name AS name, active FROM pg_replication_slots
+      WHERE slot_type = 'physical' AND NOT temporary ORDER BY slot_name`,
+  });
+}
+
+/** Drops one unless somebody uses it. Answers whether it was there. */
+export async function dropMemberSlot(connection: Connection, name: string): Promise<boolean> {
+  const rows = await connection.query(
+    statement(
+      `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+        WHERE slot_name = $1 AND slot_type = 'physical' AND NOT active`,
+      name,
+    ),
+  );
+  return rows.length > 0;
+}
