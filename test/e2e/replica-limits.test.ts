@@ -1,0 +1,152 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import { readReplicaSetType } from '../../src/resources/sharded-cluster/kinds.ts';
+import { persistentVolumeClaimType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from '../support/cluster.ts';
+import { query } from '../support/pg.ts';
+import {
+  applySet,
+  inPod,
+  readConfig,
+  readOnce,
+  readSet,
+  replicaPods,
+  waitForSet,
+  waitForSetEvent,
+  waitUntilServing,
+} from '../support/read-replica-set.ts';
+import { namespaceForFile } from '../support/scene.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  primaryPod,
+  shardedClusterType,
+  waitForEvent,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
+
+// What the object alone tells is refused at admission: see api.test.ts.
+
+const namespace = await namespaceForFile('replica-limits');
+const cluster: ClusterKey = { namespace, name: 'shop' };
+const set: ClusterKey = { namespace, name: 'readers' };
+const fleeting = { cluster: cluster.name, deletionPolicy: 'delete', holdPeriod: '1s' } as const;
+
+beforeAll(async () => {
+  await applyCluster(cluster, { members: 2 });
+  await applySet(set, { ...fleeting, replicas: 2, maxConcurrentClones: 2 });
+  await waitUntilReady(cluster);
+  await waitUntilServing(set, 2);
+});
+
+/** Waits until the set says what is amiss. */
+async function expectDegraded(key: ClusterKey, reason: string, message: RegExp): Promise<void> {
+  await waitForSet(key, `Degraded because of ${reason}`, ({ conditions = [] }) =>
+    conditions.some(
+      (condition) =>
+        condition.type === 'Degraded' &&
+        condition.status === 'True' &&
+        condition.reason === reason &&
+        message.test(condition.message),
+    ),
+  );
+  await waitForSetEvent(key, message);
+}
+
+async function deleteSet(key: ClusterKey): Promise<void> {
+  await (await kube()).delete(readReplicaSetType, key);
+}
+
+describe('a condition and an event tell of', () => {
+  it('a cluster that is not there', async () => {
+    const lost: ClusterKey = { namespace, name: 'lost' };
+    await applySet(lost, { cluster: 'nowhere' });
+    await expectDegraded(lost, 'ClusterNotFound', /no ShardedCluster "nowhere"/);
+    await deleteSet(lost);
+  });
+
+  it('a shard that is not there', async () => {
+    const astray: ClusterKey = { namespace, name: 'astray' };
+    await applySet(astray, { cluster: cluster.name, shards: ['s7'] });
+    await expectDegraded(astray, 'ShardNotFound', /no shard s7/);
+    await deleteSet(astray);
+  });
+
+  it('more members than servers can feed, with the number', async () => {
+    const many: ClusterKey = { namespace, name: 'many' };
+    await applySet(many, { cluster: cluster.name, replicas: 32 });
+    // 20 senders, of which one is for the standby, two for the readers, and four are kept for moves and backups.
+    await expectDegraded(many, 'TooManyMembers', /room for 13 of 32 members.*max_wal_senders is 20/);
+    await deleteSet(many);
+  });
+
+  it('volumes that are smaller than the data', async () => {
+    const narrow: ClusterKey = { namespace, name: 'narrow' };
+    await applySet(narrow, { cluster: cluster.name, storage: { size: '8Mi' } });
+    await expectDegraded(
+      narrow,
+      'StorageTooSmall',
+      /a member's volume would have 8 MiB: raise spec.storage.size/,
+    );
+    expect(await replicaPods(narrow)).toEqual([]);
+    await deleteSet(narrow);
+  });
+});
+
+describe('a member that is taken away', () => {
+  async function expectSlots(names: readonly string[]): Promise<void> {
+    const { metadata } = await primaryPod(cluster);
+    await waitFor('the slots of members that are there, and no other', async () => {
+      const found = await inPod(
+        namespace,
+        metadata.name,
+        "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'readers%' ORDER BY 1",
+      );
+      return found === names.join('\n') ? { done: true } : { state: found };
+    });
+  }
+
+  async function expectClaims(names: readonly string[]): Promise<void> {
+    await waitFor('the volumes of members that are there', async () => {
+      const { items } = await (await kube()).list(persistentVolumeClaimType, {
+        namespace,
+        labelSelector: `herdsman.dev/replica-set=${set.name}`,
+      });
+      const found = items.map(({ metadata }) => metadata.name).toSorted();
+      return found.join() === names.join() ? { done: true } : { state: found };
+    });
+  }
+
+  it('takes its slot along, and after the hold period its volume', async () => {
+    await expectSlots(['readers_s0_replicas_0', 'readers_s0_replicas_1']);
+    await applySet(set, { ...fleeting, replicas: 1 });
+    await waitUntilServing(set, 1);
+    await expectSlots(['readers_s0_replicas_0']);
+    await waitForEvent(cluster, /SlotDropped.*readers_s0_replicas_1/);
+    await expectClaims(['data-readers-s0-replicas-0']);
+  });
+
+  it('does not go when its cluster does, and follows it again', async () => {
+    await (await kube()).delete(shardedClusterType, cluster);
+    await expectDegraded(set, 'ClusterNotFound', /no ShardedCluster "shop"/);
+    await waitForSet(set, 'the member stays', ({ shards }) => shards?.[0]?.members[0]?.rotation === 'in');
+    const [before] = await replicaPods(set);
+    await applyCluster(cluster, { members: 2 });
+    await waitUntilReady(cluster);
+    await waitUntilServing(set, 1);
+    await query({ namespace, cluster: cluster.name }, 'CREATE TABLE late (id int)');
+    const config = await readConfig(set, cluster.name);
+    await waitFor('it has the new table', async () => {
+      const row = await readOnce<{ name: string | null }>(config, "SELECT to_regclass('late') AS name");
+      return row.name === 'late' ? { done: true } : { state: row };
+    });
+    expect((await replicaPods(set))[0]?.metadata.uid).toBe(before?.metadata.uid);
+    expect((await readSet(set)).status?.shards?.[0]?.servedBy).toBe('members');
+  });
+
+  it('takes them along with the whole set', async () => {
+    await deleteSet(set);
+    await expectSlots([]);
+    await expectClaims([]);
+  });
+});
