@@ -14,6 +14,15 @@ export interface PrimaryPosition {
   readonly position: number;
   readonly maxWalSenders: number;
   readonly maxReplicationSlots: number;
+  /** By name: where those that stream from it have said that they are. */
+  readonly standbys: Readonly<Record<string, StandbyPosition>>;
+}
+
+/** Where a standby is, in bytes of WAL since the beginning of time. */
+export interface StandbyPosition {
+  /** What it shows. */
+  readonly replayed: number;
+  readonly received: number;
 }
 
 /** Asks a primary, in one short statement: it is asked every second. */
@@ -22,7 +31,10 @@ export async function readPrimaryPosition(connection: Connection): Promise<Prima
     text: `SELECT pg_is_in_recovery() AS "inRecovery",
       CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::float8 END AS position,
       current_setting('max_wal_senders')::int AS "maxWalSenders",
-      current_setting('max_replication_slots')::int AS "maxReplicationSlots"`,
+      current_setting('max_replication_slots')::int AS "maxReplicationSlots",
+      (SELECT coalesce(jsonb_object_agg(application_name, jsonb_build_object(
+          'replayed', pg_wal_lsn_diff(replay_lsn, '0/0')::float8, 'received', pg_wal_lsn_diff(flush_lsn, '0/0')::float8)), '{}')
+        FROM pg_stat_replication WHERE replay_lsn IS NOT NULL AND flush_lsn IS NOT NULL) AS standbys`,
   });
   if (row === undefined) throw new Error('no row of the primary');
   return row;
@@ -48,12 +60,8 @@ export async function readOldestPosition(connection: Connection): Promise<number
 }
 
 /** What a standby says of itself. */
-export interface ReplicaStats {
+export interface ReplicaStats extends StandbyPosition {
   readonly inRecovery: boolean;
-  /** Bytes of WAL since the beginning of time that it shows. */
-  readonly replayed: number;
-  /** The same for what it has received. */
-  readonly received: number;
   /** Whether a WAL receiver is at work. */
   readonly streaming: boolean;
   /** Value of `herdsman.config`; null while it has none. */

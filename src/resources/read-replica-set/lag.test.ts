@@ -40,12 +40,12 @@ test.each<{ what: string; received: number; replayed: number; delayMs?: number; 
     lag: { bytes: 200, seconds: 10, exact: true },
   },
 ])('lag is $what', ({ received, replayed, delayMs = 0, lag }) => {
-  expect(lagOf({ state: 'present', value: { received, replayed } }, history, delayMs, 30_000)).toEqual(lag);
+  expect(lagOf({ received, replayed }, history, delayMs, 30_000)).toEqual(lag);
 });
 
-test('lag is not known without an answer of the member, or a history of the primary', () => {
-  const value = { received: 300, replayed: 300 };
-  expect(lagOf({ state: 'absent' }, history, 0, 30_000)).toBeUndefined();
-  expect(lagOf({ state: 'present', value }, undefined, 0, 30_000)).toBeUndefined();
-  expect(lagOf({ state: 'present', value }, [], 0, 30_000)).toBeUndefined();
+test('lag is not known without a position of the member, or a history of the primary', () => {
+  const position = { received: 300, replayed: 300 };
+  expect(lagOf(undefined, history, 0, 30_000)).toBeUndefined();
+  expect(lagOf(position, undefined, 0, 30_000)).toBeUndefined();
+  expect(lagOf(position, [], 0, 30_000)).toBeUndefined();
 });

@@ -1,18 +1,22 @@
-import type { ReplicaStats } from '../../postgres/replica-stats.ts';
-import type { Reading } from '../../runtime/reading.ts';
+import type { StandbyPosition } from '../../postgres/replica-stats.ts';
 import type { Lag } from './rotation.ts';
 import { type Sample, stalenessOf } from './staleness.ts';
 
+/** Lag that is only inferred: it can take a member out, and none in. */
+export function inferred(lag: Lag | undefined): Lag | undefined {
+  return lag === undefined ? undefined : { ...lag, exact: false };
+}
+
 /** How far behind the primary's history a standby is, beyond its delay; `undefined` while that is not known. */
 export function lagOf(
-  stats: Reading<Pick<ReplicaStats, 'received' | 'replayed'>>,
+  position: StandbyPosition | undefined,
   history: readonly Sample[] | undefined,
   applyDelayMs: number,
   nowMs: number,
 ): Lag | undefined {
   const last = history?.at(-1);
-  if (stats.state !== 'present' || history === undefined || last === undefined) return undefined;
-  const { received, replayed } = stats.value;
+  if (position === undefined || history === undefined || last === undefined) return undefined;
+  const { received, replayed } = position;
   const shown = stalenessOf(history, replayed, nowMs);
   const sent = stalenessOf(history, received, nowMs);
   if (shown === undefined || sent === undefined) return undefined;

@@ -1,3 +1,4 @@
+import type { StandbyPosition } from '../../postgres/replica-stats.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
 import type { LoadWindow } from './load.ts';
 import type { Sample } from './staleness.ts';
@@ -22,6 +23,8 @@ export interface SetMemory {
   readonly histories: Map<string, { readonly primary: string; samples: readonly Sample[] }>;
   /** By pod uid: since when it has been draining. */
   readonly draining: Map<string, number>;
+  /** By pod uid: where the member was last known to be. */
+  readonly positions: Map<string, StandbyPosition>;
   /** By member: since when it has not streamed. */
   readonly silent: Map<string, number>;
   /** By member: when it was last told to read its configuration. */
@@ -40,6 +43,7 @@ export function emptyMemory(nowMs: number): SetMemory {
   return {
     histories: new Map(),
     draining: new Map(),
+    positions: new Map(),
     silent: new Map(),
     reloads: new Map(),
     groups: new Map(),

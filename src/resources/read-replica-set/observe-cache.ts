@@ -70,7 +70,8 @@ export function cachedShards(
   );
   const present = [...objects.values()].flatMap(({ metadata }) => metadata.labels?.[shardLabel] ?? []);
   const uids = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
-  for (const uid of memory.draining.keys()) if (!uids.has(uid)) memory.draining.delete(uid);
+  for (const known of [memory.draining, memory.positions])
+    for (const uid of known.keys()) if (!uids.has(uid)) known.delete(uid);
   return [...new Set([...wanted, ...present])]
     .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)))
     .map((name) => {

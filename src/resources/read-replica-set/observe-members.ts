@@ -1,11 +1,12 @@
 import type { X509Certificate } from 'node:crypto';
-import { type ReplicaStats, readReplicaStats } from '../../postgres/replica-stats.ts';
+import { type ReplicaStats, readReplicaStats, type StandbyPosition } from '../../postgres/replica-stats.ts';
 import { servedCertificate } from '../../postgres/served-certificate.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
 import { type Inquiry, remembered } from './inquiry.ts';
+import type { PrimaryFacts } from './model.ts';
 import { readOldest } from './observe-primary.ts';
 
 /** A member that has not streamed for so long may have lost its place. */
@@ -26,6 +27,27 @@ export function readMember(
     access.asOperator(shard, address, 'postgres'),
     (connection) => readReplicaStats(connection, cluster.spec.postgres.database),
   );
+}
+
+/**
+ * Where a member is: by its own word; while it does not answer, by that of the primary that it streams from; else where it
+ * was, for what cannot be asked may stand still.
+ */
+export function positionOf(
+  { memory }: Pick<Inquiry, 'memory'>,
+  pod: Pod | undefined,
+  stats: Reading<StandbyPosition>,
+  primary: PrimaryFacts | undefined,
+): StandbyPosition | undefined {
+  const uid = pod?.metadata.uid;
+  if (pod === undefined || uid === undefined || stats.state === 'absent') return undefined;
+  const told = stats.state === 'present' ? stats.value : primary?.standbys[pod.metadata.name];
+  const position = told ?? memory.positions.get(uid);
+  if (position !== undefined) {
+    const { replayed, received } = position;
+    memory.positions.set(uid, { replayed, received });
+  }
+  return position;
 }
 
 /** Whether the WAL that a member needs next is nowhere any more; only one that has been silent for a while is suspected. */

@@ -34,7 +34,7 @@ export async function readPrimary(
     readPrimaryPosition,
   );
   if (reading.state !== 'present') return reading;
-  const { inRecovery, position, maxWalSenders, maxReplicationSlots } = reading.value;
+  const { inRecovery, position, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
   if (inRecovery)
     return { state: 'unknown', error: new Error(`${pod.metadata.name} is not the primary any more`) };
   const primary = pod.metadata.uid ?? pod.metadata.name;
@@ -47,7 +47,7 @@ export async function readPrimary(
   const bytes = await readBytes(inquiry, address);
   return {
     state: 'present',
-    value: { name: pod.metadata.name, address, maxWalSenders, maxReplicationSlots, bytes },
+    value: { name: pod.metadata.name, address, maxWalSenders, maxReplicationSlots, standbys, bytes },
   };
 }
 

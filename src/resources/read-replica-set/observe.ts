@@ -11,13 +11,13 @@ import { type ShardAccess, shardAccess } from '../sharded-cluster/shard-access.t
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import type { Inquiry } from './inquiry.ts';
-import { lagOf } from './lag.ts';
+import { inferred, lagOf } from './lag.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ObservedSet, ReadReplicaSet } from './model.ts';
 import { readService, replicasName } from './names.ts';
 import { type CachedShard, cachedShards, objectsOf } from './observe-cache.ts';
 import { readGroup } from './observe-group.ts';
-import { isLost, readMember, readStaleCertificates } from './observe-members.ts';
+import { isLost, positionOf, readMember, readStaleCertificates } from './observe-members.ts';
 import { readParameterProblems } from './observe-parameters.ts';
 import { readPrimary } from './observe-primary.ts';
 import { createPoll } from './poll.ts';
@@ -116,10 +116,12 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
     const members = await Promise.all(
       cached.members.map(async (member, index): Promise<ObservedReplica> => {
         const stats = readings[index] ?? { state: 'absent' };
+        const position = positionOf(inquiry, member.pod, stats, facts);
+        const lag = lagOf(position, history, applyDelayMs, monotonicMs());
         return {
           ...member,
           stats,
-          lag: lagOf(stats, history, applyDelayMs, monotonicMs()),
+          lag: stats.state === 'present' ? lag : inferred(lag),
           pendingRestart: group?.pendingRestart.has(member.name),
           isLost: await isLost(inquiry, member.name, stats, facts),
           hasStaleCertificate: stale.includes(member.name),

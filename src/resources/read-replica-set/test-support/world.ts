@@ -45,6 +45,7 @@ export const primary: PrimaryFacts = {
   address: '10.0.0.1',
   maxWalSenders: 20,
   maxReplicationSlots: 20,
+  standbys: {},
   bytes: 1e8,
 };
 
