@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { pino } from 'pino';
 import { readConfig } from './config.ts';
 import { createConnections } from './postgres/connections.ts';
+import { conversionController } from './resources/conversion/controller.ts';
 import { poolerConfigController } from './resources/pooler-config/controller.ts';
 import { holdInFailovers } from './resources/pooler-config/failover-gate.ts';
 import { createPoolerGate } from './resources/pooler-config/gate.ts';
@@ -97,6 +98,7 @@ const ending = await runOperator(
         clock: systemClock,
         settings: { postgresImage: config.postgresImage },
       }),
+      conversionController({ client, sources, connections, events, clock: systemClock, findPrimaries }),
       rebalanceController({ client, sources, connections, events, clock: systemClock, findPrimaries }),
       shardMoveController({
         client,

@@ -7,6 +7,7 @@ import type {
   ShardCatalog,
 } from '../sharding/shard-catalog.ts';
 import type { Connection } from './connection.ts';
+import { readConversions } from './conversion/context.ts';
 import { isRetryable } from './postgres-error.ts';
 import type { Statement } from './statement.ts';
 
@@ -41,7 +42,7 @@ LEFT JOIN LATERAL (
     LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = u.number AND u.number > 0
 ) k ON true
 LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
-LEFT JOIN pg_class parent ON parent.oid = i.inhparent
+LEFT JOIN pg_class parent ON parent.oid = i.inhparent AND parent.relnamespace = c.relnamespace
 WHERE c.relnamespace = 'public'::regnamespace AND c.relkind IN ('r', 'p')`;
 
 /** Foreign keys of those tables, without those that a parent's key or a referenced table's partitions bring along. */
@@ -113,6 +114,7 @@ export async function readCatalog(connection: Connection): Promise<ShardCatalog>
       ledger: own?.ledger ?? [],
       preparedTransactions: state?.prepared ?? 0,
       moving,
+      conversions: installed ? await readConversions(connection) : [],
     };
   }, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
 }
@@ -130,6 +132,7 @@ export async function readKeyCatalog(connection: Connection): Promise<ShardCatal
     ledger: [],
     preparedTransactions: 0,
     moving: [],
+    conversions: [],
   };
   return { installed: true, ...tables, recordedKeys: recorded?.recorded ?? [], ...nothing };
 }

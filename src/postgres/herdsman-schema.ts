@@ -1,5 +1,6 @@
 import { createHash } from 'node:crypto';
 import type { Connection } from './connection.ts';
+import { conversionTables } from './conversion/schema.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { locateFunctions } from './locate.ts';
 import { moveTables } from './move/schema.ts';
@@ -68,6 +69,7 @@ CREATE TABLE IF NOT EXISTS herdsman.logins (
 DROP TABLE IF EXISTS herdsman.role_secrets;
 ${functions}
 ${moveTables}
+${conversionTables}
 ${locateFunctions}
 REVOKE ALL ON SCHEMA herdsman, own FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA herdsman, own FROM PUBLIC;

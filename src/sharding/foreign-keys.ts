@@ -23,7 +23,9 @@ export function planForeignKeys(layout: Layout, catalog: ShardCatalog): Relocati
   const distributed = new Map(
     layout.groups.flatMap((group) => group.tables.map((table) => [table.name, group] as const)),
   );
-  const onParents = catalog.foreignKeys.filter((key) => distributed.has(key.table));
+  // A table that is still plain keeps its keys: they go to the leaves when it is converted.
+  const plain = new Set(catalog.tables.filter(({ partitioned }) => !partitioned).map(({ name }) => name));
+  const onParents = catalog.foreignKeys.filter((key) => distributed.has(key.table) && !plain.has(key.table));
   const problems = catalog.foreignKeys.flatMap((key) => keyProblems(key, distributed, catalog));
   const refused = new Set(problems.map((problem) => problem.key));
   const moved = onParents.filter((key) => !refused.has(key));
@@ -60,10 +62,19 @@ export function bucketOfLeaf(name: string): [table: string | undefined, id: numb
 export function addKey(key: ForeignKey, group: Group, bucket: number): Statement {
   const colocated = group.tables.some((table) => table.name === key.referencedTable) && isApplication(key);
   const referenced = colocated ? leafName(key.referencedTable, bucket) : key.referencedTable;
+  return keyStatement(key, leafName(key.table, bucket), referenced);
+}
+
+/** Puts a recorded key on the table itself, which has become plain again. */
+export function addPlainKey(key: ForeignKey): Statement {
+  return keyStatement(key, key.table, key.referencedTable);
+}
+
+function keyStatement(key: ForeignKey, table: string, referenced: string): Statement {
   const columns = (names: readonly string[]) => names.map(quoteIdentifier).join(', ');
   const onDeleteColumns = key.onDeleteColumns.length === 0 ? '' : ` (${columns(key.onDeleteColumns)})`;
   return statement(
-    `ALTER TABLE ${qualified(applicationSchema, leafName(key.table, bucket))} ADD CONSTRAINT ${quoteIdentifier(key.name)} ` +
+    `ALTER TABLE ${qualified(applicationSchema, table)} ADD CONSTRAINT ${quoteIdentifier(key.name)} ` +
       `FOREIGN KEY (${columns(key.columns)}) REFERENCES ${qualified(key.referencedSchema, referenced)} ` +
       `(${columns(key.referencedColumns)})${key.matchFull ? ' MATCH FULL' : ''} ON UPDATE ${key.onUpdate} ` +
       `ON DELETE ${key.onDelete}${onDeleteColumns}` +

@@ -8,7 +8,7 @@ import { type Endpoint, planMirror } from './mirror.ts';
 import { applicationSchema, defaultName, leafName, leafParent, markerName, regionName } from './names.ts';
 import type { Problem } from './problem.ts';
 import { type CatalogTable, type ForeignKey, isMoving, type ShardCatalog } from './shard-catalog.ts';
-import { verifyGroup } from './verify-tables.ts';
+import { plainTables, verifyGroup } from './verify-tables.ts';
 
 /** Leaves made in one transaction: each takes a few locks, and the server has room for some thousands. */
 const leavesPerBatch = 96;
@@ -58,6 +58,7 @@ export function planLeaves(input: LeavesInput): LeavesPlan {
   for (const group of layout.groups) {
     const owned = map.groups.find((candidate) => candidate.name === group.name);
     if (owned === undefined || verifyGroup(group, catalog).length > 0) continue;
+    if (plainTables(group, catalog).length > 0) continue;
     batches.push(...groupBatches(input, group, owned, relocation.keys));
   }
   const mirror = planMirror(map, layout, catalog, input.endpoints);
@@ -159,11 +160,27 @@ function bucketWork(
   return { tables, marker: [create, insert] };
 }
 
-function createLeaf(table: GroupTable, bucket: Bucket): Statement {
+function createLeaf(table: GroupTable, bucket: Bucket, rootSchema = applicationSchema): Statement {
+  const parent = leafParent(table.name, bucket);
+  const schema = parent === table.name ? rootSchema : applicationSchema;
   return statement(
     `CREATE TABLE ${qualified(applicationSchema, leafName(table.name, bucket.id))} PARTITION OF ` +
-      `${qualified(applicationSchema, leafParent(table.name, bucket))} ${boundClause(bucket)}`,
+      `${qualified(schema, parent)} ${boundClause(bucket)}`,
   );
+}
+
+/** All partitions of one table of a group whose buckets are all here; the table itself may wait in another schema. */
+export function partitionsOf(
+  group: Group,
+  table: GroupTable,
+  owned: BucketGroup,
+  rootSchema: string,
+): Statement[] {
+  const only = { ...group, tables: [table] };
+  return [
+    ...between(only, owned, new Map(), rootSchema),
+    ...owned.buckets.map((bucket) => createLeaf(table, bucket, rootSchema)),
+  ];
 }
 
 /** The bound of a bucket as the clause of its leaf. */
@@ -201,14 +218,19 @@ function placeHolders(group: Group, bucket: Bucket, present: ReadonlyMap<string,
 }
 
 /** The partitioned tables between parent and leaves; on every shard, so that all of them can compute a key's bucket. */
-function between(group: Group, owned: BucketGroup, present: ReadonlyMap<string, CatalogTable>): Statement[] {
+function between(
+  group: Group,
+  owned: BucketGroup,
+  present: ReadonlyMap<string, CatalogTable>,
+  rootSchema = applicationSchema,
+): Statement[] {
   const statements: Statement[] = [];
   const add = (table: GroupTable, name: string, bound: string, column: string) => {
     if (present.has(name)) return;
     statements.push(
       statement(
         `CREATE TABLE ${qualified(applicationSchema, name)} PARTITION OF ` +
-          `${qualified(applicationSchema, table.name)} ${bound} PARTITION BY HASH (${quoteIdentifier(column)})`,
+          `${qualified(rootSchema, table.name)} ${bound} PARTITION BY HASH (${quoteIdentifier(column)})`,
       ),
     );
   };

@@ -2,6 +2,7 @@ import type { Bound, Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/s
 import { isReshaped, nextBucketId } from './bucket-ids.ts';
 import { type Cover, coverOf } from './cover.ts';
 import type { Group, Layout, Shard } from './layout.ts';
+import { markerName } from './names.ts';
 import type { Problem } from './problem.ts';
 
 /** A bucket with the group that it belongs to. */
@@ -31,6 +32,29 @@ export function initialMap(cluster: string, layout: Layout, shards: readonly Sha
   };
 }
 
+/** Who has the marker of a bucket. */
+export interface MarkerOwner {
+  readonly shard: string;
+  readonly epoch: number;
+}
+
+/** A group whose buckets all have a marker. */
+function markedGroup(group: Group, markers: ReadonlyMap<string, MarkerOwner>): BucketGroup | undefined {
+  const slots = groupSlots(group, []);
+  const buckets = slots.flatMap(({ bound }, id): Bucket[] => {
+    const owner = markers.get(markerName(group.name, id));
+    return owner === undefined ? [] : [{ id, ...owner, ...bound }];
+  });
+  if (buckets.length < slots.length || slots.length === 0) return undefined;
+  return { name: group.name, strategy: group.strategy, buckets };
+}
+
+/** All buckets of a group on the shard where the rows are, whatever their pins say: they are moved from there. */
+export function gatheredGroup(group: Group, shard: string, epoch: number): BucketGroup {
+  const buckets = groupSlots(group, []).map(({ bound }, id): Bucket => ({ id, shard, epoch, ...bound }));
+  return { name: group.name, strategy: group.strategy, buckets };
+}
+
 /** The map with what the layout gained, and what of the layout cannot be had by adding. */
 export interface Reconciled {
   /** The very object that was given when nothing changed. */
@@ -42,11 +66,20 @@ export interface Reconciled {
 /**
  * Adds buckets for groups, regions and ranges that the layout gained, and raises the epoch by one if it added any. It never
  * changes an owner or a bound: what would need that (another number of buckets, a changed range, a tenant that may have rows
- * among the others) is a problem.
+ * among the others) is a problem. A group that is new to the map, and has markers already, is owned by who has them.
  */
-export function reconcileMap(map: ShardMapSpec, layout: Layout, shards: readonly Shard[]): Reconciled {
+export function reconcileMap(
+  map: ShardMapSpec,
+  layout: Layout,
+  shards: readonly Shard[],
+  markers: ReadonlyMap<string, MarkerOwner> = new Map(),
+): Reconciled {
   const problems: Problem[] = [];
-  const epoch = map.epoch + 1;
+  const marked = layout.groups
+    .filter((group) => !map.groups.some((known) => known.name === group.name))
+    .flatMap((group) => markedGroup(group, markers) ?? []);
+  const newest = marked.flatMap((group) => group.buckets.map((bucket) => bucket.epoch));
+  const epoch = Math.max(map.epoch + 1, ...newest);
   const totals = new Map<string, number>();
   for (const group of map.groups) for (const bucket of group.buckets) count(totals, bucket.shard);
   const kept = map.groups.map((group): BucketGroup => {
@@ -66,6 +99,8 @@ export function reconcileMap(map: ShardMapSpec, layout: Layout, shards: readonly
   const fresh = layout.groups
     .filter((group) => !map.groups.some((known) => known.name === group.name))
     .map((group): BucketGroup => {
+      const found = marked.find(({ name }) => name === group.name);
+      if (found !== undefined) return found;
       const buckets = deal(groupSlots(group, shards), 0, epoch, [], shards, totals);
       return { name: group.name, strategy: group.strategy, buckets };
     });

@@ -1,3 +1,4 @@
+import type { Conversion } from './conversion/model.ts';
 import type { Strategy } from './layout.ts';
 
 /** What one shard's application database holds of Herdsman's concern: data only, read by `postgres/catalog.ts`. */
@@ -17,6 +18,8 @@ export interface ShardCatalog {
   readonly preparedTransactions: number;
   /** Buckets that the shard itself knows to be on the move: their leaves, marker and mirror row are the move's. */
   readonly moving: readonly MovingBucket[];
+  /** Conversions of plain tables whose rows are on this shard. */
+  readonly conversions: readonly Conversion[];
 }
 
 /** A table of the application schema. */

@@ -15,6 +15,15 @@ export function verifyTables(layout: Layout, catalog: ShardCatalog): Problem[] {
   return [...groups, ...layout.references.flatMap((name) => verifyReference(name, catalog))];
 }
 
+/** The tables of a group that are not partitioned yet. */
+export function plainTables(group: Group, catalog: Pick<ShardCatalog, 'tables'>): string[] {
+  return group.tables
+    .map(({ name }) => name)
+    .filter((name) =>
+      catalog.tables.some((found) => found.name === name && !found.partitioned && found.parent === null),
+    );
+}
+
 /** Where the tables of one group disagree with it. */
 export function verifyGroup(group: Group, catalog: ShardCatalog): Problem[] {
   const problems = group.tables.flatMap((table) => verifyTable(group, table, catalog));
@@ -26,14 +35,8 @@ function verifyTable(group: Group, table: GroupTable, catalog: ShardCatalog): Pr
   if (found === undefined) return [missing(table.name)];
   const method = partitioning[group.strategy].toUpperCase();
   const clause = `PARTITION BY ${method} (${table.key})`;
-  if (!found.partitioned) {
-    return [
-      {
-        code: 'not-partitioned',
-        message: `table "${table.name}" is not partitioned: write "CREATE TABLE ${table.name} (…) ${clause}" in its migration`,
-      },
-    ];
-  }
+  // A plain table is converted, if it can be.
+  if (!found.partitioned && found.parent === null) return verifyPrimaryKey(group, table, found);
   if (found.parent !== null) {
     const message = `table "${table.name}" is a partition of "${found.parent}": name the parent in spec.tables instead`;
     return [{ code: 'is-a-partition', message }];
@@ -81,10 +84,13 @@ function verifyPrimaryKey(group: Group, table: GroupTable, found: CatalogTable):
 
 /** Tables of one group need keys of one type, else one key value would be in different buckets. */
 function verifyTypes(group: Group, catalog: ShardCatalog): Problem[] {
-  const types = group.tables.map((table) => ({
-    table: table.name,
-    type: catalog.tables.find((candidate) => candidate.name === table.name)?.keyTypes[0] ?? '',
-  }));
+  const plain = plainTables(group, catalog);
+  const types = group.tables
+    .filter((table) => !plain.includes(table.name))
+    .map((table) => ({
+      table: table.name,
+      type: catalog.tables.find((candidate) => candidate.name === table.name)?.keyTypes[0] ?? '',
+    }));
   const first = types[0];
   return types
     .filter((other) => first !== undefined && other.type !== first.type)

@@ -32,7 +32,9 @@ const good = {
       name: '002-unfit',
       sql: `CREATE TABLE keyless (id int PRIMARY KEY) PARTITION BY HASH (id);
             CREATE TABLE listed (id int PRIMARY KEY) PARTITION BY LIST (id);
-            CREATE TABLE plain (id int PRIMARY KEY)`,
+            CREATE TABLE plain (id int PRIMARY KEY, tenant int NOT NULL);
+            CREATE TABLE copied (id int PRIMARY KEY);
+            CREATE MATERIALIZED VIEW copy AS SELECT * FROM copied`,
     },
   ],
   tables: [{ name: 'items', strategy: 'hash', key: 'id', buckets: 6 }],
@@ -73,7 +75,8 @@ describe('tables that do not fit', () => {
     ['a table that is not there', 'nowhere', 'id', undefined],
     ['a key that is no column', 'keyless', 'tenant', undefined],
     ['a table that is partitioned otherwise', 'listed', 'id', undefined],
-    ['a table that is not partitioned', 'plain', 'id', undefined],
+    ['a plain table whose primary key lacks the key', 'plain', 'tenant', undefined],
+    ['a plain table that something else is bound to', 'copied', 'id', undefined],
     ['a key that is not in the primary key', 'apart', 'tenant', apart],
   ] as const)('%s: a condition and an event name the table', async (_, name, column, sql) => {
     await applyCluster(key, {

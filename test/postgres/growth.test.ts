@@ -126,7 +126,7 @@ describe('a growing cluster', () => {
       'table-missing',
       'wrong-strategy',
       'wrong-key',
-      'not-partitioned',
+      'is-a-partition',
       'reference-partitioned',
     ]);
   });

@@ -11,6 +11,7 @@ import {
   quantity,
   resources,
 } from './common.ts';
+import { conversion, conversionsStatus } from './conversion.ts';
 import { groupRules } from './group-rules.ts';
 import { migration } from './migration.ts';
 import { parameters } from './parameters.ts';
@@ -195,6 +196,7 @@ export const shardedClusterSpec = z
       .default([])
       .describe('Tables that are distributed over the shards, and reference tables that are on all of them.')
       .meta({ ...keyedBy('name'), ...cel(...groupRules) }),
+    conversion: conversion.prefault({}),
     rebalance: rebalance.prefault({}),
     suspend: z.boolean().default(false).describe('Whether the operator leaves the cluster as it is.'),
     holdPeriod: duration
@@ -289,6 +291,7 @@ export const shardedClusterStatus = z
       .optional()
       .describe('Tables that lie on every shard, with their buckets; their layout can no longer change.'),
     primaries: z.string().optional().describe('Pod names of the primaries, for people.'),
+    conversions: conversionsStatus.optional(),
     rebalance: rebalanceStatus.optional(),
     load: loadStatus.optional(),
     autoscaling: shardAutoscalingStatus.optional(),

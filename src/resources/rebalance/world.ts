@@ -13,6 +13,7 @@ import { placementOf } from '../../sharding/rebalance/placement.ts';
 import { bytesOf, parseQuantity } from '../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { shardIndex, shardName } from '../sharded-cluster/names.ts';
+import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
 import type { RebalanceView } from './model.ts';
 
@@ -130,7 +131,8 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
   return map.groups.flatMap((group) =>
     group.buckets.map((bucket): BucketLoad => {
       const key = bucketText({ group: group.name, id: bucket.id });
-      const { allowed, isPinned, immovable } = placementOf(bucket, group, layout, wanted);
+      const { allowed, isPinned, immovable: byLayout } = placementOf(bucket, group, layout, wanted);
+      const immovable = heldByConversion(cluster, group.name) ?? byLayout;
       return {
         group: group.name,
         id: bucket.id,

@@ -3,6 +3,7 @@ import { layoutOf } from '../../sharding/layout.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
 import { placementOf } from '../../sharding/rebalance/placement.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
+import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
 import type { ShardMove } from './model.ts';
 
@@ -94,6 +95,8 @@ export function refusalOfBuckets(
     const message = `${what} belongs to shard ${owner}, not to ${spec.from}: write "from: ${owner}", or leave it out`;
     return no('NotTheOwner', message);
   }
+  const held = heldByConversion(cluster, spec.group);
+  if (held !== undefined) return no('HeldByConversion', `group "${spec.group}" stays: ${held}`);
   const layout = layoutOf(cluster.spec.tables);
   for (const bucket of buckets) {
     const { allowed } = placementOf(bucket, group, layout, shards);

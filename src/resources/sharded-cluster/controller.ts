@@ -85,17 +85,18 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     if (cluster.spec.suspend) return undefined;
     const memory = memories.get(owner) ?? emptyMemory();
     memories.set(owner, memory);
-    return pass(cluster, owner, memory, context);
+    return pass(cluster, found.status?.conversions ?? [], owner, memory, context);
   }
 
   async function pass(
     cluster: ShardedCluster,
+    conversions: NonNullable<PlanInput['conversions']>,
     owner: string,
     memory: ClusterMemory,
     { signal, leading, log }: ReconcileContext,
   ): Promise<ReconcileResult> {
     const { observed, access } = await observer.observe(cluster, memory, signal);
-    const input: PlanInput = { cluster, observed, settings, now: clock.now() };
+    const input: PlanInput = { cluster, observed, settings, conversions, now: clock.now() };
     const parameters = decideParameters(
       cluster.spec.postgres.parameters,
       { lastGood: cluster.status?.lastGoodParameters, refused: cluster.status?.refusedParameters },

@@ -1,3 +1,4 @@
+import type { ConversionStatus } from '../../api/v1alpha1/conversion.ts';
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import type { ShardedClusterSpec, ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ResolvedMigration } from '../../postgres/migration-plan.ts';
@@ -122,6 +123,8 @@ export interface PlanInput {
   readonly cluster: ShardedCluster;
   readonly observed: Observed;
   readonly settings: Settings;
+  /** What the status says of conversions. */
+  readonly conversions?: readonly ConversionStatus[];
   readonly now: Date;
 }
 
@@ -159,6 +162,8 @@ export type Action =
       readonly to: string;
       /** Whether rows that are there give way. */
       readonly replace: boolean;
+      /** Whether the tables become reference tables: nobody writes to them meanwhile. */
+      readonly isFirst?: boolean;
     }
   | { readonly kind: 'create-map'; readonly spec: ShardMapSpec }
   | { readonly kind: 'update-map'; readonly map: ShardMapObject; readonly spec: ShardMapSpec }

@@ -3,24 +3,45 @@ import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts
 /** Field manager of what the rebalancer writes into a ShardedCluster's status. */
 export const rebalanceManager = 'herdsman-rebalance';
 
-const fields: ReadonlySet<string> = new Set(['rebalance', 'load', 'autoscaling']);
-const conditionTypes: ReadonlySet<string> = new Set(['Balanced', 'Hot']);
+/** Field manager of what the conversions' controller writes there. */
+export const conversionManager = 'herdsman-conversion';
 
-/** The part of a status that the rebalancer writes: two controllers share one status, each with fields of its own. */
+type Writer = 'rebalance' | 'conversion' | 'cluster';
+
+const fields: Readonly<Record<string, Writer>> = {
+  rebalance: 'rebalance',
+  load: 'rebalance',
+  autoscaling: 'rebalance',
+  conversions: 'conversion',
+};
+const conditionTypes: Readonly<Record<string, Writer>> = {
+  Balanced: 'rebalance',
+  Hot: 'rebalance',
+  Converted: 'conversion',
+};
+
+/** The part of a status that the rebalancer writes: controllers share one status, each with fields of its own. */
 export function rebalancePart(status: ShardedClusterStatus | undefined): ShardedClusterStatus {
-  return part(status, true);
+  return part(status, 'rebalance');
+}
+
+/** The part that the conversions' controller writes. */
+export function conversionPart(status: ShardedClusterStatus | undefined): ShardedClusterStatus {
+  return part(status, 'conversion');
 }
 
 /** The rest, which the ShardedCluster's own controller writes. */
 export function clusterPart(status: ShardedClusterStatus): ShardedClusterStatus {
-  return part(status, false);
+  return part(status, 'cluster');
 }
 
-function part(status: ShardedClusterStatus | undefined, ours: boolean): ShardedClusterStatus {
+function part(status: ShardedClusterStatus | undefined, writer: Writer): ShardedClusterStatus {
   const entries = Object.entries(status ?? {}).filter(
-    ([name]) => name !== 'conditions' && fields.has(name) === ours,
+    ([name]) => name !== 'conditions' && (fields[name] ?? 'cluster') === writer,
   );
-  const conditions = (status?.conditions ?? []).filter(({ type }) => conditionTypes.has(type) === ours);
+  const conditions = (status?.conditions ?? []).filter(
+    ({ type }) => (conditionTypes[type] ?? 'cluster') === writer,
+  );
   return {
     ...Object.fromEntries(entries),
     ...(conditions.length === 0 ? {} : { conditions }),

@@ -111,6 +111,10 @@ function laidOutTables({ cluster, observed }: PlanInput): Pick<ShardedClusterSta
   for (const shard of observed.shards) {
     for (const row of factsOf(shard)?.catalog?.distribution ?? []) present.add(row.table_name);
   }
+  // What was converted can be taken out again until the retention ends.
+  for (const { layout } of observed.shards.flatMap((shard) => factsOf(shard)?.catalog?.conversions ?? [])) {
+    for (const { name } of layout.tables) present.delete(name);
+  }
   const names = cluster.spec.tables.map((table) => table.name).filter((name) => present.has(name));
   return names.length === 0 ? {} : { laidOutTables: names };
 }

@@ -1,5 +1,6 @@
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { planMigrations, type ResolvedMigration } from '../../../postgres/migration-plan.ts';
+import { isBeforeSwitch } from '../../../sharding/conversion/model.ts';
 import { type PlanInput, proceed, type StepResult } from '../model.ts';
 import { fail, wait } from './result.ts';
 import { catalogOf, contentShards } from './shards.ts';
@@ -42,6 +43,13 @@ export function schema(input: PlanInput): StepResult {
     if (plan.position === next.position) lacking.push(shard.name);
   }
   if (next === undefined) return proceed;
+  const converting = contentShards(input)
+    .flatMap((shard) => catalogOf(shard)?.conversions ?? [])
+    .find(isBeforeSwitch);
+  if (converting !== undefined) {
+    const message = `migration "${next.migration.name}" waits until the tables of group "${converting.group}" are converted`;
+    return wait('Converting', message, 2_000);
+  }
   return wait('Migrating', `migration "${next.migration.name}" is being applied`, 0, [
     { kind: 'migrate', ...next, shards: lacking },
   ]);

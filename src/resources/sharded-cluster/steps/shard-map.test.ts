@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { ShardMapSpec } from '../../../api/v1alpha1/shard-map.ts';
+import { layoutOf } from '../../../sharding/layout.ts';
+import { markerName } from '../../../sharding/names.ts';
 import type { PlanInput, StepResult } from '../model.ts';
 import { advanced, planOf, settled } from '../test-support/advance.ts';
 import { everyStrategy } from '../test-support/scenes.ts';
@@ -216,5 +218,48 @@ describe('owners of buckets', () => {
       reason: 'TablesInvalid',
       message: expect.stringContaining('s9'),
     });
+  });
+});
+
+describe('a group that was converted where its rows were', () => {
+  const name = 'customer';
+  const without = (input: PlanInput) => {
+    const spec = mapOf(input);
+    return withMap(input, { ...spec, groups: spec.groups.filter((group) => group.name !== name) });
+  };
+
+  it('is owned by the shard that has its markers', () => {
+    const known = mapOf(world);
+    const group = known.groups.find((candidate) => candidate.name === name);
+    const names = (group?.buckets ?? []).map(({ id }) => markerName(name, id));
+    const epoch = known.epoch + 7;
+    let input = without(world);
+    for (const shard of ['s0', 's1', 's2']) {
+      const { database } = shardOf(input, shard);
+      if (database.state !== 'present') throw new Error('no answer');
+      const others = (database.value.catalog?.markers ?? []).filter((marker) => !names.includes(marker.name));
+      const own = names.map((marker, bucket) => ({ name: marker, bucket, epoch }));
+      input = withCatalog(input, shard, { markers: shard === 's1' ? [...others, ...own] : others });
+    }
+    const result = buckets(input);
+    const [action] = result.actions ?? [];
+    if (action?.kind !== 'update-map') throw new Error('no map');
+    expect(action.spec.epoch).toBe(epoch);
+    const owners = action.spec.groups.find((candidate) => candidate.name === name)?.buckets;
+    expect(owners?.map((bucket) => [bucket.id, bucket.shard, bucket.epoch])).toEqual(
+      names.map((_, id) => [id, 's1', epoch]),
+    );
+  });
+
+  it('may leave the spec while it can be taken back', () => {
+    const tables = world.cluster.spec.tables.filter(
+      (table) => (table.group ?? table.name) !== name || table.strategy === 'reference',
+    );
+    const leaving = wanting(world, { ...everyStrategy, tables });
+    expect(map(leaving)).toMatchObject({ kind: 'fail', reason: 'MapConflict' });
+    const layout = layoutOf(world.cluster.spec.tables).groups.find((group) => group.name === name);
+    const conversion = { group: name, phase: 'settled', layout, tables: [] };
+    const input = withCatalog(leaving, 's0', { conversions: [conversion] });
+    expect(map(input)).toMatchObject({ kind: 'wait', reason: 'Reverting' });
   });
 });

@@ -1,7 +1,9 @@
-import { layoutOf, placementProblems } from '../../../sharding/layout.ts';
-import { initialMap, reconcileMap } from '../../../sharding/map.ts';
+import type { ShardMapSpec } from '../../../api/v1alpha1/shard-map.ts';
+import { type Layout, layoutOf, placementProblems } from '../../../sharding/layout.ts';
+import { initialMap, type MarkerOwner, reconcileMap } from '../../../sharding/map.ts';
 import { type Rebuilt, rebuildFromMarkers, type ShardAnswer } from '../../../sharding/rebuild.ts';
 import {
+  type Action,
   type ObservedShard,
   type PlanInput,
   proceed,
@@ -21,8 +23,26 @@ export function map({ cluster, observed }: PlanInput): StepResult {
     return wait('MapUnknown', `the ShardMap could not be read: ${observed.map.error.message}`, 2_000);
   }
   if (observed.map.state === 'absent') return lostMap(cluster, observed.shards);
-  const conflict = reconcileMap(observed.map.value.spec, layout, shards).problems[0];
-  return conflict === undefined ? proceed : fail('MapConflict', conflict.message);
+  const { spec } = observed.map.value;
+  const leaving = groupsLeaving(observed.shards, spec, layout);
+  const staying = { ...spec, groups: spec.groups.filter(({ name }) => !leaving.includes(name)) };
+  const conflict = reconcileMap(staying, layout, shards).problems[0];
+  if (conflict !== undefined) return fail('MapConflict', conflict.message);
+  if (leaving.length === 0) return proceed;
+  return wait(
+    'Reverting',
+    `tables become plain again (group ${leaving.join(', ')}): see status.conversions`,
+    1_000,
+  );
+}
+
+/** Groups that are no longer in the spec, and whose conversion can be taken back. */
+function groupsLeaving(shards: readonly ObservedShard[], map: ShardMapSpec, layout: Layout): string[] {
+  const conversions = shards.flatMap((shard) => catalogOf(shard)?.conversions ?? []);
+  return map.groups
+    .map(({ name }) => name)
+    .filter((name) => !layout.groups.some((group) => group.name === name))
+    .filter((name) => conversions.some(({ group }) => group === name));
 }
 
 function lostMap(cluster: ShardedCluster, shards: readonly ObservedShard[]): StepResult {
@@ -48,12 +68,32 @@ function lostMap(cluster: ShardedCluster, shards: readonly ObservedShard[]): Ste
   }
 }
 
+/** A map without groups, for tables that are converted before they have buckets; none if there was a map before. */
+export function firstMap({ cluster, observed }: PlanInput): Action[] {
+  const isFirst = observed.map.state === 'absent' && rebuild(cluster, observed.shards).kind === 'empty';
+  const layout = { groups: [], references: [], problems: [] };
+  return isFirst
+    ? [{ kind: 'create-map', spec: initialMap(cluster.metadata.name, layout, wantedShards(cluster)) }]
+    : [];
+}
+
 function rebuild(cluster: ShardedCluster, shards: readonly ObservedShard[]): Rebuilt {
   const answers = new Map(
     shards.map((shard): [string, ShardAnswer] => [shard.name, catalogOf(shard) ?? 'unknown']),
   );
   const names = shards.map((shard) => shard.name);
   return rebuildFromMarkers(cluster.metadata.name, names, answers);
+}
+
+/** Markers that are on the shards, with their owners: of tables that were converted where they were. */
+function ownersByMarker(shards: readonly ObservedShard[]): ReadonlyMap<string, MarkerOwner> {
+  return new Map(
+    shards.flatMap((shard) =>
+      (catalogOf(shard)?.markers ?? []).flatMap(({ name, epoch }): [string, MarkerOwner][] =>
+        epoch === null ? [] : [[name, { shard: shard.name, epoch }]],
+      ),
+    ),
+  );
 }
 
 /**
@@ -73,7 +113,12 @@ export function buckets({ cluster, observed }: PlanInput): StepResult {
     const spec = initialMap(cluster.metadata.name, layout, shards);
     return wait('MapPending', 'the ShardMap is being made', 0, [{ kind: 'create-map', spec }]);
   }
-  const { changed, map: extended } = reconcileMap(known.value.spec, layout, shards);
+  const { changed, map: extended } = reconcileMap(
+    known.value.spec,
+    layout,
+    shards,
+    ownersByMarker(observed.shards),
+  );
   if (!changed) return proceed;
   return wait('MapPending', 'the ShardMap gains buckets', 0, [
     { kind: 'update-map', map: known.value, spec: extended },

@@ -46,11 +46,6 @@ describe('tables', () => {
 
   it.each([
     ['is missing', without('orders'), /s1: table "orders" .* does not exist/],
-    [
-      'is not partitioned',
-      altered('orders', { partitioned: false }),
-      /s1: table "orders" is not partitioned/,
-    ],
     ['is partitioned otherwise', altered('orders', { strategy: 'list' }), /strategy hash needs HASH/],
     ['has another key', altered('orders', { key: ['id'] }), /says key "customer"/],
     ['has no primary key', altered('lines', { primaryKey: [] }), /"lines" has no primary key/],
@@ -79,6 +74,37 @@ describe('tables', () => {
     const silent = withShard(world, 's1', { database: { state: 'absent' } });
     expect(tables(silent)).toMatchObject({ kind: 'wait', reason: 'PrimaryUnknown' });
     expect(leaves(silent)).toMatchObject({ kind: 'wait', reason: 'PrimaryUnknown', actions: [] });
+  });
+});
+
+describe('plain tables', () => {
+  const plain = (input: PlanInput) =>
+    withTables(input, 's1', altered('orders', { partitioned: false, key: [], keyTypes: [] }));
+
+  it('are waited for until they are converted', () => {
+    expect(tables(plain(world))).toMatchObject({ kind: 'wait', reason: 'Converting', actions: [] });
+    expect(JSON.stringify(leaves(plain(world)))).not.toContain('CREATE TABLE');
+  });
+
+  it('stop with what to write when they cannot be', () => {
+    const conversions = [{ group: 'customer', phase: 'refused', message: 'drop the view' }];
+    expect(tables({ ...plain(world), conversions })).toMatchObject({
+      kind: 'fail',
+      reason: 'ConversionRefused',
+      message: 'drop the view',
+    });
+  });
+
+  it('need a map, to which they are added later', () => {
+    const bare = (input: PlanInput, name: string) => {
+      const { database } = shardOf(input, name);
+      if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
+      return withFacts(input, name, { catalog: { ...database.value.catalog, markers: [], mirror: [] } });
+    };
+    const without = ['s0', 's1', 's2'].reduce(bare, observing(plain(world), { map: { state: 'absent' } }));
+    expect(tables(without)).toMatchObject({
+      actions: [{ kind: 'create-map', spec: { epoch: 1, groups: [] } }],
+    });
   });
 });
 

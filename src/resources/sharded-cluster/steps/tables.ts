@@ -1,7 +1,9 @@
-import { layoutOf } from '../../../sharding/layout.ts';
+import { isBeforeSwitch } from '../../../sharding/conversion/model.ts';
+import { planForeignKeys } from '../../../sharding/foreign-keys.ts';
+import { type Layout, layoutOf } from '../../../sharding/layout.ts';
 import { planLeaves } from '../../../sharding/leaves.ts';
 import type { Endpoint } from '../../../sharding/mirror.ts';
-import { verifyTables } from '../../../sharding/verify-tables.ts';
+import { plainTables, verifyTables } from '../../../sharding/verify-tables.ts';
 import {
   type Action,
   type ObservedShard,
@@ -12,6 +14,7 @@ import {
 } from '../model.ts';
 import { postgresPort, primaryHost } from '../names.ts';
 import { fail, messagesOf, wait } from './result.ts';
+import { firstMap } from './shard-map.ts';
 import { catalogOf, contentShards } from './shards.ts';
 
 /** Whether the tables that the migrations made are on every shard as `spec.tables` describes them. */
@@ -23,8 +26,37 @@ export function tables(input: PlanInput): StepResult {
       return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
     const wrong = verifyTables(layout, catalog);
     if (wrong.length > 0) return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(wrong)}`);
+    const keys = planForeignKeys(layout, catalog).problems;
+    if (keys.length > 0 && layout.groups.some((group) => plainTables(group, catalog).length > 0))
+      return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(keys)}`);
   }
-  return proceed;
+  return conversions(input, layout);
+}
+
+/** Plain tables are converted by a controller of their own, which says in `status.conversions` how far it is. */
+function conversions(input: PlanInput, layout: Layout): StepResult {
+  const refused = (input.conversions ?? []).filter(({ phase }) => phase === 'refused');
+  const open = contentShards(input).flatMap((shard) => {
+    const catalog = catalogOf(shard);
+    if (catalog === undefined) return [];
+    return [
+      ...layout.groups.filter((group) => plainTables(group, catalog).length > 0).map(({ name }) => name),
+      ...catalog.conversions
+        .filter((conversion) => isBeforeSwitch(conversion) || conversion.phase === 'switched')
+        .map(({ group }) => group),
+    ];
+  });
+  const problems = refused.filter(({ group }) => open.includes(group));
+  if (problems.length > 0)
+    return fail('ConversionRefused', problems.map(({ message }) => message ?? '').join('; '));
+  if (open.length === 0) return proceed;
+  const names = [...new Set(open)].join(', ');
+  return wait(
+    'Converting',
+    `plain tables become distributed (group ${names}): see status.conversions`,
+    1_000,
+    firstMap(input),
+  );
 }
 
 /** Leaves, markers and the mirror of the map, on every shard. */

@@ -17,6 +17,7 @@ export const emptyCatalog: ShardCatalog = {
   ledger: [],
   preparedTransactions: 0,
   moving: [],
+  conversions: [],
 };
 
 const ordinary: CatalogTable = {

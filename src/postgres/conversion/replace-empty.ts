@@ -1,0 +1,86 @@
+import { addPlainKey } from '../../sharding/foreign-keys.ts';
+import type { Group } from '../../sharding/layout.ts';
+import { applicationSchema } from '../../sharding/names.ts';
+import { readKeyCatalog } from '../catalog.ts';
+import type { Connection } from '../connection.ts';
+import { qualified, quoteLiteral } from '../identifier.ts';
+import { asOwner, block, type ConversionStep, done, raise, runTogether } from './context.ts';
+import { newSchema, oldSchema } from './schema.ts';
+import { makeSchemas, partitionClause, readTables } from './stage.ts';
+import { recordKeys, triggersOf, viewsOf } from './switch.ts';
+import { makeLike, missingIndexes, replaceTable, type TableFacts } from './table.ts';
+
+/** Where numbers of the sequences begin on the shard with this number, so that no two shards give the same ones. */
+const numbersPerShard = 10_000_000_000_000;
+
+/**
+ * Makes the empty tables of a group partitioned, or plain again, on a shard that has no rows of it; all or nothing, and refused
+ * if there is a row.
+ */
+export async function replaceEmpty(
+  connection: Connection,
+  group: Group,
+  wanted: 'partitioned' | 'plain',
+  shardIndex: number,
+): Promise<ConversionStep> {
+  const all = await readTables(connection, group);
+  const { tables: known, foreignKeys, recordedKeys } = await readKeyCatalog(connection);
+  const isDone = (name: string) =>
+    known.find((table) => table.name === name)?.partitioned === (wanted === 'partitioned');
+  const tables = all.filter(({ name }) => !isDone(name));
+  const owner = tables[0]?.owner;
+  if (owner === undefined) return done;
+  const has = (key: { readonly table: string }) => tables.some(({ name }) => name === key.table);
+  const keys = (wanted === 'partitioned' ? foreignKeys : recordedKeys).filter(has);
+  const names = tables.map(({ name }) => qualified(applicationSchema, name));
+  const make = tables.flatMap((facts) => {
+    const table = group.tables.find(({ name }) => name === facts.name);
+    const clause = wanted === 'partitioned' && table !== undefined ? partitionClause(group, table) : '';
+    const made = { ...facts, constraints: facts.constraints.filter(({ type }) => type === 'p'), indexes: [] };
+    return [...makeLike(facts, newSchema, clause), ...missingIndexes(facts, made, newSchema)];
+  });
+  await runTogether(connection, [
+    ...makeSchemas(owner),
+    ...asOwner(owner, [`LOCK TABLE ${names.join(', ')} IN ACCESS EXCLUSIVE MODE`]),
+    ...tables.map(({ name }) => block(demandEmpty(name))),
+    ...asOwner(owner, [
+      ...make,
+      ...foreignKeysOff(tables),
+      ...tables.flatMap((facts) => replaceTable(facts, newSchema, oldSchema)),
+      ...tables.flatMap((facts) => triggersOf(facts)),
+      ...(wanted === 'plain' ? keys.map((key) => addPlainKey(key).text) : []),
+    ]),
+    ...viewsOf(tables),
+    ...asOwner(owner, [
+      `DROP TABLE ${tables.map(({ name }) => qualified(oldSchema, name)).join(', ')}`,
+      ...tables.flatMap((facts) => startNumbers(facts, shardIndex)),
+    ]),
+    ...(wanted === 'partitioned'
+      ? recordKeys(keys)
+      : keys.map((key) => `DELETE FROM herdsman.foreign_keys WHERE table_name = ${quoteLiteral(key.table)}`)),
+  ]);
+  return done;
+}
+
+function foreignKeysOff(tables: readonly TableFacts[]): string[] {
+  return tables.flatMap(({ name, foreignKeys }) =>
+    foreignKeys.map((key) => `ALTER TABLE ${qualified(applicationSchema, name)} DROP CONSTRAINT ${key.name}`),
+  );
+}
+
+function demandEmpty(name: string): string {
+  const message = `table "${name}" has rows on two shards: only one may have some when it is distributed`;
+  return `IF EXISTS (SELECT FROM ${qualified(applicationSchema, name)}) THEN ${raise('waiting', 'RowsOnTwoShards', message)} END IF;`;
+}
+
+/** Those of `bigint` columns only: an `integer` has no room for it. */
+function startNumbers({ name, sequences }: TableFacts, shardIndex: number): string[] {
+  return sequences.map(({ columnName }) => {
+    const sequence = `pg_catalog.pg_get_serial_sequence(${quoteLiteral(qualified(applicationSchema, name))}, ${quoteLiteral(columnName)})`;
+    const first = shardIndex * numbersPerShard + 1;
+    return (
+      `SELECT pg_catalog.setval(${sequence}, ${first}, false) FROM pg_catalog.pg_sequence s ` +
+      `WHERE s.seqrelid = ${sequence}::regclass AND s.seqmax > ${first} AND s.seqincrement > 0 AND ${shardIndex} > 0`
+    );
+  });
+}
