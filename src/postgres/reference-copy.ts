@@ -18,6 +18,8 @@ export interface CopiedTable {
 export interface CopyOptions {
   /** Tables whose rows on the target are of another time: they give way, unless the target owns a bucket by now. */
   readonly replace?: readonly string[];
+  /** Whether writers of the source wait until all is copied. */
+  readonly lock?: boolean;
 }
 
 /**
@@ -31,11 +33,15 @@ export async function copyReferenceTables(
   source: Connection,
   target: Connection,
   tables: readonly string[],
-  { replace = [] }: CopyOptions = {},
+  { replace = [], lock = false }: CopyOptions = {},
 ): Promise<CopiedTable[]> {
   return source.transaction(
-    () =>
-      target.transaction(async () => {
+    async () => {
+      if (lock) {
+        const names = tables.map((table) => qualified('public', table)).join(', ');
+        await source.query({ text: `SET LOCAL lock_timeout = 2000; LOCK TABLE ${names} IN SHARE MODE` });
+      }
+      return target.transaction(async () => {
         const { foreignKeys } = await readKeyCatalog(target);
         await empty(target, replace, foreignKeys);
         const copied: CopiedTable[] = [];
@@ -43,8 +49,9 @@ export async function copyReferenceTables(
           copied.push(await copyTable(source, target, table));
         }
         return copied;
-      }),
-    'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
+      });
+    },
+    lock ? 'BEGIN ISOLATION LEVEL REPEATABLE READ' : 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY',
   );
 }
 

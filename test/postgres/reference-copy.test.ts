@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { copyReferenceTables } from '../../src/postgres/reference-copy.ts';
 import { printsOf } from '../../src/postgres/reference-print.ts';
-import { makeWorld, rows, type World } from './world.ts';
+import { makeWorld, open, rows, type World } from './world.ts';
 
 let world: World;
 const schema = `
@@ -57,6 +57,19 @@ describe('copies of reference tables', () => {
     await expect(copy()).rejects.toThrow('TRUNCATE it there');
     expect(await rows(target, 'SELECT code FROM public.countries')).toEqual([{ code: 'de' }]);
     expect(await rows(target, 'SELECT FROM public.cities')).toEqual([]);
+  });
+
+  it('keep writers out meanwhile when the table becomes a reference table', async () => {
+    const [source, target] = [world.shard(0).application, world.shard(1).application];
+    await target.query({ text: 'TRUNCATE public.cities, public.countries' });
+    const writer = await open(world.application, world.password, world.shard(0).database);
+    await writer.query({ text: 'BEGIN' });
+    await writer.query({ text: "INSERT INTO public.countries VALUES ('it')" });
+    const copying = copyReferenceTables(source, target, ['countries'], { lock: true });
+    await writer.query({ text: 'COMMIT' });
+    expect(await copying).toEqual([{ table: 'countries', rows: 3, already: false }]);
+    await writer.query({ text: "DELETE FROM public.countries WHERE code = 'it'" });
+    await writer.close();
   });
 
   describe('of another time', () => {

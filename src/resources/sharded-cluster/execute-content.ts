@@ -46,7 +46,7 @@ export async function executeContent(
 async function copyReferences(
   context: ExecutionContext,
   pass: Pass,
-  { tables, from, to, replace }: Extract<Action, { kind: 'copy-references' }>,
+  { tables, from, to, replace, isFirst = false }: Extract<Action, { kind: 'copy-references' }>,
 ): Promise<void> {
   const { access } = pass;
   if (access === undefined) throw new Error("the operator's certificate is not there yet");
@@ -58,7 +58,8 @@ async function copyReferences(
     (source) =>
       context.connections.use(
         at(to),
-        (target) => copyReferenceTables(source, target, tables, { replace: replace ? tables : [] }),
+        (target) =>
+          copyReferenceTables(source, target, tables, { replace: replace ? tables : [], lock: isFirst }),
         leading,
       ),
     leading,

@@ -13,6 +13,7 @@ import {
   withShard,
 } from '../test-support/world.ts';
 import { referenceTables } from './reference-tables.ts';
+import { catalogOf } from './shards.ts';
 
 /** Three shards that own buckets, and a fourth that joined. */
 let joined: PlanInput;
@@ -75,6 +76,30 @@ describe('reference tables', () => {
       kind: 'wait',
       actions: [{ kind: 'copy-references', tables: ['countries'], from: 's0', to: 's3', replace: false }],
     });
+  });
+
+  it('that were plain ones before go to every shard without rows of them', () => {
+    const forget = (input: PlanInput, name: string) => {
+      const catalog = catalogOf(shardOf(input, name));
+      if (catalog === undefined) throw new Error('no catalog');
+      return withFacts(input, name, { catalog: { ...catalog, distribution: [] } });
+    };
+    const fresh = ['s0', 's1', 's2', 's3'].reduce(forget, loaded(joined, 's1'));
+    const copy = {
+      kind: 'copy-references',
+      tables: ['countries'],
+      from: 's1',
+      replace: false,
+      isFirst: true,
+    };
+    expect(referenceTables(fresh)).toMatchObject({
+      kind: 'wait',
+      actions: ['s0', 's2', 's3'].map((to) => ({ ...copy, to })),
+    });
+    const everywhere = ['s0', 's1', 's2', 's3'].reduce(forget, loaded(joined, 's0', 's1'));
+    expect(JSON.stringify(referenceTables(everywhere))).not.toContain('isFirst');
+    const silent = withShard(fresh, 's2', { database: { state: 'absent' } });
+    expect(JSON.stringify(referenceTables(silent))).not.toContain('isFirst');
   });
 
   it('of another time are replaced when that is sure, and buckets wait for it', async () => {

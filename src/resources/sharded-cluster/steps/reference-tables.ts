@@ -11,7 +11,7 @@ import {
   type StepResult,
 } from '../model.ts';
 import { wait } from './result.ts';
-import { contentShards, factsOf } from './shards.ts';
+import { catalogOf, contentShards, factsOf } from './shards.ts';
 
 /** What the roles are read from. */
 interface ReferenceInput {
@@ -32,6 +32,11 @@ interface ReferenceRoles {
 export function referenceTables(input: PlanInput): StepResult {
   const { cluster, observed } = input;
   const references = layoutOf(cluster.spec.tables).references;
+  const fresh = freshCopies(input, references);
+  if (fresh.length > 0) {
+    const message = 'tables with rows become reference tables, and go to the other shards';
+    return wait('CopyingReferences', message, 0, fresh);
+  }
   const { source, joiners } = referenceRoles(input, references);
   const rowsOfSource = source === undefined ? undefined : factsOf(source)?.tablesWithRows;
   if (source === undefined || rowsOfSource === undefined) return proceed;
@@ -51,6 +56,34 @@ export function referenceTables(input: PlanInput): StepResult {
   return isComparing
     ? wait('ComparingReferences', 'reference tables of a new shard are compared', 1_000)
     : proceed;
+}
+
+/**
+ * A table that was never a reference table before, and has rows on one shard, goes from there to those that have none. Writers
+ * of it wait meanwhile.
+ */
+function freshCopies(input: ReferenceInput, references: readonly string[]): Action[] {
+  const shards = contentShards(input);
+  if (shards.some((shard) => catalogOf(shard) === undefined)) return [];
+  const known = new Set(
+    shards.flatMap((shard) => (catalogOf(shard)?.distribution ?? []).map((row) => row.table_name)),
+  );
+  const copies = new Map<string, { readonly from: string; readonly to: string; readonly tables: string[] }>();
+  for (const table of references.filter((name) => !known.has(name))) {
+    const [source, ...others] = shards.filter((shard) => factsOf(shard)?.tablesWithRows.includes(table));
+    if (source === undefined || others.length > 0) continue;
+    for (const { name: to } of shards.filter((shard) => shard !== source)) {
+      const copy = copies.get(`${source.name} ${to}`) ?? { from: source.name, to, tables: [] };
+      copy.tables.push(table);
+      copies.set(`${source.name} ${to}`, copy);
+    }
+  }
+  return [...copies.values()].map((copy) => ({
+    kind: 'copy-references',
+    ...copy,
+    replace: false,
+    isFirst: true,
+  }));
 }
 
 /**
