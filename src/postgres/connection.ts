@@ -19,6 +19,8 @@ export interface ConnectOptions {
   readonly connectTimeoutMs?: number;
   /** Default 30 s; 0: none. The client gives up 5 s later, when the server is silent. */
   readonly statementTimeoutMs?: number;
+  /** Whether the session speaks the replication protocol, for the commands that only a walsender knows. */
+  readonly replication?: boolean;
 }
 
 /** Whom to trust, and what to prove. */
@@ -58,6 +60,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     keepAliveInitialDelayMillis: 10_000,
     ...(statementTimeout === 0 ? {} : { query_timeout: statementTimeout + 5_000 }),
     options: sessionSettings(statementTimeout),
+    ...(options.replication === true ? { replication: 'database' } : {}),
     ssl: options.tls === 'off' ? false : tlsConfig(options.tls),
   });
   const state = { closed: false };

@@ -149,8 +149,8 @@ function fencedMs(test: TestMove): number {
 const early = [
   'stage',
   'publish',
-  'make-slot',
-  'mark-copying',
+
+  'copy-rows',
   'subscribe',
   'catch-up',
   'index',

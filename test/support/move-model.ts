@@ -42,7 +42,7 @@ interface ShardState {
   publications: string[];
   roles: string[];
   slots: Slot[];
-  subscriptions: { name: string; copied: boolean; applied: number }[];
+  subscriptions: { name: string; applied: number }[];
   /** Rows of the bucket's leaves, in the order of their arrival. */
   rows: number[];
 }
@@ -99,8 +99,6 @@ function newer<T extends { readonly name: string }>(things: T[], copy: number): 
 /** Steps that commit on one shard only. */
 const onSource = new Set<ShardStep['kind']>([
   'publish',
-  'make-slot',
-  'mark-copying',
   'fence',
   'drain',
   'commit-source',
@@ -178,7 +176,7 @@ export class Model {
     }
   }
 
-  /** The copy, then the stream, as far as the source has got. */
+  /** The stream, as far as the source has got. */
   replicate(): void {
     const { source, target } = this;
     if (target.state.leaves !== 'staged') return;
@@ -186,11 +184,6 @@ export class Model {
       const slot = source.state.slots.find(({ name }) => name === subscription.name);
       if (slot === undefined) continue;
       const log = source.state.rows;
-      if (!subscription.copied) {
-        target.state.rows = log.slice(0, slot.position);
-        subscription.copied = true;
-        subscription.applied = slot.position;
-      }
       const from = Math.max(slot.position, subscription.applied);
       target.state.rows.push(...log.slice(from));
       subscription.applied = Math.max(log.length, subscription.applied);
@@ -265,7 +258,7 @@ export class Model {
         lost: false,
         lagBytes: this.source.state.rows.length - position,
       })),
-      subscriptions: state.subscriptions.map(({ name, copied }) => ({ name, copied, enabled: true })),
+      subscriptions: state.subscriptions.map(({ name }) => ({ name, enabled: true })),
     });
   }
 
@@ -290,7 +283,7 @@ export class Model {
               if (target().leaves !== 'absent') return refuse('in the way');
               target().leaves = 'staged';
             }
-            const base = { attempt: 0, armed: false, copying: false };
+            const base = { attempt: 0, armed: false, copying: false, copied: false };
             state().guard = { move: move.key, copy: step.copy, ...base };
           }
           await turn();
@@ -301,30 +294,35 @@ export class Model {
         source().publications = [copyName(move.id, step.copy)];
         source().roles = [copyName(move.id, step.copy)];
         return done;
-      case 'make-slot': {
+      case 'copy-rows': {
         const name = copyName(move.id, step.copy);
-        if (!has(source(), step.copy) || source().guard?.copying === true) return refuse('guard');
-        if (source().slots.every((slot) => slot.name !== name)) {
-          source().slots.push({ name, position: source().rows.length });
-        }
-        return done;
-      }
-      case 'mark-copying': {
         const { guard } = source();
-        if (guard === undefined || !has(source(), step.copy)) return refuse('guard');
+        if (guard === undefined || !has(source(), step.copy) || guard.copying) return refuse('guard');
         source().guard = { ...guard, copying: true };
+        this.source.flush();
+        await turn();
+        const position = source().rows.length;
+        source().slots.push({ name, position });
+        this.source.flush();
+        const rows = source().rows.slice(0, position);
+        await turn();
+        const known = target().guard;
+        if (known === undefined || !has(target(), step.copy) || known.copied) return refuse('guard');
+        if (target().leaves !== 'staged') return refuse('leaves');
+        target().rows = rows;
+        target().guard = { ...known, copied: true };
         return done;
       }
       case 'subscribe': {
         const name = copyName(move.id, step.copy);
         if (!has(target(), step.copy) || target().leaves !== 'staged') return refuse('guard');
         if (target().subscriptions.every((other) => other.name !== name)) {
-          target().subscriptions.push({ name, copied: false, applied: 0 });
+          target().subscriptions.push({ name, applied: 0 });
         }
         return done;
       }
       case 'catch-up':
-        return target().subscriptions.some(({ copied }) => copied) ? done : refuse('copying');
+        return done;
       case 'index':
         target().unsettled = true;
         source().unsettled = true;

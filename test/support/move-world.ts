@@ -1,10 +1,10 @@
 import type { ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
 import type { Table } from '../../src/api/v1alpha1/table.ts';
 import { applyBatches, readCatalog } from '../../src/postgres/catalog.ts';
-import { type Connection, connect } from '../../src/postgres/connection.ts';
+import { type Connection, type ConnectOptions, connect } from '../../src/postgres/connection.ts';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
 import { applyMigration } from '../../src/postgres/migrations.ts';
-import type { MoveContext, Side } from '../../src/postgres/move/context.ts';
+import type { MoveContext, SessionKind, Side } from '../../src/postgres/move/context.ts';
 import { readFacts } from '../../src/postgres/move/facts.ts';
 import { performStep } from '../../src/postgres/move/perform.ts';
 import { findObstacles } from '../../src/postgres/move/preflight.ts';
@@ -58,6 +58,8 @@ export interface MoveShards {
   connectApplication(shard: string): Promise<Connection>;
   /** A session as the operator. */
   connectOperator(shard: string): Promise<Connection>;
+  /** A session as a copy opens it. */
+  openSession(shard: string, kind: SessionKind): Promise<Connection>;
   /** What the cluster's own reconciling would do on a shard now. */
   planOf(shard: string): Promise<LeavesPlan>;
   /** Brings leaves, markers and mirrors up to the map on all shards. */
@@ -88,10 +90,10 @@ export async function startShards(
     if (server === undefined) throw new Error(`no shard ${shard}`);
     return server;
   };
-  const open = async (shard: string, user: string, secret: string, database = 'app') => {
+  const open = async (shard: string, user: string, secret: string, more: Partial<ConnectOptions> = {}) => {
     const server = serverOf(shard);
     const { host, port, ca } = server;
-    const base = { host, port, database, user, statementTimeoutMs: 60_000 };
+    const base = { host, port, database: 'app', user, statementTimeoutMs: 60_000, ...more };
     if (!ssl) return connect({ ...base, password: secret, tls: 'off' });
     const tls = { ca, servername: 'localhost' };
     // The operator proves itself by its certificate, as in a cluster.
@@ -113,6 +115,10 @@ export async function startShards(
     map,
     sourceAddress,
     connectOperator,
+    openSession(shard, { login, ...more }) {
+      const { user, password: secret } = login ?? { user: 'herdsman', password: serverOf(shard).password };
+      return open(shard, user, secret, { ...more, statementTimeoutMs: 0 });
+    },
     connectApplication: (shard) => open(shard, application, password),
     async planOf(shard) {
       const endpoints = Object.fromEntries(
@@ -148,7 +154,9 @@ export async function startShards(
     },
   };
   for (const shard of names) {
-    const maintenance = await open(shard, 'herdsman', serverOf(shard).password, 'postgres');
+    const maintenance = await open(shard, 'herdsman', serverOf(shard).password, {
+      database: 'postgres',
+    });
     const roles = {
       operator: 'herdsman',
       database: 'app',
@@ -303,6 +311,7 @@ function contextOf(
     group,
     owned,
     use,
+    open: (side, kind) => shards.openSession(side === 'source' ? move.from : move.to, kind),
     targetEndpoint: { host: move.to, port: 5432, dbname: 'app' },
     sourceAddress,
   };

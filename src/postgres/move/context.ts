@@ -11,6 +11,21 @@ import { PostgresError } from '../postgres-error.ts';
 /** Which shard of a move. */
 export type Side = 'source' | 'target';
 
+/** What a session of a copy's own shall be. */
+export interface SessionKind {
+  readonly applicationName: string;
+  /** Another role than the operator's. */
+  readonly login?: { readonly user: string; readonly password: string };
+  readonly replication?: boolean;
+}
+
+/** How far a copy is: in bytes on disk, and rows whose part is done. */
+export interface CopyProgress {
+  readonly bytes: number;
+  readonly total: number;
+  readonly rows: number;
+}
+
 /** What the steps of one move work with. */
 export interface MoveContext {
   readonly move: Move;
@@ -24,6 +39,13 @@ export interface MoveContext {
   readonly sourceAddress: Readonly<Record<string, string>>;
   /** Lends a session of the operator on a primary; a patient one has no statement timeout. */
   use<T>(side: Side, work: (connection: Connection) => Promise<T>, patient?: boolean): Promise<T>;
+  /** Opens a session without statement timeout on a primary; whoever asks closes it. */
+  open(side: Side, kind: SessionKind): Promise<Connection>;
+  /** How rows are copied, and who is told of it. */
+  readonly copying?: {
+    readonly maxBytesPerSecond?: number;
+    report?(progress: CopyProgress): void;
+  };
 }
 
 /** A bucket's leaf of one table, with what it belongs to. */

@@ -17,7 +17,6 @@ import {
   leavesOf,
   type MoveContext,
   ownerOf,
-  refused,
   runTogether,
 } from './context.ts';
 import { dropIntakes, makeIntakes, makeTable } from './intake.ts';
@@ -36,7 +35,7 @@ export async function stage(context: MoveContext, copy: number): Promise<StepRes
   const isKnown = `EXISTS (SELECT FROM herdsman.moves m WHERE m.group_name = ${quoteLiteral(group.name)} AND m.bucket IN (${ids}))`;
   await context.use('target', async (connection) => {
     const owner = await ownerOf(connection, context);
-    const leaves = leavesOf(context, 'target').flatMap((leaf) => makeTable(leaf.qualified, leaf.table));
+    const leaves = leavesOf(context, 'target').map((leaf) => makeTable(leaf.qualified, leaf.table));
     const make = [...leaves, ...makeIntakes(context)].map((text) => `EXECUTE ${text};`).join(' ');
     await runTogether(connection, [
       block(
@@ -83,40 +82,8 @@ export async function publish(context: MoveContext, copy: number): Promise<StepR
   });
 }
 
-/** Makes the failover slot, but never under a copy that may have begun. */
-export async function makeSlot(context: MoveContext, copy: number): Promise<StepResult> {
-  return context.use('source', async (connection) => {
-    // One statement, so that nothing comes between the question and the slot, however long the operator is paused.
-    const made = await connection.query(
-      statement(
-        `SELECT s.lsn FROM herdsman.moves m, LATERAL pg_create_logical_replication_slot($1, 'pgoutput', false, false, true) s
-          WHERE ${guardCondition(context)} AND m.bucket = $3 AND m.copy = $2 AND NOT m.copying`,
-        copyName(context.move.id, copy),
-        copy,
-        idsOf(context.move)[0],
-      ),
-    );
-    return made.length === 1
-      ? done
-      : refused('CopyBegan', 'a copy may have begun: its slot is not made again');
-  });
-}
-
-/** From here on the slot is not made again. */
-export async function markCopying(context: MoveContext, copy: number): Promise<StepResult> {
-  return context.use('source', async (connection) => {
-    const marked = await connection.query(
-      statement(
-        `UPDATE herdsman.moves m SET copying = true WHERE ${guardCondition(context)} AND m.copy = $1 RETURNING m.copy`,
-        copy,
-      ),
-    );
-    return marked.length > 0 ? done : refused('GuardLost', 'the shard knows another copy');
-  });
-}
-
 /**
- * Starts the copy. The role gets a password that is nowhere but in the subscription; it reaches the server as a value, not
+ * Starts the stream from where the copy's snapshot ends. The role gets a password that is nowhere but in the subscription; it reaches the server as a value, not
  * as text of a statement, and an error tells nothing of it.
  */
 export async function subscribe(context: MoveContext, copy: number): Promise<StepResult> {
@@ -140,7 +107,8 @@ export async function subscribe(context: MoveContext, copy: number): Promise<Ste
       await connection.query({
         text: block(
           `EXECUTE format('CREATE SUBSCRIPTION ${quoteIdentifier(name)} CONNECTION %L PUBLICATION ${quoteIdentifier(name)}
-            WITH (create_slot = false, slot_name = ${quoteIdentifier(name)}, failover = true, origin = any, streaming = off)',
+            WITH (create_slot = false, copy_data = false, slot_name = ${quoteIdentifier(name)}, failover = true, origin = any,
+              streaming = off)',
             current_setting('herdsman.conninfo'));
           EXCEPTION WHEN OTHERS THEN
             RAISE EXCEPTION 'cannot subscribe: %', SQLERRM USING ERRCODE = SQLSTATE;`,
@@ -218,6 +186,7 @@ async function dropSlots(
 /** Drops the leaves that never got rows of their own, unless another copy uses them or they have become the owner's. */
 export async function unstage(context: MoveContext, copy: number): Promise<StepResult> {
   const leaves = leavesOf(context, 'target');
+  const name = copyName(context.move.id, copy);
   return context.use('target', async (connection) => {
     const owner = await ownerOf(connection, context);
     const attached = leaves
@@ -227,10 +196,12 @@ export async function unstage(context: MoveContext, copy: number): Promise<StepR
           `AND i.inhparent = to_regclass(${quoteLiteral(leaf.parent)}))`,
       )
       .join(' OR ');
+    await endSessions(connection, name);
     await runTogether(connection, [
       block(
         `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} AND m.copy = ${copy} AND NOT m.armed FOR UPDATE;
         IF FOUND AND NOT (${attached}) THEN
+          IF EXISTS (SELECT FROM pg_roles WHERE rolname = ${quoteLiteral(name)}) THEN DROP ROLE ${quoteIdentifier(name)}; END IF;
           DELETE FROM herdsman.moves m WHERE ${guardCondition(context)};
           DELETE FROM herdsman.move_sentinels WHERE id = ${quoteLiteral(context.move.id)};
           SET LOCAL ROLE ${quoteIdentifier(owner)};
@@ -242,6 +213,16 @@ export async function unstage(context: MoveContext, copy: number): Promise<StepR
     ]);
     return done;
   });
+}
+
+/** Ends the sessions of a copy: an operator that is paused would keep their locks. */
+async function endSessions(connection: Connection, name: string): Promise<void> {
+  await connection.query(
+    statement(
+      'SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a WHERE a.application_name = $1',
+      name,
+    ),
+  );
 }
 
 /** Drops publications and roles of this copy and older ones. */

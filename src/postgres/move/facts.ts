@@ -15,7 +15,8 @@ const query = `
 SELECT
   pg_is_in_recovery() AS "inRecovery",
   CASE WHEN pg_is_in_recovery() THEN '0' ELSE left(pg_walfile_name(pg_current_wal_lsn()), 8) END AS timeline,
-  (SELECT jsonb_build_object('move', m.move, 'copy', m.copy, 'attempt', m.attempt, 'armed', m.armed, 'copying', m.copying)
+  (SELECT jsonb_build_object('move', m.move, 'copy', m.copy, 'attempt', m.attempt, 'armed', m.armed,
+      'copying', m.copying, 'copied', m.copied)
     FROM herdsman.moves m WHERE m.group_name = $1 AND m.bucket = ANY ($2::int[]) ORDER BY m.move = $8 LIMIT 1) AS guard,
   coalesce((SELECT jsonb_agg(jsonb_build_object('gid', x.gid,
       'age', round(extract(epoch FROM clock_timestamp() - x.prepared) * 1000)))
@@ -41,8 +42,7 @@ SELECT
       'lagBytes', CASE WHEN pg_is_in_recovery() THEN 0
         ELSE coalesce(pg_wal_lsn_diff(pg_current_wal_lsn(), s.confirmed_flush_lsn), 0) END))
     FROM pg_replication_slots s WHERE s.database = current_database() AND starts_with(s.slot_name, $3)), '[]') AS slots,
-  coalesce((SELECT jsonb_agg(jsonb_build_object('name', s.subname, 'enabled', s.subenabled,
-      'copied', NOT EXISTS (SELECT FROM pg_subscription_rel r WHERE r.srsubid = s.oid AND r.srsubstate <> 'r')))
+  coalesce((SELECT jsonb_agg(jsonb_build_object('name', s.subname, 'enabled', s.subenabled))
     FROM pg_subscription s WHERE s.subdbid = (SELECT d.oid FROM pg_database d WHERE d.datname = current_database())
       AND starts_with(s.subname, $3)), '[]') AS subscriptions`;
 

@@ -31,14 +31,17 @@ export function intakesOf({ move, group }: Pick<MoveContext, 'move' | 'group'>):
   );
 }
 
-/** Texts of SQL that PL/pgSQL can EXECUTE: an empty table like one of the group's, with its primary key. */
-export function makeTable(name: string, table: string): string[] {
+/** Text of SQL that PL/pgSQL can EXECUTE: an empty table like one of the group's, without its primary key. */
+export function makeTable(name: string, table: string): string {
+  const like = likeClause(qualified(applicationSchema, table));
+  return quoteLiteral(`CREATE TABLE ${name} (${like}) WITH (autovacuum_enabled = off)`);
+}
+
+/** Text of SQL that PL/pgSQL can EXECUTE: gives such a table its primary key. */
+export function makeKey(name: string, table: string): string {
   const root = qualified(applicationSchema, table);
-  return [
-    quoteLiteral(`CREATE TABLE ${name} (${likeClause(root)}) WITH (autovacuum_enabled = off)`),
-    `${quoteLiteral(`ALTER TABLE ${name} ADD `)} || (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
-      WHERE k.conrelid = ${quoteLiteral(root)}::regclass AND k.contype = 'p')`,
-  ];
+  return `${quoteLiteral(`ALTER TABLE ${name} ADD `)} || (SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+      WHERE k.conrelid = ${quoteLiteral(root)}::regclass AND k.contype = 'p')`;
 }
 
 function likeClause(root: string): string {
@@ -53,7 +56,8 @@ export function makeIntakes(context: Pick<MoveContext, 'move' | 'group'>): strin
   const { move, group } = context;
   return intakesOf(context).flatMap((intake, index) => {
     if (move.parents.length === 1) return divide(intake, group, move.children);
-    return [...makeTable(intake.qualified, intake.table.name), ...forward(context, intake, index)];
+    const { qualified: name, table } = intake;
+    return [makeTable(name, table.name), makeKey(name, table.name), ...forward(context, intake, index)];
   });
 }
 

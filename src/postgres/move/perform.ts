@@ -1,7 +1,8 @@
 import type { ShardStep } from '../../sharding/move/drive.ts';
 import type { MoveView, StepResult } from '../../sharding/move/model.ts';
 import { type MoveContext, refusable } from './context.ts';
-import { makeSlot, markCopying, publish, stage, subscribe, unpublish, unstage, unsubscribe } from './copy.ts';
+import { publish, stage, subscribe, unpublish, unstage, unsubscribe } from './copy.ts';
+import { copyRows } from './copy-rows.ts';
 import { detach, dropRetired, forget, retire, settle } from './finish.ts';
 import { indexLeaves } from './index-leaves.ts';
 import { catchUp, drain } from './sentinel.ts';
@@ -19,10 +20,8 @@ function perform(context: MoveContext, step: ShardStep, view: MoveView): Promise
       return stage(context, step.copy);
     case 'publish':
       return publish(context, step.copy);
-    case 'make-slot':
-      return makeSlot(context, step.copy);
-    case 'mark-copying':
-      return markCopying(context, step.copy);
+    case 'copy-rows':
+      return copyRows(context, step.copy);
     case 'subscribe':
       return subscribe(context, step.copy);
     case 'catch-up':
@@ -36,7 +35,7 @@ function perform(context: MoveContext, step: ShardStep, view: MoveView): Promise
     case 'fence':
       return fence(context, step);
     case 'drain':
-      return drain(context, step.copy, step.gid);
+      return drain(context, step.gid);
     case 'open':
       return open(context, step);
     case 'gate':

@@ -12,8 +12,10 @@ CREATE TABLE IF NOT EXISTS herdsman.moves (
   attempt int NOT NULL DEFAULT 0,
   armed boolean NOT NULL DEFAULT false,
   copying boolean NOT NULL DEFAULT false,
+  copied boolean NOT NULL DEFAULT false,
   PRIMARY KEY (group_name, bucket)
 );
+ALTER TABLE herdsman.moves ADD COLUMN IF NOT EXISTS copied boolean NOT NULL DEFAULT false;
 CREATE TABLE IF NOT EXISTS herdsman.move_sentinels (
   id text NOT NULL,
   token text NOT NULL,

@@ -14,8 +14,7 @@ const everyMs = 200;
 const steps: Readonly<Record<Step['kind'], true>> = {
   stage: true,
   publish: true,
-  'make-slot': true,
-  'mark-copying': true,
+  'copy-rows': true,
   subscribe: true,
   'catch-up': true,
   index: true,

@@ -1,7 +1,7 @@
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
-import type { ConnectOptions } from '../../postgres/connection.ts';
+import { type ConnectOptions, connect } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import type { MoveContext, Side } from '../../postgres/move/context.ts';
+import type { MoveContext, SessionKind, Side } from '../../postgres/move/context.ts';
 import { readFacts } from '../../postgres/move/facts.ts';
 import { performStep } from '../../postgres/move/perform.ts';
 import { findObstacles } from '../../postgres/move/preflight.ts';
@@ -96,15 +96,31 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
       owned,
       targetEndpoint: endpoint(move.to),
       sourceAddress: addressOf(cluster, move.from),
-      use(side: Side, work, patient = false) {
-        const shard = side === 'source' ? move.from : move.to;
-        const reachable = primaries.get(shard);
-        if (reachable === undefined)
-          throw new UnreachableError(`shard ${shard} has no primary that is ready`);
+      use(side, work, patient = false) {
+        const reachable = primaryOf(side);
         return connections.use(patient ? { ...reachable, statementTimeoutMs: 0 } : reachable, work);
       },
+      open(side, { login, ...kind }) {
+        return connect(asRole({ ...primaryOf(side), ...kind, statementTimeoutMs: 0 }, login));
+      },
     };
+
+    function primaryOf(side: Side): ConnectOptions {
+      const shard = side === 'source' ? move.from : move.to;
+      const reachable = primaries.get(shard);
+      if (reachable === undefined) throw new UnreachableError(`shard ${shard} has no primary that is ready`);
+      return reachable;
+    }
   }
+}
+
+/** As somebody else, who has a password and no certificate. */
+function asRole(options: ConnectOptions, login: SessionKind['login']): ConnectOptions {
+  if (login === undefined) return options;
+  const { tls } = options;
+  if (tls === 'off') return { ...options, ...login };
+  const { clientCertificate: _, ...trust } = tls;
+  return { ...options, ...login, tls: trust };
 }
 
 interface Access<O, T> {

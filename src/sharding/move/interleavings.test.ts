@@ -60,7 +60,7 @@ const inTheSwitch = fc
   .map(([late, turns, first, rest]) => [
     { kind: 'write' },
     { kind: 'run', operator: 1, turns: late },
-    { kind: 'run', operator: 0, turns: 38 },
+    { kind: 'run', operator: 0, turns: 34 },
     { kind: 'replicate' },
     { kind: 'write' },
     { kind: 'run', operator: 0, turns },
@@ -76,7 +76,7 @@ const takenOver = fc
     fc.constantFrom('source', 'target'),
   )
   .map(([first, second, side]) => [
-    { kind: 'run', operator: 0, turns: 38 },
+    { kind: 'run', operator: 0, turns: 34 },
     { kind: 'replicate' },
     { kind: 'write' },
     { kind: 'run', operator: 0, turns: first },
@@ -88,7 +88,7 @@ const takenOver = fc
 const cancelled = fc
   .tuple(fc.integer({ min: 50, max: 100 }), fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 8 }))
   .map(([first, turns]) => [
-    { kind: 'run', operator: 0, turns: 38 },
+    { kind: 'run', operator: 0, turns: 34 },
     { kind: 'replicate' },
     { kind: 'write' },
     { kind: 'run', operator: 0, turns: first },

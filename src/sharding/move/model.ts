@@ -87,8 +87,10 @@ export interface Guard {
   readonly attempt: number;
   /** Whether that attempt may prepare transactions here. */
   readonly armed: boolean;
-  /** Whether a copy may have begun: its slot is not made again. */
+  /** Whether a copy may have begun, on the source: it is not begun again under the same number. */
   readonly copying: boolean;
+  /** Whether all rows of the copy's snapshot are here, on the target. */
+  readonly copied: boolean;
 }
 
 /** A prepared transaction. */
@@ -106,11 +108,10 @@ export interface Slot {
   readonly lagBytes: number;
 }
 
-/** A subscription; `copied` when all its tables are. */
+/** A subscription. */
 export interface Subscription {
   readonly name: string;
   readonly enabled: boolean;
-  readonly copied: boolean;
 }
 
 /** What one shard shows of a move; the same questions on both sides. */
@@ -165,8 +166,7 @@ export interface MoveView {
 export type Step =
   | { readonly kind: 'stage'; readonly copy: number }
   | { readonly kind: 'publish'; readonly copy: number }
-  | { readonly kind: 'make-slot'; readonly copy: number }
-  | { readonly kind: 'mark-copying'; readonly copy: number }
+  | { readonly kind: 'copy-rows'; readonly copy: number }
   | { readonly kind: 'subscribe'; readonly copy: number }
   | { readonly kind: 'catch-up'; readonly copy: number }
   | { readonly kind: 'index'; readonly copy: number }

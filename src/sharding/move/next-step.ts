@@ -114,13 +114,16 @@ function startCopy(view: MoveView, source: ShardFacts, target: ShardFacts): Deci
   const { record } = view;
   const { copy } = record;
   const { published, slot, subscription } = streamOf(view, source, target);
-  const began = source.guard?.copying === true || subscription !== undefined;
+  const copied = target.guard?.copied === true;
   if (!published) return { kind: 'act', step: { kind: 'publish', copy } };
-  if (slot?.lost === true || (began && slot === undefined)) {
+  if (!copied && source.guard?.copying === true) {
+    // The snapshot went with the session that had it.
+    return end(view, 'copy', 'CopyInterrupted', 'the copy was interrupted: copying again');
+  }
+  if (!copied) return { kind: 'act', step: { kind: 'copy-rows', copy } };
+  if (slot === undefined || slot.lost) {
     return end(view, 'copy', 'SlotLost', 'the replication slot on the source is gone');
   }
-  if (slot === undefined) return { kind: 'act', step: { kind: 'make-slot', copy } };
-  if (source.guard?.copying !== true) return { kind: 'act', step: { kind: 'mark-copying', copy } };
   if (subscription === undefined) return { kind: 'act', step: { kind: 'subscribe', copy } };
   return { kind: 'record', record: { ...record, phase: 'catch-up' } };
 }
