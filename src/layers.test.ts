@@ -15,6 +15,7 @@ const pure = [
   'resources/*/steps/*.ts',
   'resources/*/desired/*.ts',
   'resources/*/plan.ts',
+  'resources/*/pgpool/*.ts',
   'resources/*/status*.ts',
   'sharding/**/*.ts',
   'api/v1alpha1/*.ts',

@@ -20,6 +20,8 @@ export interface PostgresOptions {
   readonly parameters?: Readonly<Record<string, string>>;
   /** Accept nothing but TLS, and from the roles `herdsman` and `replication` nothing but a certificate. */
   readonly ssl?: boolean;
+  /** Stream from another server with TLS, as a standby of this name. */
+  readonly standby?: { readonly name: string; readonly of: Pick<PostgresServer, 'host' | 'port'> };
 }
 
 /** A certificate of the test server's authority, with its key, in PEM. */
@@ -204,12 +206,14 @@ async function launch(
     ...options.parameters,
   };
   const flags = Object.entries(settings).flatMap(([name, value]) => ['-c', `${name}=${value}`]);
-  const boot = 'printf "%s\\n" "$HBA" >"$1/pg_hba.conf"; exec postgres -D "$@"';
+  const copy =
+    options.standby === undefined ? '' : 'rm -rf "$1"; pg_basebackup -c fast -D "$1" -R -d "$SOURCE" && ';
+  const boot = `${copy}printf "%s\\n" "$HBA" >"$1/pg_hba.conf"; exec postgres -D "$@"`;
   const command = ['sh', '-c', boot, 'postgres', `${home}/data`, ...flags];
   const [file = '', ...args] = wrap(installation, template, command);
   const child = spawn(file, args, {
     cwd: '/',
-    env: environment({ HBA: hba.join('\n') }),
+    env: environment({ HBA: hba.join('\n'), SOURCE: sourceOf(options, home) }),
     stdio: ['ignore', 'ignore', 'pipe'],
   });
 
@@ -218,7 +222,7 @@ async function launch(
   const ready = new Promise<void>((resolve) => {
     child.stderr.on('data', (chunk: Buffer) => {
       logged += chunk;
-      if (logged.includes('database system is ready to accept connections')) resolve();
+      if (/database system is ready to accept (read-only )?connections/.test(logged)) resolve();
     });
   });
   const stop = async () => {
@@ -231,6 +235,18 @@ async function launch(
   if (child.exitCode === null && child.signalCode === null) return { port, log: () => logged, stop };
   await stop();
   throw new Error(`PostgreSQL ended: ${logged.split('\n').slice(-20).join('\n')}`);
+}
+
+/** What a standby connects to its source with. */
+function sourceOf({ standby }: PostgresOptions, home: string): string {
+  if (standby === undefined) return '';
+  const tls = `sslmode=verify-ca sslrootcert=${home}/tls/ca.crt sslcert=${home}/tls/replication.crt sslkey=${home}/tls/replication.key`;
+  return `host=${standby.of.host} port=${standby.of.port} user=replication dbname=replication application_name=${standby.name} ${tls}`;
+}
+
+/** The command that runs another among the binaries of test servers, as their user, and ends with this process. */
+export async function besideServers(command: readonly string[]): Promise<string[]> {
+  return wrap(await findInstallation(), '/none', command);
 }
 
 /** Two that look for a port at once may find the same one. */

@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { apiVersion, cel, conditions, duration, keyedBy, objectName, resources } from './common.ts';
+import { engineRules, pgpool } from './pgpool.ts';
 import { poolerParameters } from './pooler-parameters.ts';
 
 const poolMode = z.enum(['transaction', 'session', 'statement']);
@@ -121,12 +122,27 @@ const placement = z
 export const poolerConfigSpec = z
   .object({
     target,
+    engine: z
+      .enum(['pgbouncer', 'pgpool'])
+      .default('pgbouncer')
+      .describe(
+        'pgbouncer shares few server connections among many clients; pgpool (Pgpool-II) sends each read to the primary or to ' +
+          'a read replica, by weight and lag. With pgpool, maxPreparedStatements, maxPause, timeouts.queryWait and ' +
+          'timeouts.serverLifetime have no effect, and poolSize is the number of clients that an instance serves at a time.',
+      )
+      .meta(
+        cel({
+          rule: 'self == oldSelf',
+          message: 'a PoolerConfig keeps its engine: write the old one again, or make another PoolerConfig',
+        }),
+      ),
+    pgpool: pgpool.optional(),
     replicas: z.int().min(1).max(32).default(2).describe('Number of instances; the path of /scale.'),
     image: z
       .string()
       .max(512)
       .optional()
-      .describe("Image with PgBouncer. Default: the operator's own setting."),
+      .describe("Image with PgBouncer and Pgpool-II. Default: the operator's own setting."),
     poolMode: poolMode
       .default('transaction')
       .describe(
@@ -221,6 +237,7 @@ export const poolerConfigSpec = z
         message: 'minPoolSize is more than poolSize: lower the one or raise the other',
         fieldPath: '.minPoolSize',
       },
+      ...engineRules,
     ),
   );
 
@@ -229,6 +246,15 @@ const databaseStatus = z.object({
   shard: z.string().describe('Shard it leads to.'),
   poolSize: z.int().describe('Server connections of each user and instance.'),
   maxConnections: z.int().describe('Server connections of each instance, over all users.'),
+});
+
+const backendStatus = z.object({
+  name: z.string().describe('Service of the primary, or pod of the member.'),
+  weight: z.int().describe('Weight that it has at present: 0 while it is out of rotation.'),
+  instances: z.int().describe('Number of instances that use it.'),
+  lagSeconds: z.int().describe('Lag that instances see, at most of all, in whole seconds.'),
+  reads: z.int().describe('Reads that it was sent since the instances started, to two significant digits.'),
+  reason: z.string().optional().describe('Why it is not read.'),
 });
 
 /** `PoolerConfig.status`. */
@@ -278,6 +304,10 @@ export const poolerConfigStatus = z
       })
       .optional()
       .describe('Use of the pools of all instances together.'),
+    backends: z
+      .array(backendStatus)
+      .optional()
+      .describe('The servers behind Pgpool-II, as SHOW POOL_NODES tells of them.'),
     primaries: z
       .record(z.string(), z.string())
       .optional()
@@ -296,8 +326,8 @@ export const poolerConfig = z
     status: poolerConfigStatus.optional(),
   })
   .describe(
-    'A fleet of connection poolers (PgBouncer) in front of a ShardedCluster: thousands of clients share tens of ' +
-      'server connections, and wait instead of failing while a primary changes on purpose.',
+    'A fleet of connection poolers in front of a ShardedCluster. PgBouncer: thousands of clients share tens of server ' +
+      'connections, and wait instead of failing while a primary changes on purpose. Pgpool-II: reads are split from writes.',
   )
   .meta(
     cel(

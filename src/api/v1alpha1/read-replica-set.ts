@@ -172,7 +172,7 @@ export const readReplicaSetSpec = z
       .default('roundRobin')
       .describe(
         "How connections are spread: in turn; to the client's own zone while a member is there; or by weights, " +
-          'which a pooler gives.',
+          'which a PoolerConfig with engine "pgpool" gives to those that connect through it.',
       ),
     autoscaling: autoscaling.optional(),
     resources: resources

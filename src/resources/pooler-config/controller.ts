@@ -21,6 +21,7 @@ import { poolerConfigType } from './kinds.ts';
 import type { Action, PlanInput, PoolerConfig, Result } from './model.ts';
 import { poolerLabel } from './names.ts';
 import type { PoolerObserver } from './observe.ts';
+import { planPgpool } from './pgpool/plan.ts';
 import { plan } from './plan.ts';
 import { byTarget, type PoolerSources } from './sources.ts';
 import { statusOf, withFailures } from './status.ts';
@@ -76,7 +77,7 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
   ): Promise<ReconcileResult> {
     const { observed, access } = await observer.observe(pooler, signal);
     const input: PlanInput = { pooler, observed, settings, now: clock.now() };
-    const decided = plan(input);
+    const decided = pooler.spec.engine === 'pgpool' ? planPgpool(input) : plan(input);
     const failures = await executePooler(
       execution,
       { pooler, observed, access, owner, signal },

@@ -19,6 +19,7 @@ import type { Sources } from '../sharded-cluster/sources.ts';
 import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import { type ConsoleAccess, useConsole } from './console-access.ts';
 import { adminSecretObject, poolerSecret } from './desired/objects.ts';
+import { pgpoolKeyObject } from './desired/pgpool-objects.ts';
 import { consoleUsers } from './desired/settings.ts';
 import type { PoolerFailure } from './failure.ts';
 import type { Action, Observed, PoolerConfig } from './model.ts';
@@ -65,6 +66,8 @@ async function run(context: PoolerExecution, pass: PoolerPass, action: Action): 
   switch (action.kind) {
     case 'generate-admin':
       return generateAdmin(context, pass);
+    case 'generate-key':
+      return create(context, pass, pgpoolKeyObject(pass.pooler, generatePassword()));
     case 'issue':
       return issue(context, pass);
     case 'write-secret':
@@ -102,7 +105,11 @@ async function generateAdmin(context: PoolerExecution, pass: PoolerPass): Promis
     `"${consoleUsers.stats}" "${scramVerifier(passwords.stats)}"`,
     '',
   ].join('\n');
-  const secret = adminSecretObject(pass.pooler, passwords, users);
+  await create(context, pass, adminSecretObject(pass.pooler, passwords, users));
+}
+
+/** Somebody who was faster is right. */
+async function create(context: PoolerExecution, pass: PoolerPass, secret: Secret): Promise<void> {
   try {
     const { signal } = pass;
     context.secrets.note(await context.client.create(secretType, secret, { fieldManager, signal }));
@@ -130,7 +137,10 @@ async function issue(context: PoolerExecution, pass: PoolerPass): Promise<void> 
       usage: 'server',
       ...validity,
     }),
-    issueCertificate(authority.current, { commonName: poolerRole, usage: 'client', ...validity }),
+    // Pgpool-II logs in by password.
+    pooler.spec.engine === 'pgpool'
+      ? undefined
+      : issueCertificate(authority.current, { commonName: poolerRole, usage: 'client', ...validity }),
   ]);
   const present = contentOf(observed.secrets.get(poolerName(name))) ?? {};
   await write(
@@ -141,8 +151,7 @@ async function issue(context: PoolerExecution, pass: PoolerPass): Promise<void> 
       'ca.crt': authority.bundle,
       'tls.crt': server.certificate,
       'tls.key': server.key,
-      'client.crt': client.certificate,
-      'client.key': client.key,
+      ...(client === undefined ? {} : { 'client.crt': client.certificate, 'client.key': client.key }),
     }),
   );
 }

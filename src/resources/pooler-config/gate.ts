@@ -54,8 +54,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     const found = poolerSources.poolers.cache
       .byIndex(byTarget, keyString({ namespace, name: cluster }))
       .map((pooler): PoolerConfig => ({ ...pooler, spec: poolerConfigSpec.parse(pooler.spec) }))
-      .filter(({ spec: { target }, metadata }) => {
+      .filter(({ spec: { engine, target }, metadata }) => {
         const isAway = metadata.deletionTimestamp !== undefined;
+        // Pgpool-II cannot make its clients wait.
+        if (engine === 'pgpool') return false;
         return target.role === shard.role && target.readReplicaSet === undefined && !isAway;
       })
       .map((pooler) => ({ pooler, maxPauseMs: durationMs(pooler.spec.maxPause) ?? 0 }))

@@ -1,10 +1,12 @@
 import type { PoolerConfigSpec, PoolerConfigStatus } from '../../api/v1alpha1/pooler-config.ts';
+import type { PgpoolNode } from '../../postgres/pgpool.ts';
 import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/kubernetes-object.ts';
 import type { Reading } from '../../runtime/reading.ts';
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import type { Secret } from '../sharded-cluster/desired/secrets.ts';
 import type { Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { SecretReading, Settings, ShardedCluster } from '../sharded-cluster/model.ts';
+import type { ReadSet } from './pgpool/backends.ts';
 import type { ServerLimits } from './sizing.ts';
 
 /** A PoolerConfig as the API server sends it, with `spec` parsed and its defaults filled in. */
@@ -26,6 +28,8 @@ export interface InstanceFacts {
   readonly waiting: number;
   readonly servers: number;
   readonly maxWaitSeconds: number;
+  /** The servers behind it, where it is Pgpool-II. */
+  readonly nodes?: readonly PgpoolNode[];
 }
 
 /** One instance: its pod, and what it says. */
@@ -58,6 +62,8 @@ export interface Observed {
   readonly cluster: ShardedCluster | undefined;
   /** The ReadReplicaSet that the target names, if it names one that is there. */
   readonly replicaSet: ReadReplicaSet | undefined;
+  /** The ReadReplicaSets that Pgpool-II reads, as far as they are there. */
+  readonly sets: readonly ReadSet['set'][];
   readonly targets: readonly ObservedTarget[];
   /** PoolerConfigs that may connect to the same servers, with this one. */
   readonly poolers: number;
@@ -83,6 +89,7 @@ export interface PlanInput {
 /** An effect, as frozen data. */
 export type Action =
   | { readonly kind: 'generate-admin' }
+  | { readonly kind: 'generate-key' }
   | { readonly kind: 'issue'; readonly reason: string }
   | { readonly kind: 'write-secret'; readonly secret: Secret }
   | { readonly kind: 'apply'; readonly type: ResourceType; readonly object: KubernetesObject }

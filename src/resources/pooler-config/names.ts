@@ -26,6 +26,11 @@ export function adminSecret(pooler: string): string {
   return `${poolerName(pooler)}-admin`;
 }
 
+/** Secret with the key that an instance of Pgpool-II decrypts passwords with: `web-pooler-key`. */
+export function pgpoolKeySecret(pooler: string): string {
+  return `${poolerName(pooler)}-key`;
+}
+
 /** Name of an instance's pod: `web-pooler-0`. */
 export function instanceName(pooler: string, ordinal: number): string {
   return `${poolerName(pooler)}-${ordinal}`;

@@ -1,3 +1,4 @@
+import { readReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
 import { type ShardStatus, shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { Console } from '../../postgres/pgbouncer-console.ts';
@@ -24,14 +25,22 @@ import { type ConsoleAccess, consoleAccess, useConsole } from './console-access.
 import { revisionOf } from './desired/settings.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
-import { adminSecret, instanceOrdinal, peersService, poolerName, poolerSelector } from './names.ts';
+import {
+  adminSecret,
+  instanceOrdinal,
+  peersService,
+  pgpoolKeySecret,
+  poolerName,
+  poolerSelector,
+} from './names.ts';
+import { readPgpoolInstance } from './pgpool-access.ts';
 import { cpuPercents } from './pod-metrics.ts';
-import { sharersOf } from './sharers.ts';
+import { sharersOf, type Target } from './sharers.ts';
 import type { ServerLimits } from './sizing.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** How long what was read by name, or from a server, is good. */
-const freshMs = { secret: 600_000, limits: 10_000 };
+const freshMs = { secret: 600_000, login: 30_000, limits: 10_000 };
 /** While something is amiss or new, somebody may just be putting it right. */
 const unsettledMs = 5_000;
 
@@ -128,7 +137,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
   async function readInstances(
     pooler: PoolerConfig,
     pods: readonly Pod[],
-    access: ConsoleAccess | undefined,
+    readFacts: (pod: Pod) => Promise<InstanceFacts>,
     signal: AbortSignal,
   ): Promise<ObservedInstance[]> {
     const { namespace, name } = pooler.metadata;
@@ -139,7 +148,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     const instances = pods.map(async (pod): Promise<ObservedInstance[]> => {
       const ordinal = instanceOrdinal(name, pod.metadata.name);
       if (ordinal === undefined) return [];
-      const facts = await readingOf(() => useConsole(access, pod, readInstance));
+      const facts = await readingOf(() => readFacts(pod));
       const { name: podName } = pod.metadata;
       return [{ name: podName, ordinal, pod, ready: isPodReady(pod), facts, cpuPercent: cpu.get(podName) }];
     });
@@ -165,19 +174,34 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
       const found = sources.clusters.cache.get({ namespace, name: clusterName });
       const cluster =
         found === undefined ? undefined : { ...found, spec: shardedClusterSpec.parse(found.spec) };
+      const { engine, pgpool } = pooler.spec;
       const maxAgeMs = isSettled(pooler) ? freshMs.secret : unsettledMs;
-      const readings = await readSecrets(namespace, secretNames(name, clusterName), maxAgeMs, signal);
-      const access = consoleAccess(pooler, readings);
+      const loginAgeMs = Math.min(maxAgeMs, freshMs.login);
+      const readings = new Map([
+        ...(await readSecrets(namespace, secretNames(pooler), maxAgeMs, signal)),
+        ...(pgpool === undefined
+          ? []
+          : await readSecrets(namespace, loginSecrets(clusterName, pgpool.logins), loginAgeMs, signal)),
+      ]);
+      const access = engine === 'pgbouncer' ? consoleAccess(pooler, readings) : undefined;
       const pods = poolerSources.pods.cache.byIndex(byPooler, keyString({ namespace, name }));
       const [targets, instances] = await Promise.all([
         readTargets(pooler, cluster, replicaSet, readings, pods),
-        readInstances(pooler, pods, access, signal),
+        readInstances(
+          pooler,
+          pods,
+          (pod) =>
+            engine === 'pgpool'
+              ? readPgpoolInstance(pooler, cluster, readings, pod)
+              : useConsole(access, pod, readInstance),
+          signal,
+        ),
       ]);
       const poolers = sharersOf(
-        pooler.spec.target,
+        serversOf(pooler),
         poolerSources.poolers.cache
           .byIndex(byTarget, keyString({ namespace, name: clusterName }))
-          .map(({ spec }) => spec.target),
+          .map(serversOf),
         (set) => sources.replicaSets.cache.get({ namespace, name: set })?.spec.whenNoneFresh === 'primary',
       );
       const objects = objectsOf(namespace, name, sources);
@@ -186,6 +210,10 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         observed: {
           cluster,
           replicaSet,
+          sets: (pgpool?.readReplicaSets ?? []).flatMap((read) => {
+            const set = sources.replicaSets.cache.get({ namespace, name: read.name });
+            return set === undefined ? [] : [{ ...set, spec: readReplicaSetSpec.parse(set.spec) }];
+          }),
           targets,
           poolers,
           secrets: readings,
@@ -239,15 +267,26 @@ function targetOf(shard: string, servedBy: string | undefined, facts: Reading<Ta
   };
 }
 
-function secretNames(pooler: string, cluster: string): string[] {
+/** Pgpool-II is connected to the members that it reads as well. */
+function serversOf({ spec }: Pick<PoolerConfig, 'spec'>): Target {
+  return { ...spec.target, alsoReads: spec.pgpool?.readReplicaSets.map(({ name }) => name) ?? [] };
+}
+
+function secretNames({ metadata, spec }: PoolerConfig): string[] {
+  const { cluster } = spec.target;
   return [
     authoritySecret(cluster),
     operatorTlsSecret(cluster),
     applicationSecret(cluster),
     monitoringSecret(cluster),
-    poolerName(pooler),
-    adminSecret(pooler),
+    poolerName(metadata.name),
+    spec.engine === 'pgpool' ? pgpoolKeySecret(metadata.name) : adminSecret(metadata.name),
   ];
+}
+
+/** Secrets with passwords that instances have a copy of, so that a new one has to reach them soon. */
+function loginSecrets(cluster: string, more: readonly string[]): string[] {
+  return [applicationSecret(cluster), monitoringSecret(cluster), ...more];
 }
 
 function objectsOf(namespace: string, pooler: string, sources: Sources): KubernetesObject[] {

@@ -1,3 +1,5 @@
+import { nearestTo } from './nearest.ts';
+
 /** Settings of `[pgbouncer]` that PgBouncer 1.24.1 knows and Herdsman does not make itself (`SHOW CONFIG`). */
 const changeable: readonly string[] = [
   'application_name_add_host',
@@ -64,25 +66,5 @@ export function restartParameters(
 export function parameterProblem(parameters: Readonly<Record<string, string>>): string | undefined {
   const unknown = Object.keys(parameters).find((name) => !known.has(name));
   if (unknown === undefined) return undefined;
-  return `PgBouncer knows no setting "${unknown}": did you mean "${nearestTo(unknown)}"?`;
-}
-
-function nearestTo(name: string): string {
-  const distances = [...known].map((candidate) => ({ candidate, distance: distanceOf(name, candidate) }));
-  distances.sort((a, b) => a.distance - b.distance || (a.candidate < b.candidate ? -1 : 1));
-  return distances[0]?.candidate ?? '';
-}
-
-/** How many letters have to be changed, added or taken away (Levenshtein). */
-function distanceOf(a: string, b: string): number {
-  let row = Array.from({ length: b.length + 1 }, (_, index) => index);
-  for (let i = 1; i <= a.length; i += 1) {
-    const next = [i];
-    for (let j = 1; j <= b.length; j += 1) {
-      const change = (row[j - 1] ?? 0) + (a[i - 1] === b[j - 1] ? 0 : 1);
-      next.push(Math.min(change, (row[j] ?? 0) + 1, (next[j - 1] ?? 0) + 1));
-    }
-    row = next;
-  }
-  return row[b.length] ?? 0;
+  return `PgBouncer knows no setting "${unknown}": did you mean "${nearestTo(unknown, known)}"?`;
 }

@@ -16,6 +16,7 @@ import { settingsFiles } from './desired/settings.ts';
 import type { Action, Observed, PlanInput, PoolerConfig, Result } from './model.ts';
 import { adminSecret, poolerName, poolerServerNames, revisionAnnotation } from './names.ts';
 import { parameterProblem } from './parameters.ts';
+import type { Backend } from './pgpool/backends.ts';
 import { type Sizing, sizePools } from './sizing.ts';
 
 /** What a pass decided. */
@@ -27,6 +28,8 @@ export interface Plan {
   readonly sizing: Extract<Sizing, { kind: 'sized' }> | undefined;
   /** Revision that instances shall run with. */
   readonly revision: string | undefined;
+  /** Servers that instances of Pgpool-II shall know. */
+  readonly backends?: readonly Backend[] | undefined;
 }
 
 /** One step: it stops the plan with a result, or hands on what it found. */

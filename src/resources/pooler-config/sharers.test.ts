@@ -2,6 +2,7 @@ import { describe, expect, it } from 'vitest';
 import { sharersOf, type Target } from './sharers.ts';
 
 const writes = {};
+const splits = { alsoReads: ['a'] };
 const reads = { role: 'ro' as const };
 const ofSet = (readReplicaSet: string) => ({ role: 'ro' as const, readReplicaSet });
 
@@ -16,6 +17,14 @@ describe('PoolerConfigs that share servers', () => {
     ['one that writes, with a set that the primary stands in for', writes, [writes, ofSet('a')], ['a'], 2],
     ['one that reads such a set, with those that write', ofSet('a'), [writes, writes, ofSet('a')], ['a'], 3],
     ['two such sets meet on the primary', ofSet('a'), [ofSet('a'), ofSet('b')], ['a', 'b'], 2],
+    ['one that splits reads, with one that writes', splits, [writes, splits], [], 2],
+    [
+      'one that reads a set, with those that split reads to it',
+      ofSet('a'),
+      [ofSet('a'), splits, splits],
+      [],
+      3,
+    ],
     ['a set with more readers than the primary has', ofSet('a'), [ofSet('a'), ofSet('a'), writes], [], 2],
   ];
 

@@ -3,6 +3,8 @@ import type { PoolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
 /** What a PoolerConfig stands in front of, as written: defaults may be missing. */
 export type Target = Pick<PoolerConfigSpec['target'], 'readReplicaSet'> & {
   readonly role?: PoolerConfigSpec['target']['role'] | undefined;
+  /** Sets that are read beside the target. */
+  readonly alsoReads?: readonly string[];
 };
 
 /** The servers of a cluster that connections are counted on. */
@@ -17,8 +19,8 @@ export function sharersOf(
   all: readonly Target[],
   fallsBack: (readReplicaSet: string) => boolean,
 ): number {
-  const serversOf = ({ role = 'rw', readReplicaSet }: Target): readonly Servers[] => {
-    if (role === 'rw') return ['primaries'];
+  const serversOf = ({ role = 'rw', readReplicaSet, alsoReads = [] }: Target): readonly Servers[] => {
+    if (role === 'rw') return ['primaries', ...alsoReads.map((set): Servers => `members of ${set}`)];
     if (readReplicaSet === undefined) return ['standbys'];
     return [`members of ${readReplicaSet}`, ...(fallsBack(readReplicaSet) ? ['primaries' as const] : [])];
   };

@@ -5,6 +5,7 @@ import { postgresPort, selectorText, serviceHost } from '../sharded-cluster/name
 import type { PoolerFailure } from './failure.ts';
 import type { InstanceFacts, PlanInput, Result } from './model.ts';
 import { poolerName, poolerSelector } from './names.ts';
+import { backendStatus } from './pgpool/status.ts';
 import type { Plan } from './plan.ts';
 
 /** The status of a PoolerConfig, from zero. */
@@ -48,10 +49,12 @@ export function statusOf(
       ...(enoughSince === undefined ? {} : { enoughSince }),
     },
     ...sizesOf(pooler.status, plan),
+    ...(pooler.spec.engine === 'pgpool'
+      ? { backends: backendStatus(pooler.status, plan.backends, observed) }
+      : { primaries: primariesOf(input, failures) }),
     pools: usageOf(
       observed.instances.flatMap(({ facts }) => (facts.state === 'present' ? [facts.value] : [])),
     ),
-    primaries: primariesOf(input, failures),
   };
 }
 
@@ -142,7 +145,12 @@ function conditionsOf(
     result.kind === 'fail'
       ? { type: 'Degraded', status: 'True', reason: result.reason, message: result.message }
       : { type: 'Degraded', status: 'False', reason: 'Well', message: 'the spec is carried out' },
-    (listeners === 0 ? seenListening(pooler) : undefined) ?? listening(pooler.spec.poolMode, listeners),
+    // A session of Pgpool-II has its server connections for itself.
+    ...(pooler.spec.engine === 'pgpool'
+      ? []
+      : [
+          (listeners === 0 ? seenListening(pooler) : undefined) ?? listening(pooler.spec.poolMode, listeners),
+        ]),
   ];
 }
 

@@ -127,6 +127,7 @@ export function observedWorld(changes: Partial<Observed> = {}): Observed {
   return {
     cluster: targetCluster(),
     replicaSet: undefined,
+    sets: [],
     targets: [
       {
         shard: 's0',

@@ -1,0 +1,259 @@
+import type {
+  V1Container,
+  V1PodDisruptionBudgetSpec,
+  V1PodSpec,
+  V1SecurityContext,
+  V1ServiceSpec,
+  V1StatefulSetSpec,
+} from '@kubernetes/client-node';
+import { durationMs } from '../../../api/v1alpha1/duration.ts';
+import {
+  controllerReference,
+  type KubernetesObject,
+  type ObjectMeta,
+} from '../../../runtime/kubernetes-object.ts';
+import { encoded, type Secret } from '../../sharded-cluster/desired/secrets.ts';
+import { postgresPort } from '../../sharded-cluster/names.ts';
+import type { PoolerConfig } from '../model.ts';
+import {
+  peersService,
+  pgpoolKeySecret,
+  poolerLabels,
+  poolerName,
+  poolerPort,
+  poolerSelector,
+} from '../names.ts';
+import { pgpoolDirectory, pgpoolKeyDirectory } from './pgpool-settings.ts';
+import { settingsDirectory } from './settings.ts';
+
+/** Annotation of a pod with the hash of the settings that it was started with. */
+export const startAnnotation = 'herdsman.dev/start-settings';
+/** Annotation of the StatefulSet with the number of members of each set that instances know. */
+export const slotsAnnotation = 'herdsman.dev/backend-slots';
+
+/** Ids of the image's `postgres` user and group. */
+const userId = 100;
+const groupId = 102;
+
+/** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
+const farewellSeconds = 3;
+/** Seconds that the end of an instance takes when clients have not left in time. */
+const lastSeconds = 5;
+
+/** What is not in the PoolerConfig's own spec. */
+export interface PgpoolObjectsOptions {
+  readonly image: string;
+  readonly replicas: number;
+  readonly start: string;
+  readonly slots: Readonly<Record<string, number>>;
+}
+
+/** The objects of a PoolerConfig with Pgpool-II, in order of creation; Secrets come before them. */
+export function pgpoolObjects(pooler: PoolerConfig, options: PgpoolObjectsOptions): KubernetesObject[] {
+  const { name } = pooler.metadata;
+  const port = { name: 'postgres', targetPort: 'postgres', protocol: 'TCP' };
+  return [
+    service(pooler, peersService(name), { clusterIP: 'None', ports: [{ ...port, port: poolerPort }] }),
+    service(pooler, poolerName(name), { type: 'ClusterIP', ports: [{ ...port, port: postgresPort }] }),
+    podDisruptionBudget(pooler),
+    statefulSet(pooler, options),
+  ];
+}
+
+/** Secret with the key that passwords are encrypted with: apart from them, since one without the other is of no use. */
+export function pgpoolKeyObject(pooler: PoolerConfig, key: string): Secret {
+  const name = pgpoolKeySecret(pooler.metadata.name);
+  return {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: metadata(pooler, name),
+    type: 'Opaque',
+    data: encoded({ key }),
+  };
+}
+
+function metadata(pooler: PoolerConfig, name: string): ObjectMeta {
+  return {
+    name,
+    namespace: pooler.metadata.namespace,
+    labels: labels(pooler),
+    ownerReferences: [controllerReference(pooler)],
+  };
+}
+
+function labels(pooler: PoolerConfig): Record<string, string> {
+  return {
+    ...poolerLabels(pooler.metadata.name, pooler.spec.target.cluster),
+    'app.kubernetes.io/name': 'pgpool',
+  };
+}
+
+function service(pooler: PoolerConfig, name: string, spec: V1ServiceSpec): KubernetesObject {
+  const selector = poolerSelector(pooler.metadata.name);
+  return { apiVersion: 'v1', kind: 'Service', metadata: metadata(pooler, name), spec: { ...spec, selector } };
+}
+
+function podDisruptionBudget(pooler: PoolerConfig): KubernetesObject {
+  const spec: V1PodDisruptionBudgetSpec = {
+    maxUnavailable: 1,
+    selector: { matchLabels: poolerSelector(pooler.metadata.name) },
+  };
+  return {
+    apiVersion: 'policy/v1',
+    kind: 'PodDisruptionBudget',
+    metadata: metadata(pooler, poolerName(pooler.metadata.name)),
+    spec,
+  };
+}
+
+/** A change of what is in this template replaces pods, one at a time, each after its clients have left. */
+function statefulSet(
+  pooler: PoolerConfig,
+  { image, replicas, start, slots }: PgpoolObjectsOptions,
+): KubernetesObject {
+  const { name } = pooler.metadata;
+  const spec: V1StatefulSetSpec = {
+    serviceName: peersService(name),
+    replicas,
+    podManagementPolicy: 'Parallel',
+    updateStrategy: { type: 'RollingUpdate' },
+    revisionHistoryLimit: 3,
+    selector: { matchLabels: poolerSelector(name) },
+    template: {
+      metadata: { labels: labels(pooler), annotations: { [startAnnotation]: start } },
+      spec: podSpec(pooler, image, start),
+    },
+  };
+  const own = metadata(pooler, poolerName(name));
+  return {
+    apiVersion: 'apps/v1',
+    kind: 'StatefulSet',
+    metadata: { ...own, annotations: { [slotsAnnotation]: JSON.stringify(slots) } },
+    spec,
+  };
+}
+
+function podSpec(pooler: PoolerConfig, image: string, start: string): V1PodSpec {
+  const { name } = pooler.metadata;
+  const { placement } = pooler.spec;
+  const labelSelector = { matchLabels: poolerSelector(name) };
+  const drain = drainSeconds(pooler);
+  return {
+    automountServiceAccountToken: false,
+    enableServiceLinks: false,
+    terminationGracePeriodSeconds: farewellSeconds + drain + lastSeconds,
+    securityContext: {
+      runAsNonRoot: true,
+      runAsUser: userId,
+      runAsGroup: groupId,
+      fsGroup: groupId,
+      fsGroupChangePolicy: 'OnRootMismatch',
+      seccompProfile: { type: 'RuntimeDefault' },
+    },
+    affinity: {
+      podAntiAffinity: {
+        preferredDuringSchedulingIgnoredDuringExecution: [
+          { weight: 100, podAffinityTerm: { topologyKey: 'kubernetes.io/hostname', labelSelector } },
+        ],
+      },
+    },
+    topologySpreadConstraints: [
+      {
+        maxSkew: 1,
+        topologyKey: 'topology.kubernetes.io/zone',
+        whenUnsatisfiable: 'ScheduleAnyway',
+        labelSelector,
+      },
+    ],
+    ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
+    containers: [pgpool(pooler, { image, start, drain })],
+    volumes: [
+      { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
+      { name: 'key', secret: { secretName: pgpoolKeySecret(name), defaultMode: 0o440 } },
+      { name: 'run', emptyDir: { medium: 'Memory' } },
+      { name: 'tmp', emptyDir: {} },
+    ],
+  };
+}
+
+function pgpool(
+  pooler: PoolerConfig,
+  { image, start, drain }: { readonly image: string; readonly start: string; readonly drain: number },
+): V1Container {
+  const probe = { tcpSocket: { port: 'postgres' }, timeoutSeconds: 2 };
+  return {
+    name: 'pgpool',
+    image,
+    imagePullPolicy: 'IfNotPresent',
+    args: ['sh', '-c', runScript],
+    env: [{ name: 'START', value: start }],
+    ports: [{ name: 'postgres', containerPort: poolerPort, protocol: 'TCP' }],
+    resources: definedResources(pooler),
+    securityContext: restricted,
+    readinessProbe: { ...probe, periodSeconds: 2, failureThreshold: 2 },
+    livenessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },
+    lifecycle: { preStop: { exec: { command: ['sh', '-c', pgpoolFarewell(drain)] } } },
+    volumeMounts: [
+      { name: 'settings', mountPath: settingsDirectory, readOnly: true },
+      { name: 'key', mountPath: pgpoolKeyDirectory, readOnly: true },
+      { name: 'run', mountPath: pgpoolDirectory },
+      { name: 'tmp', mountPath: '/tmp' },
+    ],
+  };
+}
+
+/**
+ * Runs an instance, and tells it to read its settings when they have changed on the volume. A pod that is made while its
+ * Secret changes may see the former one for a moment: it waits for the one that it was made for, but not for ever.
+ */
+export const runScript = `
+settings=${settingsDirectory} run=${pgpoolDirectory}
+left=100
+while [ "$(cat $settings/start)" != "$START" ] && [ $left -gt 0 ]; do sleep 0.1; left=$((left - 1)); done
+rm -rf $run/* $run/.s.*
+mkdir -p $run/oids
+install -m 0600 ${pgpoolKeyDirectory}/key $run/key
+seen=$(cat $settings/revision)
+pgpool -n -D -f $settings/pgpool.conf -a $settings/pool_hba.conf -k $run/key &
+pid=$!
+trap 'kill -INT $pid' INT TERM
+while kill -0 $pid 2>/dev/null; do
+  sleep 0.5 &
+  wait $!
+  now=$(cat $settings/revision)
+  [ "$now" = "$seen" ] || kill -HUP $pid
+  seen=$now
+done
+wait $pid
+`;
+
+/**
+ * What an instance does when it is to go: it is out of the Service already; once every node knows, it waits until its clients
+ * have left, or their time is up. A shutdown that waits by itself could not be cut short.
+ */
+export function pgpoolFarewell(drain: number): string {
+  const hex = poolerPort.toString(16).toUpperCase();
+  const clients = `$(awk '$2 ~ /:${hex}$/ && $4 == "01"' /proc/net/tcp /proc/net/tcp6 | wc -l)`;
+  return [
+    `sleep ${farewellSeconds}`,
+    `left=${drain}`,
+    `while [ $left -gt 0 ] && [ ${clients} != 0 ]; do sleep 1; left=$((left - 1)); done`,
+    `kill -INT "$(cat ${pgpoolDirectory}/pid)"`,
+    `sleep ${lastSeconds}`,
+  ].join('; ');
+}
+
+const restricted: V1SecurityContext = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ['ALL'] },
+  readOnlyRootFilesystem: true,
+};
+
+function definedResources(pooler: PoolerConfig): NonNullable<V1Container['resources']> {
+  // JSON drops what is undefined.
+  return JSON.parse(JSON.stringify(pooler.spec.resources));
+}
+
+function drainSeconds(pooler: PoolerConfig): number {
+  return Math.ceil((durationMs(pooler.spec.drainTimeout) ?? 0) / 1000);
+}

@@ -1,0 +1,335 @@
+import pg from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { type Connection, connect } from '../../src/postgres/connection.ts';
+import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
+import { type PgpoolFacts, readPgpool } from '../../src/postgres/pgpool.ts';
+import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
+import { scramVerifier } from '../../src/postgres/scram.ts';
+import { pgpoolRevisionOf } from '../../src/resources/pooler-config/desired/pgpool-settings.ts';
+import { pgpoolParameterNames } from '../../src/resources/pooler-config/pgpool/parameters.ts';
+import { member } from '../../src/resources/pooler-config/test-support/pgpool-world.ts';
+import { type PgpoolServer, type PgpoolWish, startPgpool } from '../support/pgpool-server.ts';
+import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { waitFor } from '../support/wait.ts';
+
+const app = { name: 'app', password: 'application secret' };
+const monitoring = { name: 'monitoring', password: 'watch' };
+const logins = [app, monitoring].map(({ name, password }) => ({ username: name, password }));
+/** A port that nobody listens on: a member that is not there. */
+const nobody = { port: 1025 };
+
+let primary: PostgresServer;
+let standbys: PostgresServer[];
+let pgpool: PgpoolServer;
+let operator: Connection;
+
+async function asOperator(database: string): Promise<Connection> {
+  const { ca, cert, key } = await primary.certificate('herdsman');
+  return connect({
+    host: primary.host,
+    port: primary.port,
+    database,
+    user: 'herdsman',
+    tls: { ca, servername: 'localhost', clientCertificate: { cert, key } },
+  });
+}
+
+async function asSuperuser<T>(server: PostgresServer, text: string): Promise<T[]> {
+  const client = new pg.Client(await server.connection('one'));
+  await client.connect();
+  try {
+    return (await client.query(text)).rows;
+  } finally {
+    await client.end();
+  }
+}
+
+async function client(changes: Partial<pg.ClientConfig> = {}, instance = pgpool): Promise<pg.Client> {
+  const made = new pg.Client({
+    host: '127.0.0.1',
+    port: instance.port,
+    user: app.name,
+    password: app.password,
+    database: 'one',
+    ssl: { ca: instance.ca, servername: instance.servername },
+    connectionTimeoutMillis: 5_000,
+    ...changes,
+  });
+  made.on('error', () => undefined);
+  await made.connect();
+  return made;
+}
+
+async function once<Row>(text: string, changes: Partial<pg.ClientConfig> = {}): Promise<Row> {
+  const made = await client(changes);
+  try {
+    return (await made.query(text)).rows[0];
+  } finally {
+    await made.end();
+  }
+}
+
+async function facts(instance = pgpool): Promise<PgpoolFacts> {
+  const connection = await connect({
+    host: '127.0.0.1',
+    port: instance.port,
+    user: monitoring.name,
+    password: monitoring.password,
+    database: 'one',
+    tls: { ca: instance.ca, servername: instance.servername },
+  });
+  return readPgpool(connection).finally(() => connection.close());
+}
+
+function eventually(
+  what: string,
+  holds: (facts: PgpoolFacts) => boolean | Promise<boolean>,
+  instance = pgpool,
+) {
+  return waitFor(
+    what,
+    async () => {
+      const state = await facts(instance).catch((error: Error) => error);
+      return !(state instanceof Error) && (await holds(state)) ? { done: state } : { state };
+    },
+    { everyMs: 50 },
+  );
+}
+
+/** Writes settings, and waits until clients get them: each process of an instance reads them for itself. */
+async function settle(wish: PgpoolWish): Promise<PgpoolFacts> {
+  const revision = await pgpool.write(wish);
+  let inARow = 0;
+  return eventually('the new settings', ({ ident }) => {
+    inARow = pgpoolRevisionOf(ident) === revision ? inARow + 1 : 0;
+    return inARow === 8;
+  });
+}
+
+/** A session that reads the server, which was drawn for it. */
+async function readerOf({ port }: PostgresServer) {
+  for (;;) {
+    const reader = await client();
+    const portOf = async (): Promise<number> =>
+      (await reader.query('SELECT inet_server_port() AS port FROM items LIMIT 1')).rows[0].port;
+    if ((await portOf()) === port) return { reader, portOf };
+    await reader.end();
+  }
+}
+
+/** Where a session of its own reads, so many times. */
+async function reads(times: number): Promise<Map<number, number>> {
+  const counts = new Map<number, number>();
+  for (let n = 0; n < times; n += 1) {
+    const { port } = await once<{ port: number }>('SELECT inet_server_port() AS port FROM items LIMIT 1');
+    counts.set(port, (counts.get(port) ?? 0) + 1);
+  }
+  return counts;
+}
+
+beforeAll(async () => {
+  primary = await startPostgres({ ssl: true, parameters: { wal_keep_size: '64MB' } });
+  const maintenance = await asOperator('postgres');
+  const spec = {
+    operator: 'herdsman',
+    database: 'one',
+    application: { name: app.name, verifier: scramVerifier(app.password) },
+    monitoring: { name: monitoring.name, verifier: scramVerifier(monitoring.password) },
+  };
+  await applyRoles(maintenance, planRoles(spec, await readRoles(maintenance)));
+  await maintenance.close();
+  operator = await asOperator('one');
+  await ensureSchema(operator, { application: app.name, monitoring: monitoring.name });
+  await ensurePasswords(operator, [app, monitoring]);
+  standbys = await Promise.all(
+    [0, 1].map((ordinal) =>
+      startPostgres({ ssl: true, standby: { name: member(ordinal).name, of: primary } }),
+    ),
+  );
+  pgpool = await startPgpool(
+    {
+      primary,
+      members: [...standbys, nobody],
+      database: 'one',
+      logins,
+      monitoring: monitoring.name,
+    },
+    { members: [member(0), member(1)], pgpool: { maxLag: '1s' } },
+  );
+  await eventually(
+    'all who are there are used',
+    ({ nodes }) => nodes.map(({ up }) => up).join() === 'true,true,true,false',
+  );
+  await once('CREATE TABLE items AS SELECT generate_series(1, 10) AS id');
+});
+
+afterAll(async () => {
+  await operator?.close();
+  await pgpool?.stop();
+  await Promise.all([primary, ...(standbys ?? [])].map((server) => server?.stop()));
+});
+
+describe('logins', () => {
+  it('are by SCRAM, with the password that the server has, and TLS on both sides', async () => {
+    const made = await client();
+    const { rows } = await made.query(
+      'SELECT current_user AS name, ssl FROM pg_stat_ssl WHERE pid = pg_backend_pid()',
+    );
+    expect(rows).toEqual([{ name: 'app', ssl: true }]);
+    await made.end();
+    await expect(client({ password: 'wrong' })).rejects.toThrow(/authentication failed/);
+    await expect(client({ ssl: false })).rejects.toThrow(/authentication failed|pool_hba/);
+  });
+
+  it('are for nobody else', async () => {
+    for (const user of ['postgres', 'herdsman', 'herdsman_pooler', 'nobody'])
+      await expect(client({ user }), user).rejects.toThrow(/authentication failed/);
+  });
+
+  it('follow a password that changes, without a new process', async () => {
+    const wish = { members: [member(0), member(1)], pgpool: { maxLag: '1s' } };
+    const next = 'another secret';
+    const refusal = (password: string) =>
+      waitFor('no process takes the other password', () =>
+        client({ password }).then(
+          async (made) => ({ state: await made.end() }),
+          (error: Error) => ({ done: error.message }),
+        ),
+      );
+    await ensurePasswords(operator, [{ ...app, password: next }]);
+    try {
+      await settle({ ...wish, logins: [{ username: 'app', password: next }, ...logins.slice(1)] });
+      await waitFor('it is taken', async () => ({ done: await once('SELECT 1', { password: next }) }));
+      expect(await refusal(app.password)).toMatch(/authentication failed/);
+    } finally {
+      await ensurePasswords(operator, [app]);
+      await settle(wish);
+    }
+    await waitFor('the former is taken again', async () => ({ done: await once('SELECT 1') }));
+  });
+
+  it('leave no password in the log or in a file', async () => {
+    expect(pgpool.log()).not.toMatch(/secret|SCRAM-SHA-256\$|watch/);
+  });
+});
+
+describe('reads and writes', () => {
+  it('go apart: writes to the primary, reads by weight', async () => {
+    await settle({ members: [member(0), member(1)], pgpool: { maxLag: '1s', primaryWeight: 0 } });
+    const counts = await reads(12);
+    expect([...counts.keys()].toSorted()).toEqual(standbys.map(({ port }) => port).toSorted());
+    const { port } = await once<{ port: number }>(
+      'INSERT INTO items VALUES (11) RETURNING inet_server_port() AS port',
+    );
+    expect(port).toBe(primary.port);
+    expect((await facts()).nodes.map(({ share }) => share)).toEqual([0, 0.5, 0.5, 0]);
+  });
+
+  it('follow a weight that changes, for new sessions', async () => {
+    await settle({
+      members: [member(0, { rotation: 'out' }), member(1)],
+      pgpool: { maxLag: '1s', primaryWeight: 0 },
+    });
+    expect([...(await reads(6)).keys()]).toEqual([standbys[1]?.port]);
+    await settle({ members: [], pgpool: { maxLag: '1s', primaryWeight: 0 } });
+    expect([...(await reads(4)).keys()]).toEqual([primary.port]);
+  });
+
+  it('show a transaction what it has written', async () => {
+    await settle({ members: [member(0), member(1)], pgpool: { maxLag: '1s', primaryWeight: 0 } });
+    const made = await client();
+    for (let n = 0; n < 5; n += 1) {
+      await made.query('BEGIN');
+      await made.query('INSERT INTO items VALUES ($1)', [100 + n]);
+      const { rows } = await made.query('SELECT count(*)::int AS n FROM items WHERE id = $1', [100 + n]);
+      expect(rows).toEqual([{ n: 1 }]);
+      await made.query('COMMIT');
+    }
+    await made.end();
+  });
+
+  it('can be chosen anew for each statement', async () => {
+    await settle({ members: [member(0), member(1)], pgpool: { primaryWeight: 0, balance: 'statement' } });
+    const made = await client();
+    const ports = new Set<number>();
+    for (let n = 0; n < 20; n += 1)
+      ports.add((await made.query('SELECT inet_server_port() AS port FROM items LIMIT 1')).rows[0].port);
+    await made.end();
+    expect(ports.size).toBe(2);
+  });
+});
+
+describe('a member', () => {
+  const wish = { members: [member(0), member(1)], pgpool: { maxLag: '1s', primaryWeight: 0 } };
+
+  it('that lags is not read, not even by a session that read it, until it has caught up', async () => {
+    await settle(wish);
+    const [late] = standbys;
+    if (late === undefined) throw new Error('no standby');
+    const { reader, portOf } = await readerOf(late);
+    await asSuperuser(late, 'SELECT pg_wal_replay_pause()');
+    await eventually('the lag is seen', async ({ nodes }) => {
+      await once('INSERT INTO items VALUES (1000)');
+      return (nodes[1]?.lagSeconds ?? 0) > 1;
+    });
+    expect(await portOf()).not.toBe(late.port);
+    expect([...(await reads(6)).keys()]).not.toContain(late.port);
+    await asSuperuser(late, 'SELECT pg_wal_replay_resume()');
+    // The session stays with the member that it went to; new ones come back.
+    await waitFor('it is read again', async () => {
+      await once('INSERT INTO items VALUES (1001)');
+      const counts = await reads(4);
+      return counts.has(late.port) ? { done: counts } : { state: [...counts] };
+    });
+    await reader.end();
+  });
+
+  it('that ends is detached, and the lag of others still seen; sessions that do not read it go on', async () => {
+    await settle(wish);
+    const [first, gone] = standbys;
+    if (first === undefined || gone === undefined) throw new Error('no standbys');
+    const { reader, portOf } = await readerOf(first);
+    await gone.stop();
+    await eventually('it is detached', ({ nodes }) => nodes[2]?.up === false);
+    expect(await portOf()).toBe(first.port);
+    await reader.end();
+    await asSuperuser(first, 'SELECT pg_wal_replay_pause()');
+    await eventually('the lag of the other is seen', async ({ nodes }) => {
+      await once('INSERT INTO items VALUES (2000)');
+      return (nodes[1]?.lagSeconds ?? 0) > 1;
+    });
+    expect([...(await reads(4)).keys()]).toEqual([primary.port]);
+    await asSuperuser(first, 'SELECT pg_wal_replay_resume()');
+  });
+});
+
+it('knows every setting that the operator says it knows', async () => {
+  const made = await client({ user: monitoring.name, password: monitoring.password });
+  const known = (await made.query<{ item: string }>('PGPOOL SHOW ALL')).rows.map(({ item }) => item);
+  await made.end();
+  expect([...pgpoolParameterNames.keys()].filter((name) => !known.includes(name))).toEqual([]);
+});
+
+it('serves repeated queries from its cache, until a write through it', async () => {
+  const cached = await startPgpool(
+    { primary, members: standbys.slice(0, 1), database: 'one', logins, monitoring: monitoring.name },
+    { pgpool: { queryCache: { size: '8Mi', expire: '60s' } }, members: [member(0)] },
+  );
+  try {
+    await eventually('it is there', ({ nodes }) => nodes.length === 2, cached);
+    const made = await client({}, cached);
+    const count = async () =>
+      (await made.query('SELECT count(*)::int AS n FROM items WHERE id > 5000')).rows[0].n;
+    expect(await count()).toBe(0);
+    await asSuperuser(primary, 'INSERT INTO items VALUES (5001)');
+    expect(await count()).toBe(0);
+    await made.query('INSERT INTO items VALUES (5002)');
+    await waitFor('the result is read anew', async () => {
+      const n = await count();
+      return n === 2 ? { done: n } : { state: n };
+    });
+    await made.end();
+  } finally {
+    await cached.stop();
+  }
+});
