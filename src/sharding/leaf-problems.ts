@@ -1,7 +1,7 @@
-import type { Bucket, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
 import { bucketOfLeaf } from './foreign-keys.ts';
 import type { Group, Layout } from './layout.ts';
-import { defaultName, leafParent, markerName, regionName } from './names.ts';
+import { defaultName, leafParent, markerName, placeName, regionName } from './names.ts';
 import type { Problem } from './problem.ts';
 import { type CatalogTable, isMoving, type ShardCatalog } from './shard-catalog.ts';
 
@@ -71,19 +71,26 @@ function partitionProblems(
       const middle = new Set([
         ...(group.strategy === 'directory' ? [defaultName(table.name)] : []),
         ...group.regions.map((region) => regionName(table.name, region.name)),
+        ...known.buckets.map(({ id }) => placeName(table.name, id)),
       ]);
       return catalog.tables
         .filter((found) => found.parent === table.name || (found.parent !== null && middle.has(found.parent)))
         .filter((found) => !middle.has(found.name))
-        .filter((found) => !isMoving(catalog, group.name, bucketOfLeaf(found.name)[1]))
-        .flatMap((found) => partitionProblem(shard, group, table.name, found, buckets));
+        .filter((found) => !isMoving(catalog, group.name, bucketOf(found.name)))
+        .flatMap((found) => partitionProblem(shard, group, known, table.name, found, buckets));
     });
   });
+}
+
+/** Number of the bucket of a leaf, or of a place that a move makes; -1 for other tables. */
+function bucketOf(name: string): number {
+  return bucketOfLeaf(name.replace(/_p([0-9]{4})$/, '_b$1'))[1];
 }
 
 function partitionProblem(
   shard: string,
   group: Group,
+  known: BucketGroup,
   table: string,
   found: CatalogTable,
   buckets: ReadonlyMap<number, Bucket>,
@@ -110,7 +117,7 @@ function partitionProblem(
   }
   const wanted =
     bucket.hash && `FOR VALUES WITH (modulus ${bucket.hash.modulus}, remainder ${bucket.hash.remainder})`;
-  if (found.parent === leafParent(table, bucket) && (wanted === undefined || found.bound === wanted))
+  if (found.parent === leafParent(table, bucket, known) && (wanted === undefined || found.bound === wanted))
     return [];
   const message = `shard "${shard}": "${found.name}" has the bound ${found.bound} below "${found.parent}", not the ShardMap's`;
   return [{ code: 'wrong-bound', message }];

@@ -1,11 +1,13 @@
-import type { Bucket, BucketBound, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
-import { qualified, quoteIdentifier, quoteLiteral } from '../postgres/identifier.ts';
+import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
+import { qualified, quoteIdentifier } from '../postgres/identifier.ts';
 import { type Statement, statement } from '../postgres/statement.ts';
+import { boundClause, listClause } from './bound-clause.ts';
 import { addKey, planForeignKeys } from './foreign-keys.ts';
 import type { Group, GroupTable, Layout } from './layout.ts';
 import { leafProblems } from './leaf-problems.ts';
 import { type Endpoint, planMirror } from './mirror.ts';
 import { applicationSchema, defaultName, leafName, leafParent, markerName, regionName } from './names.ts';
+import { planPlaces } from './places.ts';
 import type { Problem } from './problem.ts';
 import { type CatalogTable, type ForeignKey, isMoving, type ShardCatalog } from './shard-catalog.ts';
 import { plainTables, verifyGroup } from './verify-tables.ts';
@@ -94,36 +96,33 @@ function groupBatches(
   const settled = owned.buckets.filter(
     (bucket) => bucket.pending === undefined && !isMoving(catalog, owned.name, bucket.id),
   );
-  const lifted = settled.filter((bucket) => isBesideDefault(owned, bucket, shard));
-  const others = settled.filter((bucket) => !lifted.includes(bucket));
-  // A partition beside a DEFAULT is checked against its rows: these come first, while there is no DEFAULT.
-  const work: Work[] = [
-    ...lifted.map((bucket) =>
-      bucket.shard === shard
-        ? bucketWork(catalog, group, bucket, keys, present)
-        : { tables: placeHolders(group, bucket, present), marker: [] },
-    ),
-    { tables: between(group, owned, present), marker: [] },
-    ...others
-      .filter((bucket) => bucket.shard === shard)
-      .map((bucket) => bucketWork(catalog, group, bucket, keys, present)),
-  ].filter(({ tables, marker }) => tables.length + marker.length > 0);
   const owner = present.get(group.tables[0]?.name ?? '')?.owner ?? '';
-  return inBatches(work, Math.max(1, Math.floor(leavesPerBatch / group.tables.length))).map((part) => {
-    const tables = part.flatMap((item) => item.tables);
-    const markers = part.flatMap((item) => item.marker);
-    return {
-      title: `partitions of group ${group.name}`,
-      statements: [...(tables.length === 0 ? [] : asOwner(owner, tables)), ...markers],
-    };
-  });
-}
-
-/** Whether rows of a bucket would fall into the DEFAULT that this shard has, if the bucket had no leaf here. */
-function isBesideDefault(group: BucketGroup, bucket: Bucket, shard: string): boolean {
-  if (group.strategy === 'directory') return bucket.isDefault !== true;
-  if (group.strategy !== 'range' || bucket.range === undefined) return false;
-  return group.buckets.some((other) => other.isDefault === true && other.shard === shard);
+  // A partition beside a DEFAULT is checked against its rows: places come first, while there is no DEFAULT.
+  const { early, late } = planPlaces(group, owned, settled, present);
+  const work: Work[] = [
+    { tables: early, marker: [] },
+    { tables: between(group, owned, present), marker: [] },
+    ...settled
+      .filter((bucket) => bucket.shard === shard)
+      .map((bucket) => bucketWork(catalog, group, owned, bucket, keys, present)),
+  ].filter(({ tables, marker }) => tables.length + marker.length > 0);
+  // A leaf that a move is about to attach below the DEFAULT lacks the CHECK of a place.
+  const isBusy = catalog.moving.some((row) => row.group === owned.name);
+  const places = (isBusy ? [] : late).map((statements) => ({
+    title: `places beside the DEFAULT of group ${group.name}`,
+    statements: asOwner(owner, statements),
+  }));
+  const batches = inBatches(work, Math.max(1, Math.floor(leavesPerBatch / group.tables.length))).map(
+    (part) => {
+      const tables = part.flatMap((item) => item.tables);
+      const markers = part.flatMap((item) => item.marker);
+      return {
+        title: `partitions of group ${group.name}`,
+        statements: [...(tables.length === 0 ? [] : asOwner(owner, tables)), ...markers],
+      };
+    },
+  );
+  return [...places, ...batches];
 }
 
 function inBatches<T>(items: readonly T[], size: number): T[][] {
@@ -136,6 +135,7 @@ function inBatches<T>(items: readonly T[], size: number): T[][] {
 function bucketWork(
   catalog: ShardCatalog,
   group: Group,
+  owned: BucketGroup,
   bucket: Bucket,
   keys: readonly ForeignKey[],
   present: ReadonlyMap<string, CatalogTable>,
@@ -143,7 +143,7 @@ function bucketWork(
   const missing = group.tables.filter((table) => !present.has(leafName(table.name, bucket.id)));
   const made = new Set(missing.map((table) => table.name));
   const tables = [
-    ...missing.map((table) => createLeaf(table, bucket)),
+    ...missing.map((table) => createLeaf(table, bucket, owned)),
     ...keys.filter((key) => made.has(key.table)).map((key) => addKey(key, group, bucket.id)),
   ];
   const name = markerName(group.name, bucket.id);
@@ -160,8 +160,13 @@ function bucketWork(
   return { tables, marker: [create, insert] };
 }
 
-function createLeaf(table: GroupTable, bucket: Bucket, rootSchema = applicationSchema): Statement {
-  const parent = leafParent(table.name, bucket);
+function createLeaf(
+  table: GroupTable,
+  bucket: Bucket,
+  owned: BucketGroup,
+  rootSchema = applicationSchema,
+): Statement {
+  const parent = leafParent(table.name, bucket, owned);
   const schema = parent === table.name ? rootSchema : applicationSchema;
   return statement(
     `CREATE TABLE ${qualified(applicationSchema, leafName(table.name, bucket.id))} PARTITION OF ` +
@@ -178,43 +183,10 @@ export function partitionsOf(
 ): Statement[] {
   const only = { ...group, tables: [table] };
   return [
+    ...planPlaces(only, owned, owned.buckets, new Map(), rootSchema).early,
     ...between(only, owned, new Map(), rootSchema),
-    ...owned.buckets.map((bucket) => createLeaf(table, bucket, rootSchema)),
+    ...owned.buckets.map((bucket) => createLeaf(table, bucket, owned, rootSchema)),
   ];
-}
-
-/** The bound of a bucket as the clause of its leaf. */
-export function boundClause(bucket: BucketBound): string {
-  if (bucket.hash !== undefined) {
-    return `FOR VALUES WITH (MODULUS ${bucket.hash.modulus}, REMAINDER ${bucket.hash.remainder})`;
-  }
-  if (bucket.range !== undefined) {
-    const from = bucket.range.from === undefined ? 'MINVALUE' : quoteLiteral(bucket.range.from);
-    const to = bucket.range.to === undefined ? 'MAXVALUE' : quoteLiteral(bucket.range.to);
-    return `FOR VALUES FROM (${from}) TO (${to})`;
-  }
-  return bucket.values === undefined ? 'DEFAULT' : listClause(bucket.values);
-}
-
-function listClause(values: readonly string[]): string {
-  return `FOR VALUES IN (${values.map(quoteLiteral).join(', ')})`;
-}
-
-/**
- * Leaves that refuse every row, for a tenant or a range that another shard owns: without them its rows would fall into this
- * shard's DEFAULT.
- */
-function placeHolders(group: Group, bucket: Bucket, present: ReadonlyMap<string, CatalogTable>): Statement[] {
-  return group.tables
-    .filter((table) => !present.has(leafName(table.name, bucket.id)))
-    .flatMap((table) => [
-      createLeaf(table, bucket),
-      statement(
-        'CREATE TRIGGER herdsman_refuse BEFORE INSERT OR UPDATE OR DELETE ON ' +
-          `${qualified(applicationSchema, leafName(table.name, bucket.id))} FOR EACH ROW EXECUTE FUNCTION ` +
-          `herdsman.refuse_row(${quoteLiteral(group.name)}, ${quoteLiteral(String(bucket.id))})`,
-      ),
-    ]);
 }
 
 /** The partitioned tables between parent and leaves; on every shard, so that all of them can compute a key's bucket. */

@@ -40,7 +40,7 @@ export interface CatalogTable {
   readonly bound: string | null;
   /** CHECK constraints as PostgreSQL prints them, such as `CHECK ((a = b))`. */
   readonly checks: readonly string[];
-  /** Whether it refuses rows: the place holder of a tenant that another shard owns. */
+  /** Whether it refuses rows: its bucket has gone to another shard. */
   readonly refuses: boolean;
 }
 

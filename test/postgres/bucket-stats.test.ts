@@ -61,7 +61,7 @@ async function statsWhen(isThere: (stats: ShardLoadStats) => boolean): Promise<S
 }
 
 describe('load of buckets, as PostgreSQL counts it', () => {
-  it('is that of the buckets that the shard owns, without place holders and reference tables', async () => {
+  it('is that of the buckets that the shard owns, without those of other shards and reference tables', async () => {
     const stats = await readShardLoad(shard.operator);
     expect(stats).toMatchObject({ inRecovery: false, maxConnections: expect.any(Number) });
     expect(named(stats)).toEqual(

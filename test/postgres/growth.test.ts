@@ -78,16 +78,14 @@ describe('a growing cluster', () => {
     await rows(world.shard(0).application, "INSERT INTO public.weather VALUES ('JFK')");
   });
 
-  it('has on a shard that joined later no leaf but place holders, and the whole mirror', async () => {
+  it('has on a shard that joined later no leaf, and the whole mirror', async () => {
     const joined = world.shard(2);
     const catalog = await readCatalog(joined.operator);
     expect(catalog.markers).toEqual([]);
-    expect(catalog.tables.filter((table) => !table.partitioned)).toMatchObject([
-      { name: 'accounts_b0004', refuses: true },
-    ]);
+    expect(catalog.tables.filter((table) => !table.partitioned)).toEqual([]);
     for (const insert of ['customers VALUES (1)', "accounts VALUES ('acme')", "accounts VALUES ('other')"]) {
       const taken = rows(joined.application, `INSERT INTO public.${insert}`);
-      await expect(taken).rejects.toMatchObject({ sqlstate: expect.stringMatching(/^(23514|HD001)$/) });
+      await expect(taken).rejects.toMatchObject({ sqlstate: '23514' });
     }
     const located = await rows(joined.application, "SELECT shard FROM herdsman.locate('accounts', 'acme')");
     expect(located).toEqual([{ shard: 's1' }]);

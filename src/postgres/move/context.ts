@@ -60,7 +60,7 @@ export interface Leaf {
 }
 
 /** The leaves of the buckets that a side owns before (source) or after (target), by bucket, in the order of the group's tables. */
-export function leavesOf({ group, move }: MoveContext, side: Side): Leaf[] {
+export function leavesOf({ group, move, owned }: MoveContext, side: Side): Leaf[] {
   return bucketsOn(move, side).flatMap((bucket) =>
     group.tables.map(({ name: table }) => {
       const name = leafName(table, bucket.id);
@@ -69,7 +69,7 @@ export function leavesOf({ group, move }: MoveContext, side: Side): Leaf[] {
         bucket,
         name,
         qualified: qualified(applicationSchema, name),
-        parent: qualified(applicationSchema, leafParent(table, bucket)),
+        parent: qualified(applicationSchema, leafParent(table, bucket, owned)),
       };
     }),
   );
@@ -106,13 +106,12 @@ export function block(body: string, declare = ''): string {
 
 /** Name of the role that owns the users' tables. */
 export async function ownerOf(connection: Connection, context: MoveContext): Promise<string> {
-  const [leaf] = leavesOf(context, 'target');
+  const root = qualified(applicationSchema, context.group.tables[0]?.name ?? '');
   const [row] = await connection.query<{ owner: string }>({
     text: 'SELECT pg_get_userbyid(c.relowner) AS owner FROM pg_class c WHERE c.oid = to_regclass($1)',
-    values: [leaf?.parent ?? ''],
+    values: [root],
   });
-  if (row === undefined)
-    throw new PostgresError({ sqlstate: '42P01', message: `there is no ${leaf?.parent}` });
+  if (row === undefined) throw new PostgresError({ sqlstate: '42P01', message: `there is no ${root}` });
   return row.owner;
 }
 

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { idsOf } from '../../sharding/move/buckets.ts';
+import { idsOf, isReshape } from '../../sharding/move/buckets.ts';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName, movePrefix } from '../../sharding/move/names.ts';
-import { applicationSchema } from '../../sharding/names.ts';
+import { applicationSchema, hasPlace } from '../../sharding/names.ts';
+import { dropPlace } from '../../sharding/places.ts';
 import type { Connection } from '../connection.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { scramVerifier } from '../scram.ts';
@@ -196,6 +197,9 @@ export async function unstage(context: MoveContext, copy: number): Promise<StepR
           `AND i.inhparent = to_regclass(${quoteLiteral(leaf.parent)}))`,
       )
       .join(' OR ');
+    const places = context.move.children
+      .filter((child) => isReshape(context.move) && hasPlace(child, context.owned))
+      .flatMap((child) => context.group.tables.flatMap((table) => dropPlace(table, child)));
     await endSessions(connection, name);
     await runTogether(connection, [
       block(
@@ -207,6 +211,7 @@ export async function unstage(context: MoveContext, copy: number): Promise<StepR
           SET LOCAL ROLE ${quoteIdentifier(owner)};
           ${dropIntakes(context)}
           DROP TABLE IF EXISTS ${leaves.map((leaf) => leaf.qualified).join(', ')};
+          ${places.map((text) => `${text};`).join(' ')}
           RESET ROLE;
         END IF;`,
       ),

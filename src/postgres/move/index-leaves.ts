@@ -1,7 +1,9 @@
+import { boundClause } from '../../sharding/bound-clause.ts';
 import { addKey } from '../../sharding/foreign-keys.ts';
-import { boundClause } from '../../sharding/leaves.ts';
+import { isReshape } from '../../sharding/move/buckets.ts';
 import type { StepResult } from '../../sharding/move/model.ts';
-import { applicationSchema, leafName } from '../../sharding/names.ts';
+import { applicationSchema, hasPlace, leafName, placeName } from '../../sharding/names.ts';
+import { addPlace } from '../../sharding/places.ts';
 import type { ForeignKey } from '../../sharding/shard-catalog.ts';
 import { readKeyCatalog } from '../catalog.ts';
 import type { Connection } from '../connection.ts';
@@ -37,6 +39,7 @@ async function indexTarget(connection: Connection, context: MoveContext, copy: n
   const owner = await ownerOf(connection, context);
   const guard = block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE'));
   const { recordedKeys } = await readKeyCatalog(connection);
+  await makePlaces(connection, context, guard, owner);
   const run = (statements: readonly string[]) =>
     runTogether(connection, [guard, ...asOwner(owner, statements)]);
   const leaves = leavesOf(context, 'target');
@@ -48,6 +51,28 @@ async function indexTarget(connection: Connection, context: MoveContext, copy: n
     const keys = recordedKeys.filter((key) => key.table === leaf.table);
     for (const text of await missingKeys(connection, context, leaf, keys)) await run([text]);
     await connection.query({ text: `ANALYZE ${leaf.qualified}` });
+  }
+}
+
+/** The place of a tenant that is taken out of the default. Nobody writes its rows here, so that it only has to keep writers waiting briefly. */
+async function makePlaces(
+  connection: Connection,
+  { group, owned, move }: MoveContext,
+  guard: string,
+  owner: string,
+): Promise<void> {
+  for (const bucket of isReshape(move) ? move.children.filter((child) => hasPlace(child, owned)) : []) {
+    for (const table of group.tables) {
+      const place = qualified(applicationSchema, placeName(table.name, bucket.id));
+      const found = await connection.query(
+        statement('SELECT FROM pg_class WHERE oid = to_regclass($1)', place),
+      );
+      if (found.length > 0) continue;
+      for (const part of addPlace(table, bucket)) {
+        const texts = part.map(({ text }) => text);
+        await runTogether(connection, [guard, ...asOwner(owner, texts)]);
+      }
+    }
   }
 }
 

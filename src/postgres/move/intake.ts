@@ -1,6 +1,6 @@
 import type { BucketBound } from '../../api/v1alpha1/shard-map.ts';
+import { boundClause } from '../../sharding/bound-clause.ts';
 import type { Group, GroupTable } from '../../sharding/layout.ts';
-import { boundClause } from '../../sharding/leaves.ts';
 import { isReshape } from '../../sharding/move/buckets.ts';
 import { movePrefix } from '../../sharding/move/names.ts';
 import { applicationSchema, leafName } from '../../sharding/names.ts';

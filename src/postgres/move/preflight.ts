@@ -1,5 +1,8 @@
+import { isReshape } from '../../sharding/move/buckets.ts';
 import type { Obstacle } from '../../sharding/move/model.ts';
+import { applicationSchema, hasPlace, placeName } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
+import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
 import { leavesOf, type MoveContext, type Side } from './context.ts';
 
@@ -96,25 +99,40 @@ async function sourceObstacles(connection: Connection, context: MoveContext): Pr
   return obstacles;
 }
 
+/** Parents of the leaves, and the places that keep keys of other buckets out of a DEFAULT; but for those that the move makes. */
+function neededTables(context: MoveContext): string[] {
+  const { move, owned, group } = context;
+  const parents = leavesOf(context, 'target').filter(
+    ({ bucket }) => !isReshape(move) || !hasPlace(bucket, owned),
+  );
+  const places = move.children.some(({ isDefault }) => isDefault === true) ? owned.buckets : [];
+  return [
+    ...new Set([
+      ...parents.map(({ parent }) => parent),
+      ...places
+        .filter((bucket) => hasPlace(bucket, owned))
+        .flatMap(({ id }) =>
+          group.tables.map(({ name }) => qualified(applicationSchema, placeName(name, id))),
+        ),
+    ]),
+  ];
+}
+
 async function targetObstacles(connection: Connection, context: MoveContext): Promise<Obstacle[]> {
   const { move } = context;
   const obstacles: Obstacle[] = [];
-  const parents = new Map(leavesOf(context, 'target').map((leaf) => [leaf.parent, leaf]));
-  for (const [parent, { table: name, bucket }] of parents) {
-    const [row] = await connection.query<{ there: boolean; default: boolean }>(
-      statement(
-        `SELECT to_regclass($1) IS NOT NULL AS there, EXISTS (SELECT FROM pg_partitioned_table p
-          WHERE p.partrelid = to_regclass($1) AND p.partdefid <> 0) AS default`,
-        parent,
-      ),
-    );
-    if (row?.there !== true) {
-      const message = `shard ${move.to} does not have ${parent} yet`;
-      obstacles.push({ code: 'ParentMissing', message, permanent: false });
-    } else if (row.default || (bucket.isDefault === true && bucket.hash === undefined)) {
-      const message = `buckets beside or in a DEFAULT partition ("${name}") are not moved by this version`;
-      obstacles.push({ code: 'BesideDefault', message, permanent: true });
-    }
+  const needed = await connection.query<{ name: string }>(
+    statement(
+      'SELECT w.name FROM unnest($1::text[]) w(name) WHERE to_regclass(w.name) IS NULL',
+      neededTables(context),
+    ),
+  );
+  for (const { name } of needed) {
+    obstacles.push({
+      code: 'ParentMissing',
+      message: `shard ${move.to} does not have ${name} yet`,
+      permanent: false,
+    });
   }
   const missing = await connection.query<{ name: string }>({
     text: `SELECT t.table_name AS name FROM herdsman.tables t WHERE t.strategy = 'reference'

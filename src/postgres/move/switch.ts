@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { BucketBound } from '../../api/v1alpha1/shard-map.ts';
-import { boundClause } from '../../sharding/leaves.ts';
+import { boundClause } from '../../sharding/bound-clause.ts';
 import { mirrorRow, upsertMirror } from '../../sharding/mirror.ts';
 import { isReshape } from '../../sharding/move/buckets.ts';
 import type { MoveView, Step, StepResult } from '../../sharding/move/model.ts';

@@ -131,8 +131,8 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
   return map.groups.flatMap((group) =>
     group.buckets.map((bucket): BucketLoad => {
       const key = bucketText({ group: group.name, id: bucket.id });
-      const { allowed, isPinned, immovable: byLayout } = placementOf(bucket, group, layout, wanted);
-      const immovable = heldByConversion(cluster, group.name) ?? byLayout;
+      const { allowed, isPinned } = placementOf(bucket, group, layout, wanted);
+      const immovable = heldByConversion(cluster, group.name);
       return {
         group: group.name,
         id: bucket.id,

@@ -48,6 +48,21 @@ describe('what comes of a move', () => {
     ['no more numbers', [{ operation: 'split' }, { ...group, nextId: 9_999 }, [first]], 'TooManyBuckets'],
     ['three parts', [{ operation: 'split', parts: 3 }, group, [first]], 'PartsNotPowerOfTwo'],
     ['a key to split a hash bucket at', [{ operation: 'split', at: '5' }, group, [first]], 'NotARange'],
+    [
+      'a range beside a DEFAULT',
+      [
+        { operation: 'split', at: '5' },
+        {
+          ...group,
+          buckets: [
+            { ...bucket(0), range: {} },
+            { ...bucket(1), isDefault: true },
+          ],
+        },
+        [{ ...bucket(0), range: {} }],
+      ],
+      'BesideDefault',
+    ],
     ['no siblings', [{ operation: 'merge' }, group, [first]], 'NotSiblings'],
   ])('is refused for %s', (_, args, reason) => {
     expect(outcomeOf(...args)).toMatchObject({ reason });

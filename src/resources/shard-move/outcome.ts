@@ -1,6 +1,7 @@
 import type { Bound, Bucket, BucketBound, BucketGroup } from '../../api/v1alpha1/shard-map.ts';
 import type { ShardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
 import { nextBucketId } from '../../sharding/bucket-ids.ts';
+import { hasPlace } from '../../sharding/names.ts';
 import { isolateTenant, mergeBounds, type Reshaped, splitHash, splitRange } from '../../sharding/reshape.ts';
 import type { Refusal } from './refusal.ts';
 
@@ -26,6 +27,10 @@ export function outcomeOf(
 ): Outcome | Refusal {
   const parents = buckets.map(boundOf);
   if (spec.operation === 'move') return { parents, children: parents };
+  if (parents.some((bound) => bound.range !== undefined && hasPlace(bound, group))) {
+    const message = `ranges of group "${group.name}" are beside a DEFAULT, where they can be moved, but not split or merged`;
+    return { reason: 'BesideDefault', message };
+  }
   const reshaped = reshape({ ...spec, at }, parents);
   if (reshaped.kind === 'refused') {
     const { code, message } = reshaped.problem;

@@ -57,11 +57,6 @@ describe('the place of a bucket', () => {
     if (group === undefined || acme === undefined) throw new Error('no bucket of acme');
     expect(placementOf({ ...acme, shard: 's2' }, group, layout, shards)).toMatchObject({ isPinned: false });
   });
-
-  it('is fixed beside a DEFAULT partition, and not below one', () => {
-    expect(places('tenants').map((place) => place?.immovable !== undefined)).toEqual([false, true, true]);
-    expect(places('users').map((place) => place?.immovable)).toEqual([undefined]);
-  });
 });
 
 describe('the window of moves', () => {

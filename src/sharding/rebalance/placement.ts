@@ -6,8 +6,6 @@ export interface Placement {
   /** Shards that may own it; none: all. */
   readonly allowed?: readonly string[];
   readonly isPinned: boolean;
-  /** Why it cannot be moved at all. */
-  readonly immovable?: string;
 }
 
 /**
@@ -26,16 +24,7 @@ export function placementOf(
   return {
     isPinned: startOf(bucket, wanted) === bucket.shard,
     ...(allowed === undefined ? {} : { allowed }),
-    ...(isBesideDefault(bucket, group) ? { immovable: besideDefault } : {}),
   };
-}
-
-const besideDefault = 'it is beside a DEFAULT partition, or one, and such buckets cannot be moved yet';
-
-/** ATTACH and DETACH beside a DEFAULT lock that, too; the hash buckets below a DEFAULT are not concerned. */
-function isBesideDefault(bucket: Bucket, group: BucketGroup): boolean {
-  if (bucket.isDefault === true && bucket.hash !== undefined) return false;
-  return group.buckets.some((other) => other.isDefault === true);
 }
 
 function shardsOfRegion(

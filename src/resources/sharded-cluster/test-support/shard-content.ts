@@ -2,7 +2,15 @@ import type { ShardMapSpec } from '../../../api/v1alpha1/shard-map.ts';
 import type { Group, Layout } from '../../../sharding/layout.ts';
 import { bucketsOf } from '../../../sharding/map.ts';
 import { type Endpoint, mirrorRow } from '../../../sharding/mirror.ts';
-import { defaultName, leafName, leafParent, markerName, regionName } from '../../../sharding/names.ts';
+import {
+  defaultName,
+  hasPlace,
+  leafName,
+  leafParent,
+  markerName,
+  placeName,
+  regionName,
+} from '../../../sharding/names.ts';
 import type { CatalogTable, DistributionRow, ShardCatalog } from '../../../sharding/shard-catalog.ts';
 
 /** The catalog of a database that is set up, and in which nothing was made yet. */
@@ -69,7 +77,7 @@ export function laidOut(
       return {
         ...ordinary,
         name: leafName(table.name, bucket.id),
-        parent: leafParent(table.name, bucket),
+        parent: leafParent(table.name, bucket, group),
         bound:
           hash === undefined
             ? 'FOR VALUES'
@@ -77,8 +85,8 @@ export function laidOut(
       };
     }),
   );
-  const placeHolders = layout.groups.flatMap((group) => placeHoldersOf(shard, group, map));
-  const made = [...layout.groups.flatMap(between), ...leaves, ...placeHolders];
+  const places = layout.groups.flatMap((group) => placesOf(group, map));
+  const made = [...layout.groups.flatMap(between), ...places, ...leaves];
   const known = new Set(catalog.tables.map(({ name }) => name));
   return {
     ...catalog,
@@ -111,19 +119,18 @@ function between(group: Group): CatalogTable[] {
   });
 }
 
-/** Leaves that refuse the rows of tenants which other shards own. */
-function placeHoldersOf(shard: string, group: Group, map: ShardMapSpec): CatalogTable[] {
-  if (group.strategy !== 'directory') return [];
+/** The places of buckets beside a DEFAULT. */
+function placesOf(group: Group, map: ShardMapSpec): CatalogTable[] {
   const buckets = map.groups.find(({ name }) => name === group.name)?.buckets ?? [];
   return buckets
-    .filter((bucket) => bucket.isDefault !== true && bucket.shard !== shard)
-    .flatMap((bucket) =>
+    .filter((bucket) => hasPlace(bucket, { buckets }))
+    .flatMap(({ id }) =>
       group.tables.map(
         (table): CatalogTable => ({
           ...ordinary,
-          name: leafName(table.name, bucket.id),
+          name: placeName(table.name, id),
+          partitioned: true,
           parent: table.name,
-          refuses: true,
         }),
       ),
     );
