@@ -18,6 +18,15 @@ describe('the cores that a pod uses', () => {
     expect(podCores({ items: [metrics('shop-s0-0', ...usages)] }).get('shop-s0-0')).toBeCloseTo(expected, 9);
   });
 
+  it('are those of one container, where it is named', () => {
+    const [one, other] = [metrics('web-pooler-0', '300m'), metrics('web-pooler-0', '900m')];
+    const containers = [one, other].flatMap((pod, index) =>
+      pod.containers.map((container) => ({ ...container, name: ['pgbouncer', 'exporter'][index] ?? '' })),
+    );
+    const items = [{ ...one, containers }];
+    expect(podCores({ items }, 'pgbouncer').get('web-pooler-0')).toBeCloseTo(0.3, 9);
+  });
+
   it('are not known of a pod that is not in the list', () => {
     expect(podCores({}).size).toBe(0);
   });

@@ -3,30 +3,39 @@ import { type Reading, readingOf } from './reading.ts';
 
 interface PodMetrics {
   readonly metadata: { readonly name: string };
-  readonly containers?: readonly { readonly usage?: { readonly cpu?: string } }[];
+  readonly containers?: readonly { readonly name?: string; readonly usage?: { readonly cpu?: string } }[];
 }
 
-/** Cores that pods use, all their containers together, by pod name; `unknown` where no metrics server answers. */
+/**
+ * Cores that pods use, by pod name, all their containers together or the one that is named; `unknown` where no metrics server
+ * answers.
+ */
 export function readPodCores(
   client: Pick<KubeClient, 'request'>,
   namespace: string,
   labelSelector: string,
   signal: AbortSignal,
+  container?: string,
 ): Promise<Reading<ReadonlyMap<string, number>>> {
   const query = new URLSearchParams({ labelSelector });
   const path = `/apis/metrics.k8s.io/v1beta1/namespaces/${encodeURIComponent(namespace)}/pods?${query}`;
   return readingOf(async () => {
     const answer = await client.request({ method: 'GET', path, retries: 0, timeoutMs: 3_000, signal });
-    return podCores(answer as { readonly items?: readonly PodMetrics[] });
+    return podCores(answer as { readonly items?: readonly PodMetrics[] }, container);
   });
 }
 
 /** What a PodMetricsList says. */
-export function podCores({ items = [] }: { readonly items?: readonly PodMetrics[] }): Map<string, number> {
+export function podCores(
+  { items = [] }: { readonly items?: readonly PodMetrics[] },
+  container?: string,
+): Map<string, number> {
   return new Map(
     items.map(({ metadata, containers = [] }) => [
       metadata.name,
-      containers.reduce((sum, { usage }) => sum + cores(usage?.cpu ?? '0'), 0),
+      containers
+        .filter(({ name }) => container === undefined || name === container)
+        .reduce((sum, { usage }) => sum + cores(usage?.cpu ?? '0'), 0),
     ]),
   );
 }

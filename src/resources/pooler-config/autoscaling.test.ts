@@ -29,7 +29,7 @@ it.each([
 });
 
 it('never goes beyond its bounds', () => {
-  const loads = [{ ...idle, cpuPercent: 900 }];
+  const loads = [{ ...idle, cpuPercent: 900 }, idle];
   expect(decide({ loads }).replicas).toBe(6);
   expect(decide({ current: 1, loads: [] }, { minReplicas: 2 }).replicas).toBe(2);
 });
@@ -45,6 +45,17 @@ it('takes one away at a time, and only after it was not needed for a while', () 
     now: later,
   });
   expect(second).toMatchObject({ replicas: 3, enoughSince: undefined });
+});
+
+it('adds none while one that was added does not answer yet', () => {
+  const loads = [
+    { ...idle, waiting: 500 },
+    { ...idle, waiting: 500 },
+  ];
+  expect(decide({ loads }).replicas).toBe(3);
+  const decision = decide({ current: 3, loads });
+  expect(decision.replicas).toBe(3);
+  expect(decision.reason).toBe('1000 clients wait; 1 instances do not answer yet');
 });
 
 it('takes none away on what it does not know', () => {

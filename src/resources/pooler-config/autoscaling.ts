@@ -26,8 +26,8 @@ export interface ScalingDecision {
 }
 
 /**
- * More instances at once when load asks for them, one less at a time when fewer have been enough for a while. What is not
- * known (an instance that does not answer, no metrics server) never makes it fewer.
+ * More instances at once when load asks for them, one less at a time when fewer have been enough for a while. Nothing changes
+ * while an instance does not answer, and without a metrics server it never becomes fewer.
  */
 export function decideReplicas({ spec, current, enoughSince, loads, now }: ScalingInput): ScalingDecision {
   const { autoscaling } = spec;
@@ -38,10 +38,14 @@ export function decideReplicas({ spec, current, enoughSince, loads, now }: Scali
   const present = clamp(current ?? spec.replicas);
   const wish = wishOf(autoscaling, present, loads);
   const wanted = clamp(wish.count);
+  const stays = (reason: string) => ({ replicas: present, reason, enoughSince: undefined });
+  if (wanted === present) return stays(wish.reason);
+  // One that was added last may be what is needed, and has to show it first.
+  if (loads.length < present)
+    return stays(`${wish.reason}; ${present - loads.length} instances do not answer yet`);
   if (wanted > present) return decided(autoscaling.dryRun, present, wanted, wish.reason, undefined);
-  const isKnown = loads.length >= present && loads.every((load) => load.cpuPercent !== undefined);
-  if (wanted === present || !isKnown)
-    return { replicas: present, reason: wish.reason, enoughSince: undefined };
+  if (loads.some((load) => load.cpuPercent === undefined))
+    return stays(`${wish.reason}; none is taken away, for nobody measures their CPU (metrics.k8s.io)`);
   const since = enoughSince ?? seconds(now);
   const waitedMs = now.getTime() - Date.parse(since);
   if (waitedMs < (durationMs(autoscaling.stabilization) ?? 0))

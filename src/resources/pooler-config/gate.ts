@@ -43,6 +43,11 @@ interface Candidate {
 /** Share of `maxPause` in which transactions may end; the rest is for the switchover. */
 const drainShare = 0.3;
 const pollMs = 50;
+/**
+ * How long an answer is waited for. Packets to an endpoint that is just being taken away are lost, so soon tried again is soon
+ * there; on a machine that is short of time an answer takes longer.
+ */
+const patience = { leastMs: 300, mostMs: 2_000 };
 
 /** The gate of the poolers that are there. */
 export function createPoolerGate({ poolerSources, access, gated, clock, log }: GateDependencies): PoolerGate {
@@ -133,7 +138,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
       if (candidates.length === 0) return work();
       const startedMs = clock.monotonicMs();
       const leftMs = () => Math.max(0, maxPauseMs - (clock.monotonicMs() - startedMs));
-      const [before, held] = await Promise.all([shard.servedBy(), Promise.all(candidates.map(hold))]);
+      const [before, held] = await Promise.all([
+        shard.isLost === true ? undefined : shard.servedBy(patience.mostMs),
+        Promise.all(candidates.map(hold)),
+      ]);
       const paused = held.flat();
       let released: Promise<unknown> | undefined;
       const release = () => {
@@ -158,8 +166,13 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
         );
         // Its failure is thrown below, where it is waited for.
         working.catch(() => undefined);
+        let patienceMs = patience.leastMs;
         const goesOn = async () => {
-          const now = await shard.servedBy();
+          const askedMs = clock.monotonicMs();
+          const now = await shard.servedBy(patienceMs);
+          const tookMs = clock.monotonicMs() - askedMs;
+          if (now === undefined && tookMs >= patienceMs)
+            patienceMs = Math.min(patience.mostMs, patienceMs * 2);
           // Patroni looks once a second whether a switchover is done: whoever serves instead is noticed sooner.
           return now !== undefined && (state !== 'running' || (before !== undefined && now !== before));
         };

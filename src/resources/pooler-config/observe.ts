@@ -5,6 +5,7 @@ import type { Console } from '../../postgres/pgbouncer-console.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
+import { readPodCores } from '../../runtime/pod-metrics.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
@@ -34,7 +35,6 @@ import {
   poolerSelector,
 } from './names.ts';
 import { readPgpoolInstance } from './pgpool-access.ts';
-import { cpuPercents } from './pod-metrics.ts';
 import { sharersOf, type Target } from './sharers.ts';
 import type { ServerLimits } from './sizing.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
@@ -141,16 +141,23 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     signal: AbortSignal,
   ): Promise<ObservedInstance[]> {
     const { namespace, name } = pooler.metadata;
-    const cpu =
+    const selector = selectorText(poolerSelector(name));
+    const cores =
       pooler.spec.autoscaling === undefined
-        ? new Map<string, number>()
-        : await cpuPercents(client, namespace, selectorText(poolerSelector(name)), signal);
+        ? undefined
+        : await readPodCores(client, namespace, selector, signal, pooler.spec.engine);
+    const cpuPercentOf = (podName: string) => {
+      const used = cores?.state === 'present' ? cores.value.get(podName) : undefined;
+      return used === undefined ? undefined : used * 100;
+    };
     const instances = pods.map(async (pod): Promise<ObservedInstance[]> => {
       const ordinal = instanceOrdinal(name, pod.metadata.name);
       if (ordinal === undefined) return [];
       const facts = await readingOf(() => readFacts(pod));
       const { name: podName } = pod.metadata;
-      return [{ name: podName, ordinal, pod, ready: isPodReady(pod), facts, cpuPercent: cpu.get(podName) }];
+      return [
+        { name: podName, ordinal, pod, ready: isPodReady(pod), facts, cpuPercent: cpuPercentOf(podName) },
+      ];
     });
     return (await Promise.all(instances)).flat().toSorted((a, b) => a.ordinal - b.ordinal);
   }

@@ -65,7 +65,7 @@ function gatedShard(
     ...key,
     database: cluster.spec.postgres.database,
     role,
-    servedBy: () => servedBy(sources, access, key, role),
+    servedBy: (patienceMs) => servedBy(sources, access, key, role, patienceMs),
   };
 }
 
@@ -91,7 +91,10 @@ export async function whileMemberGoes(
   const isThere = () => context.sources.pods.cache.get({ namespace, name })?.metadata.uid === uid;
   await context.gate.whilePaused(
     // As long as it is there it may answer, and is about to stop.
-    { ...gated, servedBy: async () => (isThere() ? undefined : gated.servedBy()) },
+    {
+      ...gated,
+      servedBy: async (patienceMs) => (isThere() ? undefined : gated.servedBy(patienceMs)),
+    },
     remove,
     pass.signal,
   );

@@ -16,6 +16,11 @@ export interface GatedShard {
   readonly role: 'rw' | 'ro';
   /** Name of the database that clients use. */
   readonly database: string;
-  /** Who serves a client that connects through the shard's Service at this moment; `undefined`: nobody does. */
-  servedBy(): Promise<string | undefined>;
+  /** Whether nobody serves it any more, so that nobody is asked who did. */
+  readonly isLost?: boolean;
+  /**
+   * Who serves a client that connects through the shard's Service at this moment; `undefined`: nobody has answered within so
+   * many milliseconds.
+   */
+  servedBy(patienceMs: number): Promise<string | undefined>;
 }

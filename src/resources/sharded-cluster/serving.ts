@@ -18,13 +18,14 @@ const unknown = 'unknown';
 
 /**
  * Who serves whoever connects by the shard's own Service, as poolers do: the server that takes writes, or any standby;
- * `undefined` while nobody does.
+ * `undefined` if nobody has answered within so many milliseconds.
  */
 export async function servedBy(
   sources: Pick<Sources, 'plain'>,
   access: ShardAccess | undefined,
   { namespace, cluster, shard }: ShardKey,
   role: 'rw' | 'ro',
+  patienceMs: number,
 ): Promise<string | undefined> {
   const name = role === 'rw' ? readWriteService(cluster, shard) : readOnlyService(cluster, shard);
   const services = sources.plain.find((informer) => informer.type === serviceType)?.cache;
@@ -33,8 +34,7 @@ export async function servedBy(
   try {
     const connection = await connect({
       ...access.asOperator(shard, host, 'postgres'),
-      // Packets to an endpoint that is just being taken away are lost: soon tried again is soon there.
-      connectTimeoutMs: 300,
+      connectTimeoutMs: patienceMs,
       statementTimeoutMs: 1_000,
     });
     try {

@@ -34,7 +34,7 @@ const userId = 100;
 const groupId = 102;
 
 /** Name of the container that runs PgBouncer. */
-export const poolerContainer = 'pgbouncer';
+const poolerContainer = 'pgbouncer';
 
 /** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
 const farewellSeconds = 3;

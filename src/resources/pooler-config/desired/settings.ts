@@ -94,7 +94,8 @@ function sections(input: SettingsInput, ordinals: readonly number[]): string {
     '[peers]',
     ...ordinals.map(
       (ordinal) =>
-        `${ordinal + 1} = host=${instanceHost(name, ordinal, namespace)} port=${poolerPort} pool_size=2`,
+        // Cancels come in bursts: every client may send one.
+        `${ordinal + 1} = host=${instanceHost(name, ordinal, namespace)} port=${poolerPort} pool_size=${pooler.spec.maxClientConnections}`,
     ),
     '',
   ].join('\n');
