@@ -247,21 +247,22 @@ describe('an operator that ends in the middle of any step', () => {
   /** Ends the operator's session while it works, and gives its successor another. */
   async function killed(plan: ConversionPlan, afterMs: number): Promise<void> {
     const other = await openOperator(world.shard(0).database);
-    const pids = new Map<TestShard, number>();
+    const pids: number[] = [];
     for (const shard of world.shards) {
       const [row] = await rows<{ pid: number }>(shard.operator, 'SELECT pg_backend_pid() AS pid');
-      pids.set(shard, row?.pid ?? 0);
+      pids.push(row?.pid ?? 0);
     }
+    const ends: Promise<unknown>[] = [];
     const timer = setTimeout(() => {
-      for (const pid of pids.values())
-        other.query({ text: `SELECT pg_terminate_backend(${pid})` }).catch(() => undefined);
+      for (const pid of pids) ends.push(other.query({ text: `SELECT pg_terminate_backend(${pid})` }));
     }, afterMs);
     await conversions.perform(plan).catch(() => undefined);
     clearTimeout(timer);
+    await Promise.all(ends);
     await other.close();
     for (const shard of world.shards) {
-      await shard.operator.query({ text: 'SELECT 1' }).catch(() => undefined);
-      if (shard.operator.closed) Object.assign(shard, { operator: await openOperator(shard.database) });
+      await shard.operator.close();
+      Object.assign(shard, { operator: await openOperator(shard.database) });
     }
   }
 

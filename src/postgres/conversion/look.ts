@@ -27,12 +27,20 @@ export async function lookAtTables(
     );
     const filled =
       parts.length === 0 ? [] : await connection.query<{ name: string }>({ text: parts.join(' UNION ALL ') });
+    const [own] = await connection.query<{ marked: boolean }>(
+      statement(
+        `SELECT EXISTS (SELECT FROM pg_class c WHERE c.relnamespace = to_regnamespace('own') AND c.relkind = 'r'
+          AND c.relname ~ '_b[0-9]{4}$' AND left(c.relname, -6) = $1) AS marked`,
+        group,
+      ),
+    );
     const conversions = await readConversions(connection);
     return {
       name: shard,
       plain: found.filter(({ partitioned }) => !partitioned).map(({ name }) => name),
       partitioned: found.filter(({ partitioned }) => partitioned).map(({ name }) => name),
       withRows: filled.map(({ name }) => name),
+      hasMarkers: own?.marked === true,
       conversion: conversions.find((conversion) => conversion.group === group),
     };
   }, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');

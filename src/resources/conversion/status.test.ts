@@ -78,5 +78,7 @@ describe('the status of conversions', () => {
     const cluster: Pick<ShardedCluster, 'status'> = { status: { conversions: conversions ?? [] } };
     expect(heldByConversion(cluster, 'customer')).toContain('"conversion: { retention: 0s }"');
     expect(heldByConversion(cluster, 'other')).toBeUndefined();
+    const early = { status: { conversions: status({}).conversions ?? [] } };
+    expect(heldByConversion(early, 'customer')).toBe('its tables are being converted on this shard');
   });
 });

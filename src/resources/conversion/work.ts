@@ -53,6 +53,7 @@ const going: Outcome = { kind: 'going' };
 /** Carries out what `planConversion` decides, on the shards of a cluster. */
 export function createWork({
   client,
+  sources,
   connections,
   events,
   clock,
@@ -63,11 +64,7 @@ export function createWork({
     const { namespace, name } = cluster.metadata;
     const primaries = await findPrimaries(cluster, context.signal);
     if (wantedShards(cluster).some((shard) => !primaries.has(shard.name))) return undefined;
-    const map = await client.get<ShardMapObject>(
-      shardMapType,
-      { namespace, name: shardMapName(name) },
-      { signal: context.signal },
-    );
+    const map = sources.maps.cache.get({ namespace, name: shardMapName(name) });
     const owners = map === undefined ? [] : [...ownerCounts(map.spec).keys()];
     const shards = [...new Set([...wantedShards(cluster).map((shard) => shard.name), ...owners])];
     if (shards.some((shard) => !primaries.has(shard))) return undefined;

@@ -14,7 +14,15 @@ if (group === undefined) throw new Error('no group');
 const names = ['orders', 'lines'];
 
 function shard(name: string, rest: Partial<ShardTables> = {}): ShardTables {
-  return { name, plain: names, partitioned: [], withRows: [], conversion: undefined, ...rest };
+  return {
+    name,
+    plain: names,
+    partitioned: [],
+    withRows: [],
+    hasMarkers: false,
+    conversion: undefined,
+    ...rest,
+  };
 }
 
 function converting(phase: Phase, layout: Group = group as Group): Conversion {
@@ -98,6 +106,16 @@ describe('the plan of a conversion', () => {
     ],
     ['keeps the way back open', { shards: holder('settled'), map: owned }, 'follow s0'],
     ['closes the way back', { shards: holder('settled'), map: owned, nowMs: 2_000 }, 'tidy s0'],
+    [
+      'keeps the way back open until the map has the group',
+      { shards: holder('settled'), nowMs: 2_000 },
+      'MapPending',
+    ],
+    [
+      'waits for the map when another shard has been converted',
+      { shards: [shard('s0', { ...partitioned, hasMarkers: true }), shard('s1')] },
+      'MapPending',
+    ],
     ['goes back', { shards: holder('settled'), map: owned, wanted: undefined }, 'switch-back s0'],
     ['ends the switch before it goes back', { shards: holder('switched'), wanted: undefined }, 'own s0'],
     [

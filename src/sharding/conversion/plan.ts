@@ -10,6 +10,8 @@ export interface ShardTables {
   readonly plain: readonly string[];
   readonly partitioned: readonly string[];
   readonly withRows: readonly string[];
+  /** Whether it has markers of the group's buckets. */
+  readonly hasMarkers: boolean;
   readonly conversion: Conversion | undefined;
 }
 
@@ -96,6 +98,8 @@ export function planConversion(view: ConversionView): ConversionPlan {
       group: view.wanted,
     };
   }
+  // Elsewhere its conversion has ended, and the map is about to have it.
+  if (shards.some((shard) => shard.hasMarkers)) return notInMap(name);
   if (filled.length > 1) {
     const where = filled.map((shard) => shard.name).join(' and ');
     const message = `the tables of group "${name}" have rows on ${where}: bring all of them to one shard first`;
@@ -157,7 +161,12 @@ function goOn(
     return { kind: 'refuse', reason: 'PartOfGroup', message };
   }
   if (wanted === undefined) return step('switch-back');
-  return view.nowMs >= reversibleUntilMs(conversion, view.retentionMs) ? step('tidy') : step('follow');
+  if (view.nowMs < reversibleUntilMs(conversion, view.retentionMs)) return step('follow');
+  return map?.groups.some(({ name }) => name === group.name) === true ? step('tidy') : notInMap(group.name);
+}
+
+function notInMap(group: string): ConversionPlan {
+  return { kind: 'wait', reason: 'MapPending', message: `the ShardMap does not have group "${group}" yet` };
 }
 
 /** When the way back ends, in ms since 1970. */
