@@ -216,6 +216,26 @@ const shardMoveKind: Kind = {
     { name: 'To', jsonPath: '.spec.to', description: 'Shard that gets it.' },
     { name: 'Phase', jsonPath: '.status.phase', description: 'Where the move is.' },
     {
+      name: 'Copied',
+      type: 'integer',
+      jsonPath: '.status.progress.percent',
+      description: 'How far the copy is, in percent.',
+    },
+    {
+      name: 'ETA',
+      type: 'integer',
+      jsonPath: '.status.progress.etaSeconds',
+      description: 'Seconds that the rest of the copy takes.',
+      wide: true,
+    },
+    {
+      name: 'Lag',
+      type: 'integer',
+      jsonPath: '.status.lagBytes',
+      description: 'Bytes of WAL that the new shard has not confirmed.',
+      wide: true,
+    },
+    {
       name: 'Fence',
       type: 'integer',
       jsonPath: '.status.fenceMs',

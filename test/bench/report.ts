@@ -33,6 +33,14 @@ export function median(values: readonly number[]): number {
   return (upper + lower) / 2;
 }
 
+/** The least of the values that so large a share of them does not exceed. */
+export function percentile(values: readonly number[], share: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  const found = sorted[Math.max(0, Math.ceil(sorted.length * share) - 1)];
+  if (found === undefined) throw new Error('nothing was measured');
+  return found;
+}
+
 /** How many runs: `RUNS`, or as many as the benchmark does by itself. */
 export function runCount(usual: number): number {
   const asked = Number(process.env.RUNS ?? usual);

@@ -2,13 +2,21 @@ import { ensureOperator } from '../support/operator.ts';
 import { converge } from './converge.ts';
 import { failover } from './failover.ts';
 import { idle } from './idle.ts';
+import { move } from './move.ts';
 import { pooler } from './pooler.ts';
 import { type Benchmark, machine, note } from './report.ts';
 import { switchover } from './switchover.ts';
 
 // npm run -s bench -- NAME: prints one JSON object as its last line. Exit 0 when it measured, whatever the result.
 
-const benchmarks: Readonly<Record<string, Benchmark>> = { converge, failover, idle, pooler, switchover };
+const benchmarks: Readonly<Record<string, Benchmark>> = {
+  converge,
+  failover,
+  idle,
+  move,
+  pooler,
+  switchover,
+};
 
 const [name = '', ...words] = process.argv.slice(2);
 const benchmark = benchmarks[name];

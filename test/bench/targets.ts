@@ -41,6 +41,33 @@ export const targets = {
     errors: { what: 'errors of clients in planned switchovers', unit: 'errors', target: 0 },
     wait: { what: 'longest wait of a client in planned switchovers', unit: 'ms', target: 2000 },
   },
+  move: {
+    fenceMedian: { what: 'fence, median', unit: 'ms', target: 20 },
+    fenceP99: { what: 'fence, p99', unit: 'ms', target: 100 },
+    gapMoved: {
+      what: 'longest wait of a write to the moved bucket beyond its usual p99, p99 of moves',
+      unit: 'ms',
+      target: 100,
+    },
+    gapOthers: {
+      what: 'longest wait of a write to other buckets beyond their usual p99, p99 of moves',
+      unit: 'ms',
+      target: 50,
+    },
+    rate: {
+      what: 'rate of a raw COPY with the key built after, times that of whole moves, median',
+      unit: 'x',
+      target: 1.25,
+    },
+    throughput: {
+      what: 'writes to other buckets before, times those during large moves, median',
+      unit: 'x',
+      target: 1.25,
+    },
+    errors: { what: 'errors of clients that follow the map', unit: 'errors', target: 0 },
+    lost: { what: 'acknowledged writes lost or stale', unit: 'rows', target: 0 },
+    doubled: { what: 'rows doubled', unit: 'rows', target: 0 },
+  },
   idle: {
     requests: { what: 'API requests of the operator per cluster', unit: 'requests/min', target: 2 },
     writes: { what: 'writes of the operator but for its Lease', unit: 'requests', target: 0 },

@@ -113,6 +113,14 @@ export const shardMoveSpec = z
       .describe(
         'Whether the move shall end without a trace; once the map has changed, it goes on to its end.',
       ),
+    maxBytesPerSecond: z
+      .int()
+      .min(65_536)
+      .optional()
+      .describe(
+        'Limit for the rate of the copy, in bytes a second, at least 65536. Default: as fast as both servers can. ' +
+          'A longer copy keeps more WAL on the source: mind max_slot_wal_keep_size.',
+      ),
     retention: duration
       .default('24h')
       .describe('How long the shard that the bucket came from keeps what it had.'),
@@ -207,6 +215,36 @@ export const shardMoveStatus = z
     ending: ending.optional().describe('Why the attempt is being rolled back.'),
     lastEnding: ending.optional().describe('Why the last attempt that was rolled back was.'),
     bytes: z.int().optional().describe('Size of the bucket when its copy began.'),
+    progress: z
+      .object({
+        copiedBytes: z.int().describe('Of the size on disk, without indexes, what is on the target.'),
+        totalBytes: z.int().describe('Size of the leaves on disk when the copy began, without indexes.'),
+        percent: z.int().describe('copiedBytes in percent of totalBytes.'),
+        rows: z.int().describe('Rows on the target, of the parts that are whole.'),
+        bytesPerSecond: z.int().describe('Rate of the copy since it began.'),
+        etaSeconds: z
+          .int()
+          .optional()
+          .describe(
+            'Time that the rest of the copy takes at this rate; indexes and verification come after.',
+          ),
+      })
+      .optional()
+      .describe('How far the copy is, every 3 s. What is written meanwhile follows by the stream: lagBytes.'),
+    lagBytes: z
+      .int()
+      .optional()
+      .describe('WAL of the source that the target has not confirmed, while the stream goes on.'),
+    verification: z
+      .object({
+        compared: z
+          .enum(['full', 'counts', 'none'])
+          .describe('What was compared: all rows, their number, or nothing.'),
+        rows: z.int().describe('Rows that both shards had at the common point.'),
+        tookMs: z.int().describe('How long reading both took.'),
+      })
+      .optional()
+      .describe('How the last comparison ended well. One that did not is in lastEnding.'),
     fenceMs: z
       .int()
       .optional()

@@ -45,6 +45,8 @@ export interface MoveContext {
   readonly copying?: {
     readonly maxBytesPerSecond?: number;
     report?(progress: CopyProgress): void;
+    /** Aborts when the copy is not wanted any more. */
+    readonly signal?: AbortSignal;
   };
 }
 

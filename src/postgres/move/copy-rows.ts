@@ -155,7 +155,7 @@ async function copyParts(context: MoveContext, pairs: readonly Pair[]): Promise<
   if (first === undefined) return;
   const parts: CopyPart[] = [];
   for (const leaf of leavesOf(context, 'source')) parts.push(...(await partsOf(first.source, leaf)));
-  const { maxBytesPerSecond, report } = context.copying ?? {};
+  const { maxBytesPerSecond, report, signal } = context.copying ?? {};
   const pace = createPace(maxBytesPerSecond);
   const total = parts.reduce((sum, part) => sum + part.bytes, 0);
   let bytes = 0;
@@ -165,9 +165,10 @@ async function copyParts(context: MoveContext, pairs: readonly Pair[]): Promise<
     report?.({ bytes: Math.min(Math.round(bytes), total), total, rows });
   };
   const failure = new AbortController();
+  const ends = signal === undefined ? failure.signal : AbortSignal.any([failure.signal, signal]);
   const work = async (pair: Pair) => {
     for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-      rows += await copyPart(pair, part, pace, tell, failure.signal);
+      rows += await copyPart(pair, part, pace, tell, ends);
       tell(0);
     }
   };

@@ -55,6 +55,7 @@ async function atCommonPoint(
     }
     if (!(await hasArrived(target, key)))
       return refused('CatchingUp', 'the stream did not reach the common point');
+    let verifiedRows = 0;
     for (const { name: table } of context.group.tables) {
       const parents = leavesOf(context, 'source').filter((leaf) => leaf.table === table);
       const children = leavesOf(context, 'target').filter((leaf) => leaf.table === table);
@@ -63,13 +64,16 @@ async function atCommonPoint(
         digest(context, snapshot, parents, columns),
         digest(context, target, children, columns),
       ]);
-      if (ours.rows === theirs.rows && ours.hash === theirs.hash) continue;
+      if (ours.rows === theirs.rows && ours.hash === theirs.hash) {
+        verifiedRows += Number(ours.rows);
+        continue;
+      }
       const message =
         `${parents.map((leaf) => leaf.name).join(' and ')}: ${ours.rows} rows on the source and ${theirs.rows} on the target, ` +
         'or other ones';
       return { kind: 'refused', reason: 'VerificationFailed', message, ends: 'copy' };
     }
-    return done;
+    return { kind: 'done', verifiedRows };
   } finally {
     if (!target.closed) await target.query({ text: `SELECT pg_advisory_unlock(${key})` });
     if (!snapshot.closed) await snapshot.query({ text: 'ROLLBACK' });
@@ -113,16 +117,34 @@ async function hasArrived(target: Connection, key: string): Promise<boolean> {
   return false;
 }
 
-/** Columns by name: the two sides may have them in another order. */
-async function columnsOf(connection: Connection, leaf: Leaf | undefined): Promise<string[]> {
-  const rows = await connection.query<{ name: string }>(
+/** Types whose own hash is that of their value alone, and the same on every server. */
+const hashedTypes = [
+  ...['bool', 'int2', 'int4', 'int8', 'float4', 'float8', 'numeric', 'oid', 'uuid'],
+  ...['date', 'time', 'timestamp', 'timestamptz', 'bytea'],
+];
+
+/** A column, and what of it is hashed. */
+interface Column {
+  readonly name: string;
+  readonly hashed: string;
+}
+
+/** What of each column is hashed, by its name, since the two sides may have them in another order. Text is taken byte by byte. */
+async function columnsOf(connection: Connection, leaf: Leaf | undefined): Promise<Column[]> {
+  const rows = await connection.query<{ name: string; type: string; builtIn: boolean }>(
     statement(
-      `SELECT a.attname AS name FROM pg_attribute a WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped
-        ORDER BY a.attname`,
+      `SELECT a.attname AS name, t.typname AS type, t.typnamespace = 'pg_catalog'::regnamespace AS "builtIn"
+        FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+        WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attname`,
       leaf?.qualified,
     ),
   );
-  return rows.map((row) => row.name);
+  return rows.map(({ name, type, builtIn }) => {
+    const column = `t.${quoteIdentifier(name)}`;
+    if (builtIn && hashedTypes.includes(type)) return { name, hashed: column };
+    const isText = builtIn && (type === 'text' || type === 'varchar');
+    return { name, hashed: `${isText ? column : `${column}::text`} COLLATE "C"` };
+  });
 }
 
 /** Rows of one table in all the leaves given, in whatever order. */
@@ -130,13 +152,13 @@ async function digest(
   { move }: MoveContext,
   connection: Connection,
   leaves: readonly Leaf[],
-  columns: readonly string[],
+  columns: readonly Column[],
 ): Promise<Digest> {
-  const list = columns.map(quoteIdentifier).join(', ');
-  const row = columns.map((name) => `t.${quoteIdentifier(name)}`).join(', ');
+  const list = columns.map(({ name }) => quoteIdentifier(name)).join(', ');
+  const row = columns.map(({ hashed }) => hashed).join(', ');
   const rows = leaves.map((leaf) => `SELECT ${list} FROM ${leaf.qualified}`).join(' UNION ALL ');
   const hash =
-    move.verify === 'counts' ? "''" : `coalesce(sum(hashtextextended(ROW(${row})::text, 0)), 0)::text`;
+    move.verify === 'counts' ? "''" : `coalesce(sum(hash_record_extended(ROW(${row}), 0)), 0)::text`;
   const settings =
     "SET DateStyle = ISO; SET TimeZone = 'UTC'; SET IntervalStyle = postgres; SET extra_float_digits = 1; SET bytea_output = hex";
   const [found] = await connection.query<Digest>({

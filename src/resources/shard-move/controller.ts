@@ -16,7 +16,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
-import { drive } from '../../sharding/move/drive.ts';
+import { drive, type PassReport } from '../../sharding/move/drive.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
@@ -27,7 +27,8 @@ import { type Beginning, beginningOf } from './beginning.ts';
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
-import { isOver, moveOf, withRecord } from './record.ts';
+import { watchCopy } from './progress.ts';
+import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
@@ -50,6 +51,8 @@ const finalizer = 'herdsman.dev/shard-move';
 /** Building indexes and comparing rows take as long as they take. */
 const longestPassMs = 6 * 3_600_000;
 const soonMs = 20;
+/** How long steps follow each other in one pass. */
+const passMs = 1_000;
 /** An ended move is looked at again after so long, and by each new leader for as long as `recentMs`. */
 const lateMs = 60_000;
 const recentMs = 3_600_000;
@@ -103,8 +106,9 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
     const move = moveOf(shardMove, from);
     const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
-    const stopwatch = stopwatches.get(key) ?? createStopwatch(clock.monotonicMs);
+    const stopwatch = stopwatches.get(key) ?? createStopwatch(clock.monotonicMs, move.verify);
     stopwatches.set(key, stopwatch);
+    const watch = watchCopy(clock, (progress) => tellProgress(shardMove, progress, signal));
     const world = createMoveWorld({
       client,
       connections,
@@ -122,15 +126,22 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         read: () => client.get<ShardMove>(shardMoveType, keyOf(shardMove), { timeoutMs: 5_000 }),
         tell: (latest, reason, message) => say(latest, reason, message, signal),
       }),
+      watch,
       onStep(step, result, tookMs) {
         stopwatch.note(step, result, tookMs);
         const outcome = result === 'unknown' ? result : result.kind;
         log.info({ key, step: step.kind, outcome, tookMs, result }, 'step of a move');
       },
     });
-    const report = await drive(world, move);
+    const until = clock.monotonicMs() + passMs;
+    let report = await drive(world, move);
+    // What can go on at once does; the cluster, the map's bounds and a wish to cancel are read again after a while.
+    while (!report.ended && report.afterMs === 0 && clock.monotonicMs() < until && !signal.aborted)
+      report = await drive(world, move);
     const message = report.ended ? '' : `${report.reason}: ${report.message}`;
-    await tell(shardMove, message, stopwatch.fenceMs(), signal);
+    const lagBytes = lagOf(report.view);
+    const found = { ...stopwatch.findings(), ...(lagBytes === undefined ? {} : { lagBytes }) };
+    await tell(shardMove, message, found, signal);
     if (report.ended) {
       stopwatches.delete(key);
       await letGo(shardMove, signal);
@@ -239,18 +250,18 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   async function tell(
     before: ShardMove,
     message: string,
-    fenceMs: number | undefined,
+    found: Pick<ShardMoveStatus, 'fenceMs' | 'verification' | 'lagBytes'>,
     signal: AbortSignal,
   ): Promise<void> {
     const { namespace, name } = before.metadata;
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
     if (latest === undefined) return;
-    const { message: _message, ...rest } = latest.status ?? {};
+    const { message: _message, lagBytes: _lagBytes, ...rest } = latest.status ?? {};
     const status: ShardMoveStatus = {
       ...rest,
       // What is passing in a moment is not worth a request.
       ...(message === '' || message.startsWith('Working') ? {} : { message }),
-      ...(fenceMs === undefined ? {} : { fenceMs }),
+      ...found,
     };
     await writeStatus(latest, status, signal);
     if (before.status?.phase === latest.status?.phase) return;
@@ -264,9 +275,21 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         note,
       });
     } else if (phase === 'retain' || (phase === 'done' && before.status?.phase !== 'retain')) {
-      const note = `shard ${latest.spec.to} owns the bucket; it took no writes for ${fenceMs ?? 'an unknown number of'} ms`;
+      const note = `shard ${latest.spec.to} owns the bucket; it took no writes for ${status.fenceMs ?? 'an unknown number of'} ms`;
       events.record(latest, { type: 'Normal', reason: 'Moved', action: 'Move', note });
     }
+  }
+
+  /** During a copy: how far it is; `false` when it is not wanted any more. */
+  async function tellProgress(
+    { metadata: { namespace, name } }: ShardMove,
+    progress: NonNullable<ShardMoveStatus['progress']>,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
+    if (latest === undefined || isCancelled(latest)) return false;
+    await writeStatus(latest, { ...latest.status, progress }, signal);
+    return true;
   }
 
   async function writeStatus(object: ShardMove, status: ShardMoveStatus, signal: AbortSignal): Promise<void> {
@@ -338,6 +361,12 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     reconcileTimeoutMs: longestPassMs,
     reconcile,
   });
+}
+
+/** What the target has not confirmed, while there is a stream. */
+function lagOf({ record, source }: PassReport['view']): number | undefined {
+  if (source === 'unknown' || record.phase === 'finish' || record.phase === 'retain') return undefined;
+  return source.slots.at(-1)?.lagBytes;
 }
 
 function isHeldBy({ metadata }: ShardMove): boolean {

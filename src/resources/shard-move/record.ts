@@ -16,10 +16,14 @@ export function moveOf({ metadata, spec, status }: ShardMove, from: string): Mov
     from,
     to: spec.to,
     verify: spec.verify,
-    // Whoever deletes a ShardMove wants it to end.
-    cancel: spec.cancel || metadata.deletionTimestamp !== undefined,
+    cancel: isCancelled({ metadata, spec }),
     retentionMs: metadata.deletionTimestamp === undefined ? (durationMs(spec.retention) ?? 0) : 0,
   };
+}
+
+/** Whether a move shall end; whoever deletes a ShardMove wants that, too. */
+export function isCancelled({ metadata, spec }: Pick<ShardMove, 'metadata' | 'spec'>): boolean {
+  return spec.cancel === true || metadata.deletionTimestamp !== undefined;
 }
 
 /** What the status remembers of a move. */

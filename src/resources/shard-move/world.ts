@@ -16,6 +16,7 @@ import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
 import type { ShardMove } from './model.ts';
+import type { CopyWatch } from './progress.ts';
 import { recordOf, withRecord } from './record.ts';
 
 /** What the world of a move is made of. */
@@ -34,6 +35,8 @@ export interface WorldOptions {
   readonly signal: AbortSignal;
   /** Keeps steps waiting that somebody wants to wait. */
   readonly hold: NonNullable<MoveWorld['hold']>;
+  /** Follows copies. */
+  readonly watch: CopyWatch;
   /** Told of every step that was done, with what it took. */
   readonly onStep: NonNullable<MoveWorld['onStep']>;
 }
@@ -54,7 +57,7 @@ export function memberAddress({ metadata, spec }: ShardedCluster, shard: string)
 
 /** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards. */
 export function createMoveWorld(options: WorldOptions): MoveWorld {
-  const { client, cluster, shardMove, move, now, signal, hold, onStep } = options;
+  const { client, cluster, shardMove, move, now, signal, hold, watch, onStep } = options;
   const context = contextOf(options);
   const mapKey = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
   return {
@@ -72,7 +75,10 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
     observe: (side) =>
       context.use(side, (connection) => readFacts(connection, context, side, now().getTime())),
     obstacles: () => findObstacles(context),
-    perform: (_, step, view) => performStep(context, step, view),
+    perform: (_, step, view) => {
+      const perform = () => performStep(context, step, view);
+      return step.kind === 'copy-rows' ? watch.during(perform) : perform();
+    },
     now: () => now().getTime(),
     hold,
     onStep,
@@ -80,6 +86,7 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
 
   function contextOf({ connections, map, primaries, addressOf }: WorldOptions): MoveContext {
     const { name, namespace } = cluster.metadata;
+    const { maxBytesPerSecond } = shardMove.spec;
     const group = layoutOf(cluster.spec.tables).groups.find((candidate) => candidate.name === move.group);
     const owned = map.groups.find((candidate) => candidate.name === move.group);
     if (group === undefined || owned === undefined) {
@@ -99,6 +106,11 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
       use(side, work, patient = false) {
         const reachable = primaryOf(side);
         return connections.use(patient ? { ...reachable, statementTimeoutMs: 0 } : reachable, work);
+      },
+      copying: {
+        ...(maxBytesPerSecond === undefined ? {} : { maxBytesPerSecond }),
+        report: watch.note,
+        signal: watch.signal,
       },
       open(side, { login, ...kind }) {
         return connect(asRole({ ...primaryOf(side), ...kind, statementTimeoutMs: 0 }, login));

@@ -204,7 +204,11 @@ export type Decision =
 
 /** How a step ended. An exception says that this is not known. */
 export type StepResult =
-  | { readonly kind: 'done' }
+  | {
+      readonly kind: 'done';
+      /** Rows that a comparison found to be the same. */
+      readonly verifiedRows?: number;
+    }
   /** Nothing was done. `ends`: the attempt cannot succeed any more. */
   | {
       readonly kind: 'refused';

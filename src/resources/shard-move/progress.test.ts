@@ -1,0 +1,57 @@
+import { expect, it } from 'vitest';
+import { createManualClock } from '../../../test/support/manual-clock.ts';
+import { progressOf, watchCopy } from './progress.ts';
+
+it.each([
+  [{ bytes: 0, total: 0, rows: 0 }, 10, { percent: 100, bytesPerSecond: 0 }],
+  [{ bytes: 0, total: 100, rows: 0 }, 1_000, { percent: 0, bytesPerSecond: 0 }],
+  [{ bytes: 50, total: 200, rows: 7 }, 2_000, { percent: 25, rows: 7, bytesPerSecond: 25, etaSeconds: 6 }],
+  [{ bytes: 200, total: 200, rows: 9 }, 0, { percent: 100, etaSeconds: 0 }],
+])('%o after %i ms', (progress, tookMs, expected) => {
+  expect(progressOf(progress, tookMs)).toMatchObject(expected);
+});
+
+it('that nobody can say without a rate has no ETA', () => {
+  expect(progressOf({ bytes: 0, total: 100, rows: 0 }, 1_000)).not.toHaveProperty('etaSeconds');
+});
+
+it('is told of while it goes on, and at its end', async () => {
+  const clock = createManualClock();
+  const told: number[] = [];
+  const watch = watchCopy(clock, async ({ copiedBytes }) => {
+    told.push(copiedBytes);
+    return true;
+  });
+  await watch.during(async () => {
+    watch.note({ bytes: 10, total: 30, rows: 1 });
+    clock.advance(3_000);
+    await expect.poll(() => clock.timersSet).toBe(2);
+    watch.note({ bytes: 20, total: 30, rows: 2 });
+    clock.advance(3_000);
+    watch.note({ bytes: 30, total: 30, rows: 3 });
+  });
+  expect(told).toEqual([10, 20, 30]);
+  expect(clock.timers).toBe(0);
+});
+
+it('that nobody wants any more is aborted', async () => {
+  const clock = createManualClock();
+  const watch = watchCopy(clock, async () => false);
+  await watch.during(async () => {
+    watch.note({ bytes: 10, total: 30, rows: 1 });
+    clock.advance(3_000);
+    await expect.poll(() => watch.signal.aborted).toBe(true);
+  });
+});
+
+it('whose progress cannot be told goes on', async () => {
+  const clock = createManualClock();
+  const watch = watchCopy(clock, () => Promise.reject(new Error('no answer')));
+  expect(
+    await watch.during(async () => {
+      watch.note({ bytes: 10, total: 30, rows: 1 });
+      return 'done';
+    }),
+  ).toBe('done');
+  expect(watch.signal.aborted).toBe(false);
+});
