@@ -109,7 +109,7 @@ const ending = await runOperator(
         findPrimaries,
         addressOf: memberAddress,
       }),
-      moveSweeper({ client, sources, connections, events, findPrimaries }),
+      moveSweeper({ client, sources, connections, events, clock: systemClock, findPrimaries }),
       retentionController({ client, holder: clusterVolumes(sources), events, clock: systemClock }),
       retentionController({ client, holder: replicaVolumes(sources, replicas), events, clock: systemClock }),
       slotSweeper({ client, sources, replicas, connections, events, findPrimaries, clock: systemClock }),

@@ -112,7 +112,7 @@ END
 $function$;
 
 CREATE OR REPLACE FUNCTION herdsman.markers() RETURNS TABLE (name text, bucket int, epoch bigint)
-LANGUAGE plpgsql STABLE SET search_path = pg_catalog, pg_temp AS $function$
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp AS $function$
 DECLARE
   marker record;
 BEGIN
@@ -124,11 +124,19 @@ BEGIN
     bucket := NULL;
     epoch := NULL;
     BEGIN
+      EXECUTE format('LOCK TABLE own.%I IN ACCESS SHARE MODE NOWAIT', marker.relname);
       EXECUTE format('SELECT m.bucket, m.epoch FROM own.%I m', marker.relname) INTO bucket, epoch;
       RETURN NEXT;
-    EXCEPTION WHEN undefined_table THEN
-      -- A move has just taken it away.
-      NULL;
+    EXCEPTION
+      WHEN undefined_table THEN
+        -- A move has just taken it away.
+        NULL;
+      WHEN lock_not_available THEN
+        -- A move has fenced it: the mirror's row was written together with it, and is seen until the move commits.
+        SELECT m.bucket, m.epoch INTO markers.bucket, markers.epoch FROM herdsman.shard_map m
+          WHERE m.group_name = regexp_replace(marker.relname, '_b[0-9]{4}$', '')
+            AND m.bucket = right(marker.relname, 4)::int;
+        RETURN NEXT;
     END;
   END LOOP;
 END

@@ -146,7 +146,9 @@ describe('a ShardMove', () => {
 
   it.each([
     ['onto the shard that it comes from', { from: 's1', to: 's1' }, '"to" is where the bucket is already'],
-    ['of two buckets', { to: 's1', buckets: [0, 1] }, 'buckets'],
+    ['of no bucket', { to: 's1', buckets: [] }, 'buckets'],
+    ['of a bucket twice', { to: 's1', buckets: [0, 0] }, 'buckets'],
+    ['slower than can be', { to: 's1', maxBytesPerSecond: 1 }, 'maxBytesPerSecond'],
   ])('%s is refused by the API server', async (_, spec, says) => {
     const object = {
       apiVersion,

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
+import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { moveSweeper } from '../../src/resources/shard-move/sweeper.ts';
 import {
   shardedClusterType,
@@ -9,6 +10,8 @@ import {
   shardMoveType,
 } from '../../src/resources/sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../../src/resources/sharded-cluster/model.ts';
+import { byCluster, clusterIndexValue } from '../../src/resources/sharded-cluster/sources.ts';
+import { systemClock } from '../../src/runtime/clock.ts';
 import type { EventInput } from '../../src/runtime/events.ts';
 import { type MemoryApi, memoryApi } from '../support/memory-api.ts';
 import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
@@ -49,7 +52,13 @@ async function sweep(api: MemoryApi, until: () => Promise<boolean>): Promise<Eve
   let looked = 0;
   const controller = moveSweeper({
     client: api.client,
-    sources: { clusters: api.informer<ShardedCluster>(shardedClusterType, {}) },
+    sources: {
+      clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
+      moves: api.informer<ShardMove>(shardMoveType, {
+        [byCluster]: () => [clusterIndexValue(namespace, 'shop')],
+      }),
+    },
+    clock: systemClock,
     connections,
     events: { record: (_, event) => void events.push(event), flush: async () => undefined },
     findPrimaries: async () => {
@@ -89,12 +98,49 @@ it('leaves alone what a ShardMove may still want, and rolls back what none wants
 
   const api = serve(test, false);
   const events = await sweep(api, async () => (await prepared()).length === 0);
-  expect(events).toMatchObject([{ reason: 'MoveSwept' }, { reason: 'MoveSwept' }]);
+  expect(events.slice(0, 2)).toMatchObject([{ reason: 'MoveSwept' }, { reason: 'MoveSwept' }]);
   const [bucket] = api.get<ShardMapObject>(shardMapType, key).spec.groups[0]?.buckets ?? [];
   expect(bucket).toMatchObject({ shard: 's0' });
   expect(bucket?.pending).toBeUndefined();
   expect(await shards.rows('s0', 'SELECT bucket FROM own.orders_b0000')).toEqual([{ bucket: 0 }]);
 });
+
+/** What moves have on a shard, but for dead leaves. */
+async function debris(shard: string): Promise<string[]> {
+  const rows = await shards.rows<{ name: string }>(
+    shard,
+    `SELECT subname::text AS name FROM pg_subscription UNION ALL SELECT slot_name FROM pg_replication_slots
+      UNION ALL SELECT pubname FROM pg_publication UNION ALL SELECT rolname FROM pg_roles WHERE rolname LIKE 'hm%'
+      UNION ALL SELECT move FROM herdsman.moves UNION ALL SELECT id FROM herdsman.move_sentinels
+      UNION ALL SELECT c.relname FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+        AND NOT c.relispartition`,
+  );
+  return rows.map(({ name }) => name);
+}
+
+it.each(['stage', 'copy-rows', 'verify', 'announce'] as const)(
+  'takes away what a ShardMove that is gone has left after "%s"',
+  async (kind) => {
+    const bucket = 2;
+    const test = planMove(shards, { bucket });
+    const operator = test.operator(kind);
+    await expect(operator.run()).rejects.toThrow();
+    await operator.close();
+    const left = async () => [...(await debris('s0')), ...(await debris('s1'))];
+    expect(await left()).not.toEqual([]);
+    const stays = serve(test, true);
+    await sweep(stays, async () => true);
+    expect(await left()).not.toEqual([]);
+
+    const api = serve(test, false);
+    await sweep(api, async () => (await left()).length === 0);
+    const map = api.get<ShardMapObject>(shardMapType, key).spec;
+    expect(map.groups[0]?.buckets.find(({ id }) => id === bucket)).toMatchObject({ shard: 's0' });
+    expect(JSON.stringify(map)).not.toContain('pending');
+    shards.map.current = { version: '100', value: { ...map, cluster: 'test' } };
+    await shards.reconcile();
+  },
+);
 
 it('commits what the map has decided', async () => {
   const test = await stopAfter('decide', 2);

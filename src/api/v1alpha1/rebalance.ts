@@ -6,7 +6,8 @@ const timeOfDay = z
   .max(5)
   .regex(/^([01][0-9]|2[0-3]):[0-5][0-9]$/);
 
-const moveWindow = z
+/** When moves may start. */
+export const moveWindow = z
   .object({
     start: timeOfDay.describe('When it opens, in UTC, such as 22:00.'),
     end: timeOfDay.describe(
@@ -19,9 +20,7 @@ const moveWindow = z
       .describe('Days on which it opens. Default: all.')
       .meta(set),
   })
-  .describe(
-    'When moves of the rebalancer may start. Default: always. One that has started goes on to its end.',
-  );
+  .describe('When moves may start. Default: always. One that has started goes on to its end.');
 
 /** `ShardedCluster.spec.rebalance`. */
 export const rebalance = z

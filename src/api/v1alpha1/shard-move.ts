@@ -1,5 +1,6 @@
 import { z } from 'zod';
 import { apiVersion, cel, conditions, duration, identifier, set } from './common.ts';
+import { moveWindow } from './rebalance.ts';
 import { bucketBound } from './shard-map.ts';
 
 const shardName = z
@@ -18,9 +19,9 @@ function fixed(field: string) {
 /** What each operation needs, and what belongs to another one. */
 const operationRules = [
   {
-    rule: "self.operation != 'move' || size(self.buckets) == 1",
+    rule: "self.operation != 'move' || size(self.buckets) > 0",
     fieldPath: '.buckets',
-    message: 'a move is of one bucket: write "buckets: [<its number in the ShardMap>]"',
+    message: 'a move needs a bucket: write "buckets: [<its number in the ShardMap>]"',
   },
   {
     rule: "self.operation != 'split' || size(self.buckets) == 1",
@@ -46,6 +47,11 @@ const operationRules = [
     rule: "self.operation == 'split' || !(has(self.parts) || has(self.at))",
     fieldPath: '.operation',
     message: 'only "operation: split" has "parts" or "at": write that, or leave them out',
+  },
+  {
+    rule: "self.operation == 'move' || !has(self.reverseOf)",
+    fieldPath: '.operation',
+    message: 'only a move can be the reverse of one: write "operation: move", or leave "reverseOf" out',
   },
   {
     rule: '!(has(self.parts) && has(self.at))',
@@ -75,8 +81,8 @@ export const shardMoveSpec = z
       .max(64)
       .default([])
       .describe(
-        'Numbers of the buckets, as in the ShardMap: one to be moved or split, two or more siblings to be merged; none to ' +
-          'isolate a tenant. Immutable.',
+        'Numbers of the buckets, as in the ShardMap: those to be moved, which change their owner together; one to be split; ' +
+          'two or more siblings to be merged; none to isolate a tenant. Immutable.',
       )
       .meta(set),
     tenant: z
@@ -103,6 +109,21 @@ export const shardMoveSpec = z
       .optional()
       .describe('Shard that owns the bucket; the move is refused when another one does. Immutable.'),
     to: shardName.describe('Shard that shall own it, or what takes its place. Immutable.'),
+    reverseOf: z
+      .string()
+      .min(1)
+      .max(253)
+      .optional()
+      .describe(
+        'Name of a ShardMove whose retention runs, and which this one takes back: with the same group and buckets, and its ' +
+          'status.from as "to". Immutable.',
+      ),
+    window: moveWindow
+      .optional()
+      .describe(
+        'When it may start, also again after an attempt that was rolled back. Default: always. That of the cluster is for ' +
+          'what the rebalancer writes.',
+      ),
     verify: z
       .enum(['full', 'counts', 'none'])
       .default('full')
@@ -128,7 +149,9 @@ export const shardMoveSpec = z
   .describe('Which bucket shall go where.')
   .meta(
     cel(
-      ...['cluster', 'operation', 'group', 'buckets', 'tenant', 'parts', 'at', 'from', 'to'].map(fixed),
+      ...['cluster', 'operation', 'group', 'buckets', 'tenant', 'parts', 'at', 'from', 'to', 'reverseOf'].map(
+        fixed,
+      ),
       ...operationRules,
       {
         rule: '!has(self.from) || self.from != self.to',

@@ -12,10 +12,16 @@ interface Server {
   readonly prepared: number;
   readonly slotsMax: number;
   readonly slots: number;
+  readonly origins: number;
+  readonly sendersMax: number;
+  readonly senders: number;
   readonly workersMax: number;
+  readonly workers: number;
   readonly standbysMissing: boolean;
   readonly ledger: string;
   readonly installed: boolean;
+  /** Databases and WAL. */
+  readonly used: number;
 }
 
 const serverQuery = `
@@ -24,20 +30,28 @@ SELECT current_setting('wal_level') AS "walLevel",
   (SELECT count(*)::int FROM pg_prepared_xacts) AS prepared,
   current_setting('max_replication_slots')::int AS "slotsMax",
   (SELECT count(*)::int FROM pg_replication_slots) AS slots,
-  current_setting('max_logical_replication_workers')::int AS "workersMax",
+  (SELECT count(*)::int FROM pg_subscription) AS origins,
+  current_setting('max_wal_senders')::int AS "sendersMax",
+  (SELECT count(*)::int FROM pg_stat_replication) AS senders,
+  least(current_setting('max_logical_replication_workers')::int, current_setting('max_worker_processes')::int) AS "workersMax",
+  (SELECT count(*)::int FROM pg_stat_subscription WHERE pid IS NOT NULL) AS workers,
   current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (
     SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS "standbysMissing",
   coalesce((SELECT string_agg(l.name || ':' || l.checksum, ',' ORDER BY l.position) FROM herdsman.migrations l), '') AS ledger,
-  to_regclass('herdsman.moves') IS NOT NULL AS installed`;
+  to_regclass('herdsman.moves') IS NOT NULL AS installed,
+  ((SELECT sum(pg_database_size(d.oid)) FROM pg_database d) + (SELECT sum(w.size) FROM pg_ls_waldir() w))::float8 AS used`;
 
-/** Step 0: what is in the way of a move, before anything is made. */
-export async function findObstacles(context: MoveContext): Promise<Obstacle[]> {
+/** Step 0: what is in the way of a move, before anything is made. The capacity is that of the target's volume. */
+export async function findObstacles(context: MoveContext, capacityBytes?: number): Promise<Obstacle[]> {
   const { move } = context;
   const read = (side: Side) =>
     context.use(side, async (connection) => (await connection.query<Server>({ text: serverQuery }))[0]);
   const [source, target] = await Promise.all([read('source'), read('target')]);
   if (source === undefined || target === undefined) return [];
-  const obstacles = [...serverObstacles(move.from, source), ...serverObstacles(move.to, target)];
+  const obstacles = [
+    ...serverObstacles(move.from, source, 'source'),
+    ...serverObstacles(move.to, target, 'target'),
+  ];
   if (source.ledger !== target.ledger) {
     obstacles.push({
       code: 'MigrationInFlight',
@@ -47,31 +61,71 @@ export async function findObstacles(context: MoveContext): Promise<Obstacle[]> {
   }
   obstacles.push(...(await context.use('source', (connection) => sourceObstacles(connection, context))));
   obstacles.push(...(await context.use('target', (connection) => targetObstacles(connection, context))));
-  return obstacles;
+  const size = await context.use('source', (connection) => sizeOf(connection, context));
+  const disk =
+    capacityBytes === undefined ? undefined : diskObstacle(move.to, size, target.used, capacityBytes);
+  return disk === undefined ? obstacles : [...obstacles, disk];
 }
 
-function serverObstacles(shard: string, server: Server): Obstacle[] {
+function serverObstacles(shard: string, server: Server, side: Side): Obstacle[] {
   const obstacles: Obstacle[] = [];
   const add = (code: string, permanent: boolean, message: string) =>
     obstacles.push({ code, permanent, message: `shard ${shard}: ${message}` });
+  /** Whether a move needs more of something than is free; what is in use now may be free later. */
+  const need = (code: string, setting: string, used: number, max: number, needed: number) => {
+    if (used + needed <= max) return;
+    if (max < needed)
+      add(
+        code,
+        true,
+        `${setting} is ${max}, and a move needs ${needed}: raise it in spec.postgres.parameters`,
+      );
+    else add(code, false, `${used} of ${setting} = ${max} are in use, and a move needs ${needed} more`);
+  };
   if (!server.installed) add('SchemaOutdated', false, 'its schema is being brought up to this version');
-  if (server.walLevel !== 'logical') add('WalLevel', true, 'wal_level is not logical');
-  if (server.preparedMax === 0)
-    add('NoPreparedTransactions', true, 'set max_prepared_transactions to 50 or more');
-  else if (server.prepared >= server.preparedMax) {
-    add('NoPreparedTransactions', false, 'all max_prepared_transactions are in use');
+  if (server.walLevel !== 'logical') add('WalLevel', true, `wal_level is ${server.walLevel}, not logical`);
+  need('NoPreparedTransactions', 'max_prepared_transactions', server.prepared, server.preparedMax, 1);
+  if (side === 'source') {
+    need('NoReplicationSlots', 'max_replication_slots', server.slots, server.slotsMax, 1);
+    // One makes the slot, the other sends the stream.
+    need('NoWalSenders', 'max_wal_senders', server.senders, server.sendersMax, 2);
+  } else {
+    // An origin of replication is counted as a slot.
+    need('NoReplicationSlots', 'max_replication_slots', server.origins, server.slotsMax, 1);
+    need('NoWorkers', 'max_logical_replication_workers', server.workers, server.workersMax, 1);
   }
-  // One for the stream, one for each table that is being copied (two at a time), one spare.
-  if (server.slots + 4 > server.slotsMax) {
-    add(
-      'NoReplicationSlots',
-      false,
-      `${server.slots} of max_replication_slots = ${server.slotsMax} are in use`,
-    );
-  }
-  if (server.workersMax < 4) add('NoWorkers', true, 'set max_logical_replication_workers to 4 or more');
   if (server.standbysMissing) add('NoSynchronousStandby', false, 'no standby confirms commits');
   return obstacles;
+}
+
+/** Size of what moves, with indexes and TOAST. */
+async function sizeOf(connection: Connection, context: MoveContext): Promise<number> {
+  const names = leavesOf(context, 'source').map((leaf) => leaf.qualified);
+  const [row] = await connection.query<{ bytes: number }>({
+    text: `SELECT coalesce(sum(pg_total_relation_size(to_regclass(n))), 0)::float8 AS bytes FROM unnest($1::text[]) n`,
+    values: [names],
+  });
+  return row?.bytes ?? 0;
+}
+
+/** The target needs 1.3 times the size, and a tenth of its volume has to stay free. */
+export function diskObstacle(
+  shard: string,
+  size: number,
+  used: number,
+  capacity: number,
+): Obstacle | undefined {
+  const free = Math.max(0, capacity - used);
+  const needed = size * 1.3 + capacity / 10;
+  if (needed <= free) return undefined;
+  const message =
+    `shard ${shard} has ${megabytes(free)} of ${megabytes(capacity)} free, and the move needs ${megabytes(needed)} ` +
+    '(1.3 times what moves, and a tenth of the volume): raise spec.storage.size, or move less';
+  return { code: 'DiskTooSmall', message, permanent: false };
+}
+
+function megabytes(bytes: number): string {
+  return `${Math.round(bytes / 1e6)} MB`;
 }
 
 async function sourceObstacles(connection: Connection, context: MoveContext): Promise<Obstacle[]> {

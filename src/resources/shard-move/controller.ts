@@ -32,6 +32,7 @@ import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
+import { closedWindow } from './window.ts';
 import { createMoveWorld, type memberAddress } from './world.ts';
 
 /** What the controller works with. */
@@ -84,10 +85,12 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     if (map === undefined) return say(shardMove, 'MapUnknown', 'the ShardMap is not there yet', signal);
     if (cluster.spec.suspend) return say(shardMove, 'Suspended', 'the cluster is suspended', signal);
     if (shardMove.status?.phase === undefined) {
-      const refusal = refusalOf(shardMove, cluster, map.spec);
+      const refusal = refusalOf(shardMove, cluster, map.spec, await reversedBy(shardMove, signal));
       if (refusal !== undefined) return refuse(shardMove, refusal, signal);
       if (shardMove.metadata.deletionTimestamp !== undefined) return letGo(shardMove, signal);
     }
+    const closed = closedWindow(shardMove, clock.now());
+    if (closed !== undefined) return say(shardMove, 'WindowClosed', closed, signal);
     if (!isOver(shardMove.status) && !(await hold(shardMove, signal))) return { requeueAfterMs: soonMs };
     return pass(shardMove, cluster, map, context);
   }
@@ -127,6 +130,11 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         tell: (latest, reason, message) => say(latest, reason, message, signal),
       }),
       watch,
+      others: () =>
+        sources.moves.cache.byIndex(
+          byCluster,
+          clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name),
+        ),
       onStep(step, result, tookMs) {
         stopwatch.note(step, result, tookMs);
         const outcome = result === 'unknown' ? result : result.kind;
@@ -191,6 +199,17 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const note = `${bucketsText(parents)} of group ${group} from shard ${from} to ${to}${becomes}`;
     events.record(shardMove, { type: 'Normal', reason: 'MoveStarted', action: 'Move', note });
     return { requeueAfterMs: soonMs };
+  }
+
+  async function reversedBy(
+    { metadata, spec }: ShardMove,
+    signal: AbortSignal,
+  ): Promise<ShardMove | undefined> {
+    const { namespace } = metadata;
+    const { reverseOf: name } = spec;
+    return name === undefined
+      ? undefined
+      : client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
   }
 
   function warnOfPauses(shardMove: ShardMove): void {

@@ -18,14 +18,18 @@ const cluster = sketchCluster({
 });
 const map = sketchMap(cluster);
 
-function refused(spec: object): ReturnType<typeof refusalOf> {
-  const shardMove: ShardMove = {
+function refused(spec: object, reversed?: ShardMove): ReturnType<typeof refusalOf> {
+  return refusalOf(sketch(spec), cluster, map, reversed);
+}
+
+function sketch(spec: object, status: ShardMove['status'] = {}): ShardMove {
+  return {
     apiVersion: 'herdsman.dev/v1alpha1',
     kind: 'ShardMove',
     metadata: { name: 'm', namespace: 'test', uid: 'uid' },
     spec: shardMoveSpec.parse({ cluster: 'shop', group: 'customer', buckets: [0], to: 's1', ...spec }),
+    status,
   };
-  return refusalOf(shardMove, cluster, map);
 }
 
 describe('a ShardMove', () => {
@@ -68,7 +72,29 @@ describe('a ShardMove', () => {
       'has bucket 2 of its own',
     ],
     ['NotAllowed', { group: 'weather' }, 'region "east" may only be on s0'],
+    ['DifferentShards', { buckets: [0, 1] }, 'write a ShardMove for those of each shard'],
+    ['NothingToReverse', { reverseOf: 'gone' }, 'there is no ShardMove "gone"'],
   ])('is refused with %s, and told what to write', (reason, spec, says) => {
     expect(refused(spec)).toMatchObject({ reason, message: expect.stringContaining(says) });
+  });
+});
+
+describe('a ShardMove that reverses another', () => {
+  const there: ShardMove['status'] = { phase: 'retain', from: 's1', parents: [{ id: 0 }] };
+
+  it('is begun while the retention of that one runs', () => {
+    expect(refused({ reverseOf: 'there' }, sketch({ to: 's0' }, there))).toBeUndefined();
+  });
+
+  it.each([
+    ['NothingToReverse', { to: 's0' }, { ...there, phase: 'done' }, 'is in the phase done'],
+    ['NotTheReverse', { to: 's0', buckets: [2] }, there, '"buckets: [2]" and "to: s1"'],
+    ['NotTheReverse', { to: 's0' }, { ...there, from: 's2' }, '"to: s2"'],
+  ])('is refused with %s else', (reason, spec, status, says) => {
+    const reversed = sketch(spec, status as ShardMove['status']);
+    expect(refused({ reverseOf: 'there' }, reversed)).toMatchObject({
+      reason,
+      message: expect.stringContaining(says),
+    });
   });
 });

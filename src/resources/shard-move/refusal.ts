@@ -1,4 +1,5 @@
 import type { Bucket, BucketGroup, ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import type { ShardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
 import { layoutOf } from '../../sharding/layout.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
 import { placementOf } from '../../sharding/rebalance/placement.ts';
@@ -26,6 +27,7 @@ export function refusalOf(
   { spec }: ShardMove,
   cluster: ShardedCluster,
   map: ShardMapSpec,
+  reversed?: ShardMove,
 ): Refusal | undefined {
   const group = map.groups.find((candidate) => candidate.name === spec.group);
   if (group === undefined) {
@@ -45,7 +47,9 @@ export function refusalOf(
   }
   if (spec.operation === 'isolate') return wrongTenant(spec.tenant ?? '', group);
   const buckets = group.buckets.filter(({ id }) => spec.buckets.includes(id));
-  return refusalOfBuckets({ spec }, cluster, group, buckets);
+  const wrongBuckets = refusalOfBuckets({ spec }, cluster, group, buckets);
+  if (wrongBuckets !== undefined || spec.reverseOf === undefined) return wrongBuckets;
+  return wrongReverse(spec, spec.reverseOf, reversed);
 }
 
 function no(reason: string, message: string): Refusal {
@@ -79,7 +83,11 @@ export function refusalOfBuckets(
   const owners = [...new Set(buckets.map(({ shard }) => shard))];
   const [owner = ''] = owners;
   if (owners.length > 1) {
-    const message = `${what} are on ${owners.join(' and ')}: move them to one shard first, and from there merge them`;
+    const way =
+      spec.operation === 'merge'
+        ? 'move them to one shard first, and from there merge them'
+        : 'write a ShardMove for those of each shard';
+    const message = `${what} are on ${owners.join(' and ')}: ${way}`;
     return no('DifferentShards', message);
   }
   if (owner === spec.to) {
@@ -105,4 +113,28 @@ export function refusalOfBuckets(
     return no('NotAllowed', `${region}: name one of them, or change the region in spec.tables`);
   }
   return undefined;
+}
+
+/** Only what is as the move left it can be taken back. */
+function wrongReverse(
+  { group, buckets, to }: ShardMoveSpec,
+  name: string,
+  reversed: ShardMove | undefined,
+): Refusal | undefined {
+  if (reversed === undefined) {
+    return no('NothingToReverse', `there is no ShardMove "${name}": leave "reverseOf" out`);
+  }
+  const { spec, status } = reversed;
+  if (status?.phase !== 'retain') {
+    const state = `ShardMove "${name}" is in the phase ${status?.phase ?? 'preflight'}`;
+    return no('NothingToReverse', `${state}: one is reversed while it is in "retain"; leave "reverseOf" out`);
+  }
+  if (spec.operation !== 'move') {
+    const message = `ShardMove "${name}" is a ${spec.operation}, which has no reverse: move, merge or split what it made`;
+    return no('NothingToReverse', message);
+  }
+  const same = buckets.length === spec.buckets.length && buckets.every((id) => spec.buckets.includes(id));
+  if (spec.group === group && same && status.from === to) return undefined;
+  const wanted = `"group: ${spec.group}", "buckets: [${spec.buckets.join(', ')}]" and "to: ${status.from}"`;
+  return no('NotTheReverse', `the reverse of ShardMove "${name}" has ${wanted}: write these`);
 }

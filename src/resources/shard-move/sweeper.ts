@@ -1,8 +1,10 @@
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
+import { readDebris, removeDebris } from '../../postgres/move/debris.ts';
 import { type PreparedMove, readPreparedMoves, resolvePrepared } from '../../postgres/move/sweep.ts';
 import { PostgresError } from '../../postgres/postgres-error.ts';
+import type { Clock } from '../../runtime/clock.ts';
 import {
   type Controller,
   defineController,
@@ -13,31 +15,34 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { clearPending } from '../../sharding/move/map-change.ts';
-import { judgeStray, type Sentence } from '../../sharding/move/sweep.ts';
+import { judgeStray, ownedBy, type Sentence, withoutPending } from '../../sharding/move/sweep.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
-import type { Sources } from '../sharded-cluster/sources.ts';
+import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import type { ShardMove } from './model.ts';
+import { prunable } from './prune.ts';
 
 /** What the sweeper works with. */
 export interface MoveSweeperDependencies {
   readonly client: KubeClient;
-  readonly sources: Pick<Sources, 'clusters'>;
+  readonly sources: Pick<Sources, 'clusters' | 'moves'>;
   readonly connections: Connections;
   readonly events: EventRecorder;
+  readonly clock: Clock;
   readonly findPrimaries: FindPrimaries;
   /** Age at which a prepared transaction is looked at, and how often; a minute by default. */
   readonly everyMs?: number;
 }
 
 /**
- * Resolves what ShardMoves that are gone have left prepared: their finalizer keeps them until all is done, but a person can
- * take it away. Such a transaction would keep a bucket from its writers for good.
+ * Resolves what ShardMoves that are gone have left prepared, and takes away all else that they made: their finalizer keeps them
+ * until all is done, but a person can take it away. Such a transaction would keep a bucket from its writers for good, and a slot
+ * would fill the disk. Finished ShardMoves of the operator's own go after a time.
  */
 export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
-  const { client, sources, connections, events, findPrimaries, everyMs = 60_000 } = dependencies;
+  const { client, sources, connections, events, clock, findPrimaries, everyMs = 60_000 } = dependencies;
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const found = sources.clusters.cache.get(key);
@@ -46,6 +51,8 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     if (cluster.spec.suspend || cluster.spec.tables.length === 0) return undefined;
     const primaries = await findPrimaries(cluster, context.signal);
     for (const [shard, options] of primaries) await sweep(cluster, shard, options, context);
+    await sweepDebris(cluster, primaries, context);
+    await prune(cluster, context.signal);
     return { requeueAfterMs: everyMs };
   }
 
@@ -70,9 +77,63 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     }
   }
 
-  async function read(options: ConnectOptions): Promise<readonly PreparedMove[]> {
+  /** What else they have left: only when nothing is prepared any more, so that the map says all. */
+  async function sweepDebris(
+    cluster: ShardedCluster,
+    primaries: ReadonlyMap<string, ConnectOptions>,
+    { signal, log }: ReconcileContext,
+  ): Promise<void> {
+    const found = new Map<string, readonly string[]>();
+    for (const [shard, options] of primaries) found.set(shard, await readStray(options));
+    if ([...found.values()].every((ids) => ids.length === 0)) return;
+    const { namespace, name } = cluster.metadata;
+    const map = await client.get<ShardMapObject>(
+      shardMapType,
+      { namespace, name: shardMapName(name) },
+      { signal },
+    );
+    if (map === undefined) return;
+    const wanted = await movesOf(cluster, signal);
+    const prepared = new Set<string>();
+    for (const options of primaries.values()) for (const { id } of await read(options, 0)) prepared.add(id);
+    const isStray = (id: string) => !wanted.has(id) && !prepared.has(id);
+    const settled = withoutPending(map.spec, isStray);
+    if (settled !== map.spec) await client.update(shardMapType, { ...map, spec: settled }, { signal });
+    for (const [shard, options] of primaries) {
+      const owned = ownedBy(settled, shard);
+      for (const id of (found.get(shard) ?? []).filter(isStray)) {
+        const outcome = await connections.use(options, (connection) => removeDebris(connection, id, owned));
+        log.warn({ shard, id, outcome }, 'debris of a move');
+        const what = `what ShardMove hm_${id}, which is gone, left on shard ${shard}`;
+        const note =
+          outcome === 'removed'
+            ? `${what} was taken away`
+            : `${what} was kept: a leaf there refuses writes or should be the owner's; see herdsman.moves`;
+        events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
+      }
+    }
+  }
+
+  async function readStray(options: ConnectOptions): Promise<readonly string[]> {
     try {
-      return await connections.use(options, (connection) => readPreparedMoves(connection, everyMs));
+      return await connections.use(options, readDebris);
+    } catch (error) {
+      if (error instanceof PostgresError && error.sqlstate === '42P01') return [];
+      throw error;
+    }
+  }
+
+  async function prune({ metadata }: ShardedCluster, signal: AbortSignal): Promise<void> {
+    const { namespace, name } = metadata;
+    const moves = sources.moves.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+    for (const { metadata } of prunable(moves, clock.now())) {
+      await client.delete(shardMoveType, { namespace, name: metadata.name }, { uid: metadata.uid, signal });
+    }
+  }
+
+  async function read(options: ConnectOptions, olderThanMs = everyMs): Promise<readonly PreparedMove[]> {
+    try {
+      return await connections.use(options, (connection) => readPreparedMoves(connection, olderThanMs));
     } catch (error) {
       // A shard that has not been set up yet has prepared nothing.
       if (error instanceof PostgresError && error.sqlstate === '42P01') return [];

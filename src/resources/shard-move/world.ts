@@ -12,9 +12,11 @@ import { type KubernetesObject, keyOf, type ResourceType } from '../../runtime/k
 import { layoutOf } from '../../sharding/layout.ts';
 import type { MoveWorld, Store } from '../../sharding/move/drive.ts';
 import type { Move, MoveRecord } from '../../sharding/move/model.ts';
+import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
+import { busyObstacle } from './busy.ts';
 import type { ShardMove } from './model.ts';
 import type { CopyWatch } from './progress.ts';
 import { recordOf, withRecord } from './record.ts';
@@ -35,6 +37,8 @@ export interface WorldOptions {
   readonly signal: AbortSignal;
   /** Keeps steps waiting that somebody wants to wait. */
   readonly hold: NonNullable<MoveWorld['hold']>;
+  /** The ShardMoves of the cluster, this one among them. */
+  readonly others: () => readonly ShardMove[];
   /** Follows copies. */
   readonly watch: CopyWatch;
   /** Told of every step that was done, with what it took. */
@@ -74,7 +78,11 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
     }),
     observe: (side) =>
       context.use(side, (connection) => readFacts(connection, context, side, now().getTime())),
-    obstacles: () => findObstacles(context),
+    async obstacles() {
+      const busy = busyObstacle(shardMove, options.others());
+      const capacity = bytesOf(cluster.spec.storage.size);
+      return [...(busy === undefined ? [] : [busy]), ...(await findObstacles(context, capacity))];
+    },
     perform: (_, step, view) => {
       const perform = () => performStep(context, step, view);
       return step.kind === 'copy-rows' ? watch.during(perform) : perform();

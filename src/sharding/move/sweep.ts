@@ -1,4 +1,4 @@
-import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
+import type { Bucket, ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { parseGid } from './names.ts';
 
 /** A prepared transaction of a move that is gone, with what its shard knows of the move. */
@@ -39,4 +39,31 @@ export function judgeStray({ gid, guard }: Stray, shard: string, map: ShardMapSp
     return bucket.epoch === parsed.epoch && makesOwner;
   });
   return { kind: isDecided ? 'commit' : 'roll-back' };
+}
+
+/** The map without the announcements of moves that are gone; the same map when there are none. */
+export function withoutPending(map: ShardMapSpec, isGone: (id: string) => boolean): ShardMapSpec {
+  const isStale = ({ pending }: Bucket) => pending !== undefined && isGone(idOf(pending.move));
+  if (!map.groups.some(({ buckets }) => buckets.some(isStale))) return map;
+  return {
+    ...map,
+    groups: map.groups.map((group) => ({
+      ...group,
+      buckets: group.buckets.map((bucket) => {
+        const { pending: _, ...settled } = bucket;
+        return isStale(bucket) ? settled : bucket;
+      }),
+    })),
+  };
+}
+
+function idOf(move: string): string {
+  return move.split('.').at(-1) ?? '';
+}
+
+/** The buckets that a shard owns. */
+export function ownedBy(map: ShardMapSpec, shard: string): { group: string; bucket: number }[] {
+  return map.groups.flatMap(({ name, buckets }) =>
+    buckets.filter((bucket) => bucket.shard === shard).map(({ id }) => ({ group: name, bucket: id })),
+  );
 }
