@@ -7,6 +7,7 @@ import { shardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
 import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
 import { apply, kubectl, refusal } from '../support/kubectl.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
+import { badReplicaChanges, badReplicaSets } from './api/bad-replica-sets.ts';
 import { badSpecs } from './api/bad-specs.ts';
 import { badTables } from './api/bad-tables.ts';
 import { badChanges, badLayoutChanges, badNames, goodLayoutChanges } from './api/changes.ts';
@@ -37,6 +38,10 @@ function shardedCluster(spec: Spec, name = 'shop'): object {
 
 function shardMap(spec: Spec, name = 'shop'): object {
   return { apiVersion: `${group}/${version}`, kind: 'ShardMap', metadata: { name, namespace }, spec };
+}
+
+function readReplicaSet(spec: object, name = 'readers'): object {
+  return { apiVersion: `${group}/${version}`, kind: 'ReadReplicaSet', metadata: { name, namespace }, spec };
 }
 
 function setStatus(name: string, status: object): Promise<string> {
@@ -95,6 +100,27 @@ describe.concurrent('a ShardedCluster', () => {
   test('has the defaults of the zod schema', async () => {
     const stored = load(await apply(shardedCluster(minimal), { dryRun: true })) as { spec: unknown };
     expect(stored.spec).toEqual(shardedClusterSpec.parse(minimal));
+  });
+});
+
+describe.concurrent('a ReadReplicaSet', () => {
+  test.each(badReplicaSets)('is refused with $what', async ({ spec, says }) => {
+    expect(await refusal(readReplicaSet(spec))).toContain(says);
+  });
+
+  test.each(badReplicaChanges)('does not change to $what', async ({ before, spec, says }) => {
+    made += 1;
+    const name = `readers-${made}`;
+    await apply(readReplicaSet(before, name));
+    expect(await refusal(readReplicaSet(spec, name))).toContain(says);
+  });
+
+  test.each([
+    ['a-name-that-is-much-too-long-for-a-set', 'may have 30 characters'],
+    ['read.ers', 'lower-case letters, digits and "-"'],
+    ['1st', 'starts with a letter'],
+  ])('is refused with the name %s', async (name, says) => {
+    expect(await refusal(readReplicaSet({ cluster: 'shop' }, name))).toContain(says);
   });
 });
 

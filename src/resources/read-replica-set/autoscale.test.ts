@@ -139,13 +139,23 @@ const trace = fc
   )
   .map((blocks) => blocks.flatMap(({ times, ...step }): Step[] => Array.from({ length: times }, () => step)));
 
+const bounds = fc
+  .tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 6 }))
+  .map(([minReplicas, more]) => ({ minReplicas, maxReplicas: minReplicas + more }));
+const windows = fc.record({
+  scaleUpWindow: fc.constantFrom('15s', '60s', '300s'),
+  scaleDownWindow: fc.constantFrom('15s', '60s', '600s'),
+  quietBeforeScaleDown: fc.constantFrom('0s', '60s', '1800s'),
+});
+
 /** Plays a trace of total load, which is spread over the members; answers how many there were at each step. */
-function play(steps: readonly Step[]): number[] {
+function play(steps: readonly Step[], scaled: AutoscalingSpec = spec()): number[] {
   let current = 2;
   let last: AutoscaleInput['last'];
   return steps.map(({ load, isBraked }, index) => {
     const decision = autoscale(
       input({
+        spec: scaled,
         current,
         ready: current,
         measured: new Map([['Connections', load === undefined ? 'nobody answers' : load / current]]),
@@ -173,10 +183,20 @@ describe('over any trace of load', () => {
     );
   });
 
+  test('whatever the bounds are, it goes into them at once and never leaves them', () => {
+    fc.assert(
+      fc.property(trace, bounds, windows, (steps, { minReplicas, maxReplicas }, behavior) => {
+        const counts = play(steps, spec({ minReplicas, maxReplicas, behavior }));
+        expect(counts.filter((count) => count < minReplicas || count > maxReplicas)).toEqual([]);
+      }),
+    );
+  });
+
   test('it turns back at most once in a window', () => {
     fc.assert(
-      fc.property(trace, (steps) => {
-        const counts = [2, ...play(steps)];
+      fc.property(trace, windows, (steps, behavior) => {
+        const counts = [2, ...play(steps, spec({ behavior }))];
+        const windowSeconds = Number.parseInt(behavior.scaleUpWindow, 10);
         const changes = counts.flatMap((count, index) => {
           const change = count - (counts[index - 1] ?? count);
           return change === 0 ? [] : [{ change, atSeconds: index * stepSeconds }];
@@ -186,7 +206,8 @@ describe('over any trace of load', () => {
         );
         for (const [index, { atSeconds }] of reversals.entries()) {
           const before = reversals[index - 1];
-          if (before !== undefined) expect(atSeconds - before.atSeconds).toBeGreaterThanOrEqual(300);
+          if (before !== undefined)
+            expect(atSeconds - before.atSeconds).toBeGreaterThanOrEqual(windowSeconds);
         }
       }),
     );
