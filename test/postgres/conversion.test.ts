@@ -373,6 +373,65 @@ describe('a conversion that is disturbed', () => {
   });
 });
 
+describe('every strategy', () => {
+  let world: World;
+  beforeAll(async () => {
+    world = await makeWorld('convertkinds', 1);
+  });
+  afterAll(() => world?.close());
+
+  it.each<[string, Table]>([
+    ['range', { name: 't', strategy: 'range', key: 'k', bounds: [{ to: '100' }, { from: '100' }] }],
+    [
+      'range with a default',
+      { name: 't', strategy: 'range', key: 'k', bounds: [{ to: '50' }], defaultBucket: true },
+    ],
+    [
+      'geographic',
+      {
+        name: 't',
+        strategy: 'geographic',
+        key: 'region',
+        hashKey: 'k',
+        regions: [
+          { name: 'north', values: ['a', 'b'], buckets: 3 },
+          { name: 'south', values: ['c'], shards: ['s0'] },
+        ],
+      },
+    ],
+    [
+      'directory',
+      { name: 't', strategy: 'directory', key: 'k', buckets: 4, tenants: [{ value: '7' }, { value: '8' }] },
+    ],
+  ])('takes rows in: %s', async (_, table) => {
+    const shard = world.shard(0);
+    await shard.application.query({
+      text: `CREATE TABLE public.t (k int, region text, id int, what text, PRIMARY KEY (k, region, id));
+        INSERT INTO public.t SELECT n % 200, substr('abc', n % 3 + 1, 1), n, 'x' FROM generate_series(1, 2000) n`,
+    });
+    const all = () => rows(shard.application, 'SELECT count(*), sum(k), sum(id), max(region) FROM public.t');
+    const before = await all();
+    const conversions = new Conversions(world);
+    conversions.tables = [table];
+    conversions.retentionMs = 0;
+    await conversions.run('t', (plan) => plan.kind === 'wait');
+    await conversions.adopt();
+    await conversions.run('t', (plan) => plan.kind === 'none');
+    expect(await all()).toEqual(before);
+    const layout = layoutOf([table]);
+    const plan = await leavesOf(world, shard, conversions.map, layout);
+    expect(plan.problems).toEqual([]);
+    expect(plan.batches.map(({ title }) => title)).toEqual(['mirror of the map']);
+    const markers = conversions.map.groups
+      .flatMap((group) => group.buckets)
+      .map(({ id }) => `own.t_b${String(id).padStart(4, '0')}`);
+    await shard.application.query({ text: 'DROP TABLE public.t' });
+    await shard.operator.query({
+      text: `DROP TABLE ${markers.join(', ')}; DELETE FROM herdsman.shard_map; DELETE FROM herdsman.tables`,
+    });
+  });
+});
+
 describe('what cannot be converted', () => {
   let world: World;
   beforeAll(async () => {
