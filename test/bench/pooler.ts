@@ -1,88 +1,86 @@
-import { execFile } from 'node:child_process';
-import { promisify } from 'node:util';
 import pg from 'pg';
-import { connect } from '../../src/postgres/connection.ts';
-import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
-import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
-import { scramVerifier } from '../../src/postgres/scram.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
 import { applyPooler, type PoolerKey, startPoolerLoad, waitUntilPooling } from '../support/pooler-config.ts';
-import { type PoolerServers, startPoolers } from '../support/pooler-server.ts';
-import { findRootfs, type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import type { PoolerServers } from '../support/pooler-server.ts';
 import { applyCluster, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
+import { app, type Contenders, pgbench, type Run, startContenders, type Way } from './pooler-servers.ts';
 import { type Measured, median, note, type Reach, reached, runCount } from './report.ts';
 import { targets } from './targets.ts';
 
-const run = promisify(execFile);
-const app = { name: 'app', password: 'application secret' };
-const monitoring = { name: 'monitoring', password: 'watch' };
-const poolSize = 20;
+const parts: Readonly<Record<string, () => Promise<Measured>>> = {
+  speed: measureSpeed,
+  switchover: measureSwitchover,
+};
 
-/** Poolers: their speed beside a PgBouncer that was set up by hand, on the same binaries and one server, and a switchover. */
-export async function pooler(): Promise<Measured> {
-  const speed = await measureSpeed();
-  const change = await measureSwitchover();
-  return { reach: [...speed.reach, ...change.reach], detail: { ...speed.detail, ...change.detail } };
+/** Poolers: speed beside a PgBouncer set up by hand, before one server, and planned switchovers on the cluster; or one of both. */
+export async function pooler(words: readonly string[]): Promise<Measured> {
+  const chosen = words.length === 0 ? Object.keys(parts) : words;
+  const measured: Measured[] = [];
+  for (const name of chosen) {
+    const measure = parts[name];
+    if (measure === undefined) throw new Error(`${name}: write ${Object.keys(parts).join(' or ')}`);
+    measured.push(await measure());
+  }
+  return {
+    reach: measured.flatMap(({ reach }) => reach),
+    detail: Object.assign({}, ...measured.map(({ detail }) => detail)),
+  };
 }
 
+const seconds = 4;
+const scripts = { select: ['-S', '-n'], tpcb: ['-n'] } as const;
+const crowds = [8, 32, 128] as const;
+
 async function measureSpeed(): Promise<Measured> {
-  const server = await startPostgres({ ssl: true, parameters: { max_connections: '200' } });
-  await makeDatabase(server);
-  const shards = { s0: { server, database: 'one' } };
-  const spec = { sizing: 'manual', poolSize, maxClientConnections: 3000 };
-  const both = { monitoring: monitoring.name, shards, instances: 1, maxConnections: 200 };
-  const ours = await startPoolers({ ...both, spec });
-  const byHand = await startPoolers({ ...both, spec, byHand: (place) => settingsByHand(server, place) });
+  const contenders = await startContenders();
   try {
-    const places = {
-      direct: { port: server.port, database: 'one' },
-      ours: { port: ours.ports[0] ?? 0, database: 'app' },
-      byHand: { port: byHand.ports[0] ?? 0, database: 'app' },
-    };
-    const seconds = runCount(3);
-    await pgbench(places.direct, ['-i', '-q', '-s', '10']);
-    const tps: Record<string, Record<string, number>> = {};
-    const scripts: readonly (readonly [string, readonly string[]])[] = [
-      ['select', ['-S', '-n']],
-      ['tpcb', ['-n']],
-    ];
-    for (const clients of [8, 32, 128]) {
-      for (const [name, words] of scripts) {
-        const found = { direct: [0], ours: [0], byHand: [0] } as Record<keyof typeof places, number[]>;
-        // Turn by turn, so that whatever else the machine does befalls all of them.
-        for (let turn = 0; turn < 4; turn += 1) {
-          for (const way of ['ours', 'byHand', 'direct'] as const)
-            found[way].push(await pgbench(places[way], [...words, '-c', `${clients}`, '-T', `${seconds}`]));
-        }
-        tps[`${name} ${clients}`] = best(found);
-        note(`${name} with ${clients} clients: ${JSON.stringify(tps[`${name} ${clients}`])}`);
+    const turns = runCount(5);
+    await pgbench(contenders.places.direct, ['-i', '-q', '-s', '10']);
+    const reach: Reach[] = [];
+    const detail: Record<string, unknown> = {};
+    for (const clients of crowds) {
+      for (const script of ['select', 'tpcb'] as const) {
+        const words = [...scripts[script], '-c', `${clients}`, '-T', `${seconds}`];
+        const found = await inTurns(contenders, turns, words);
+        reach.push(reached(targets.pooler[`${script} ${clients}`], found.ofByHand, turns));
+        detail[`${script} ${clients}`] = found;
+        note(`${script} with ${clients} clients: ${JSON.stringify(found)}`);
       }
     }
     const each = ['-S', '-n', '-C', '-j', '2', '-c', '128', '-T', `${seconds}`];
-    const connecting = { direct: await pgbench(places.direct, each), ours: await pgbench(places.ours, each) };
-    note(`a connection for each transaction, 128 clients: ${JSON.stringify(connecting)}`);
-    const bytes = await memoryOf(ours);
-    const ratios = Object.values(tps).map((entry) => (entry.byHand ?? 0) / (entry.ours ?? 1));
-    return {
-      reach: [
-        reached(targets.pooler.speed, median(ratios), ratios.length),
-        reached(targets.pooler.connecting, connecting.direct / connecting.ours, 1),
-        reached(targets.pooler.memory, bytes / 2 ** 20, 1),
-      ],
-      detail: { tps, connecting },
-    };
+    const connecting = await inTurns(contenders, turns, each);
+    note(`a connection for each transaction: ${JSON.stringify(connecting)}`);
+    reach.push(reached(targets.pooler.connecting, connecting.ofDirect, turns));
+    reach.push(reached(targets.pooler.connectingCost, connecting.directCost, turns));
+    const bytes = await memoryOf(contenders.ours);
+    reach.push(reached(targets.pooler.memory, bytes / 2 ** 20, 1));
+    return { reach, detail: { ...detail, connecting } };
   } finally {
-    await ours.stop();
-    await byHand.stop();
-    await server.stop();
+    await contenders.stop();
   }
 }
 
-function best(found: Readonly<Record<string, readonly number[]>>): Record<string, number> {
-  return Object.fromEntries(
-    Object.entries(found).map(([way, values]) => [way, Math.round(Math.max(...values))]),
-  );
+/** TPS of each way, and ours as a share of the others', medians, turn by turn: whatever befalls the machine befalls all. */
+async function inTurns({ places }: Contenders, turns: number, words: readonly string[]) {
+  const found: Record<Way, Run[]> = { direct: [], ours: [], byHand: [] };
+  const ways = Object.keys(found) as Way[];
+  for (let turn = 0; turn < turns; turn += 1) {
+    for (const way of turn % 2 === 0 ? ways : ways.toReversed())
+      found[way].push(await pgbench(places[way], words));
+  }
+  const share = (way: Way) => median(found.ours.map(({ tps }, turn) => tps / (found[way][turn]?.tps ?? tps)));
+  const cost = found.ours.map(({ serverMs }, turn) => (found.direct[turn]?.serverMs ?? 0) / serverMs);
+  const rounded = (value: number) => Math.round(value * 1000) / 1000;
+  const tps = (way: Way) => Math.round(median(found[way].map((run) => run.tps)));
+  return {
+    direct: tps('direct'),
+    ours: tps('ours'),
+    byHand: tps('byHand'),
+    ofByHand: rounded(share('byHand')),
+    ofDirect: rounded(share('direct')),
+    directCost: rounded(median(cost)),
+  };
 }
 
 async function memoryOf(ours: PoolerServers): Promise<number> {
@@ -101,89 +99,6 @@ async function memoryOf(ours: PoolerServers): Promise<number> {
   const after = await ours.memory(0);
   await Promise.all(clients.map((client) => client.end()));
   return after - before;
-}
-
-/** What somebody would write who sets PgBouncer up for the same. */
-function settingsByHand(
-  server: PostgresServer,
-  { directory, port }: { directory: string; port: number },
-): string {
-  return `[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = ${port}
-unix_socket_dir =
-auth_type = scram-sha-256
-auth_user = herdsman_pooler
-auth_query = SELECT role_name, verifier FROM herdsman.login($1)
-client_tls_sslmode = require
-client_tls_cert_file = ${directory}/tls.crt
-client_tls_key_file = ${directory}/tls.key
-server_tls_sslmode = verify-full
-server_tls_ca_file = ${directory}/ca.crt
-server_tls_cert_file = ${directory}/client.crt
-server_tls_key_file = ${directory}/client.key
-pool_mode = transaction
-max_client_conn = 3000
-default_pool_size = ${poolSize}
-max_prepared_statements = 200
-log_connections = 0
-log_disconnections = 0
-
-[databases]
-app = host=127.0.0.1 port=${server.port} dbname=one
-`;
-}
-
-async function makeDatabase(server: PostgresServer): Promise<void> {
-  const { ca, cert, key } = await server.certificate('herdsman');
-  const options = {
-    host: server.host,
-    port: server.port,
-    user: 'herdsman',
-    tls: { ca, servername: 'localhost', clientCertificate: { cert, key } },
-  };
-  const maintenance = await connect({ ...options, database: 'postgres' });
-  const roles = {
-    operator: 'herdsman',
-    database: 'one',
-    application: { name: app.name, verifier: scramVerifier(app.password) },
-    monitoring: { name: monitoring.name, verifier: scramVerifier(monitoring.password) },
-  };
-  await applyRoles(maintenance, planRoles(roles, await readRoles(maintenance)));
-  await maintenance.close();
-  const inside = await connect({ ...options, database: 'one' });
-  await ensureSchema(inside, { application: app.name, monitoring: monitoring.name });
-  await ensurePasswords(inside, [app, monitoring]);
-  await inside.close();
-}
-
-interface Place {
-  readonly port: number;
-  readonly database: string;
-}
-
-/** Transactions a second. */
-async function pgbench(place: Place, words: readonly string[]): Promise<number> {
-  const rootfs = await findRootfs();
-  const command = [
-    'pgbench',
-    ...words,
-    '-h',
-    '127.0.0.1',
-    '-p',
-    `${place.port}`,
-    '-U',
-    app.name,
-    place.database,
-  ];
-  const [file = '', ...arguments_] = rootfs === '/' ? command : ['chroot', rootfs, ...command];
-  const env = {
-    PGPASSWORD: app.password,
-    PGSSLMODE: 'require',
-    PATH: '/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin',
-  };
-  const { stdout } = await run(file, arguments_, { env });
-  return Number(/^tps = ([0-9.]+)/m.exec(stdout)?.[1] ?? 0);
 }
 
 async function measureSwitchover(): Promise<Measured> {

@@ -20,7 +20,8 @@ export type Benchmark = (words: readonly string[]) => Promise<Measured>;
 /** Compares a value with its target. */
 export function reached(target: Target, value: number, runs: number): Reach {
   const rounded = Math.round(value * 100) / 100;
-  return { ...target, value: rounded, ok: rounded <= target.target, runs };
+  const ok = target.atLeast === true ? rounded >= target.target : rounded <= target.target;
+  return { ...target, value: rounded, ok, runs };
 }
 
 /** The middle of the values. */

@@ -1,8 +1,14 @@
-/** What a benchmark shall reach: at most `target`. */
+/** What a benchmark shall reach: at most `target`, or at least. */
 export interface Target {
   readonly what: string;
   readonly unit: 'ms' | 's' | 'x' | 'errors' | 'rows' | 'requests/min' | 'requests' | 'MiB';
   readonly target: number;
+  readonly atLeast?: boolean;
+}
+
+function handRun(what: string): Target {
+  const text = `${what}: TPS through ours of those through a PgBouncer set up by hand, median`;
+  return { what: text, unit: 'x', target: 0.98, atLeast: true };
 }
 
 /** The targets of each benchmark, in the order of its report. */
@@ -27,15 +33,23 @@ export const targets = {
     lost: { what: 'acknowledged rows lost', unit: 'rows', target: 0 },
   },
   pooler: {
-    speed: {
-      what: 'TPS of a PgBouncer set up by hand, times those of ours, median',
-      unit: 'x',
-      target: 1.02,
-    },
+    'select 8': handRun('pgbench -S, 8 clients'),
+    'select 32': handRun('pgbench -S, 32 clients'),
+    'select 128': handRun('pgbench -S, 128 clients'),
+    'tpcb 8': handRun('TPC-B, 8 clients'),
+    'tpcb 32': handRun('TPC-B, 32 clients'),
+    'tpcb 128': handRun('TPC-B, 128 clients'),
     connecting: {
-      what: 'TPS of new connections made directly, times those through ours',
+      what: 'a connection for each transaction, 128 clients, TLS: TPS through ours of those made directly, median',
       unit: 'x',
-      target: 0.33,
+      target: 3,
+      atLeast: true,
+    },
+    connectingCost: {
+      what: 'the same: CPU time of the servers for a connection made directly, of that for one through ours, median',
+      unit: 'x',
+      target: 3,
+      atLeast: true,
     },
     memory: { what: 'memory of 1,000 clients with TLS', unit: 'MiB', target: 100 },
     errors: { what: 'errors of clients in planned switchovers', unit: 'errors', target: 0 },

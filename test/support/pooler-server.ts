@@ -111,6 +111,11 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
     });
     for (const [name, text] of Object.entries({ ...certificates, ...files }))
       await put(name, localized(text));
+    const { byHand } = options;
+    if (byHand !== undefined) {
+      for (const [ordinal, port] of ports.entries())
+        await put(`instance-${ordinal}.ini`, byHand({ directory: inside, port }));
+    }
     return revision;
   }
 
