@@ -47,16 +47,18 @@ export interface SetFailure {
 /** Kubelets deliver a changed ConfigMap in their own time; until then a member is told again so often. */
 const reloadEveryMs = 3_000;
 
-/** Carries out the actions of a plan: rotation first, all at once; then what is applied, in order; then the rest. */
+/**
+ * Carries out the actions of a plan: rotation first, all at once; then what is applied, in order; then the rest. A Service is
+ * led to others after members have joined and before any leave, so that it is not empty in between.
+ */
 export async function executeSet(
   context: SetExecution,
   pass: SetPass,
   actions: readonly SetAction[],
 ): Promise<SetFailure[]> {
-  const rotations = actions.filter(({ kind }) => kind === 'rotate');
-  const applied = actions.filter(({ kind }) => kind === 'apply');
-  const others = actions.filter(({ kind }) => kind !== 'rotate' && kind !== 'apply');
-  const failures = await together(context, pass, rotations);
+  const { joins, services, leaves, applied, others } = inOrder(actions);
+  const failures = await together(context, pass, joins);
+  failures.push(...(await together(context, pass, services)), ...(await together(context, pass, leaves)));
   // Pods find their rights and configuration when they start, so these come before them, and are needed by them.
   for (const action of applied) {
     const failed = await together(context, pass, [action]);
@@ -64,6 +66,18 @@ export async function executeSet(
     if (failed.length > 0) break;
   }
   return [...failures, ...(await together(context, pass, others))];
+}
+
+function inOrder(actions: readonly SetAction[]) {
+  const isService = (action: SetAction) => action.kind === 'apply' && action.object.kind === 'Service';
+  const rotations = actions.filter((action) => action.kind === 'rotate');
+  return {
+    joins: rotations.filter(({ rotation }) => rotation === 'in'),
+    services: actions.filter(isService),
+    leaves: rotations.filter(({ rotation }) => rotation !== 'in'),
+    applied: actions.filter((action) => action.kind === 'apply' && !isService(action)),
+    others: actions.filter(({ kind }) => kind !== 'rotate' && kind !== 'apply'),
+  };
 }
 
 async function together(

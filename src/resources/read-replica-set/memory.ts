@@ -31,8 +31,12 @@ export interface SetMemory {
   readonly reloads: Map<string, number>;
   readonly groups: Map<string, Remembered<GroupView>>;
   readonly bytes: Map<string, Remembered<number>>;
-  /** By shard: members that served an old certificate at the last look. */
-  readonly certificates: Map<string, Remembered<readonly string[]>>;
+  /** By shard: when certificates were last looked at. */
+  readonly certificateLooks: Map<string, number>;
+  /** By shard: members that served an old certificate at that look, until they have been told. */
+  readonly staleCertificates: Map<string, readonly string[]>;
+  /** Shards whose Patroni is being asked. */
+  readonly asking: Set<string>;
   parameterProblems: (Remembered<readonly string[]> & { readonly hash: string }) | undefined;
   window: { load: LoadWindow; sinceMs: number };
   autoscaling: AutoscalingStatus | undefined;
@@ -48,7 +52,9 @@ export function emptyMemory(nowMs: number): SetMemory {
     reloads: new Map(),
     groups: new Map(),
     bytes: new Map(),
-    certificates: new Map(),
+    certificateLooks: new Map(),
+    staleCertificates: new Map(),
+    asking: new Set(),
     parameterProblems: undefined,
     window: { load: new Map(), sinceMs: nowMs },
     autoscaling: undefined,

@@ -64,8 +64,8 @@ export interface ObservedReplicaShard {
   readonly members: readonly ObservedReplica[];
   readonly claims: readonly PersistentVolumeClaim[];
   readonly primary: Reading<PrimaryFacts>;
-  /** Standbys of the shard that stream, by name. */
-  readonly standbys: readonly string[];
+  /** Standbys of the shard that stream, by name; `undefined` while nobody says. */
+  readonly standbys: readonly string[] | undefined;
   /** The standby that the members are configured to stream from now. */
   readonly upstream: string | undefined;
   /** Whether the certificate of the shard is valid for the Service of the set. */

@@ -2,17 +2,29 @@ import { readingOf } from '../../runtime/reading.ts';
 import { type Inquiry, remembered } from './inquiry.ts';
 import type { GroupView } from './memory.ts';
 
-/** For how long Patroni's view is good. */
+/** For how long Patroni's view is good, and after how long it is worth nothing. */
 const groupMs = 10_000;
+const outdatedMs = 30_000;
 
-/** What Patroni says of a shard and the members of sets in it, by the first of the addresses that answers. */
-export async function readGroup(
-  inquiry: Inquiry,
+/**
+ * What Patroni says of a shard and the members of sets in it, by the first of the addresses that answers. Answers the last
+ * view, while that may still be true: a Patroni that hangs holds up no pass.
+ */
+export function readGroup(inquiry: Inquiry, addresses: readonly string[]): GroupView | undefined {
+  const { shard, memory } = inquiry;
+  const known = memory.groups.get(shard);
+  if (remembered(inquiry, known, groupMs) === undefined && !memory.asking.has(shard)) {
+    memory.asking.add(shard);
+    void ask(inquiry, addresses).finally(() => memory.asking.delete(shard));
+  }
+  return remembered(inquiry, known, outdatedMs);
+}
+
+async function ask(
+  { shard, access, memory, monotonicMs }: Inquiry,
   addresses: readonly string[],
-): Promise<GroupView | undefined> {
-  const { shard, access, memory, monotonicMs } = inquiry;
-  const known = remembered(inquiry, memory.groups.get(shard), groupMs);
-  if (known !== undefined) return known;
+): Promise<void> {
+  const before = memory.groups.get(shard);
   for (const address of addresses.slice(0, 2)) {
     const view = await readingOf(() => access.patroni(shard, address, 1_000).cluster());
     if (view.state !== 'present') continue;
@@ -27,8 +39,8 @@ export async function readGroup(
         members.filter((member) => member.pending_restart === true).map(({ name }) => name),
       ),
     };
-    memory.groups.set(shard, { value, atMs: monotonicMs() });
-    return value;
+    // What was thrown away meanwhile, since a member was restarted, is not to come back.
+    if (memory.groups.get(shard) === before) memory.groups.set(shard, { value, atMs: monotonicMs() });
+    return;
   }
-  return undefined;
 }

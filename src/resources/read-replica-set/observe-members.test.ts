@@ -1,8 +1,13 @@
+import type { X509Certificate } from 'node:crypto';
+import { createServer } from 'node:net';
 import { expect, test } from 'vitest';
+import type { Pod } from '../sharded-cluster/kubernetes.ts';
+import type { Inquiry } from './inquiry.ts';
 import { emptyMemory } from './memory.ts';
-import { positionOf } from './observe-members.ts';
+import { positionOf, takeStaleCertificates } from './observe-members.ts';
 import { member, primary, readers } from './test-support/world.ts';
 
+const ready = [{ type: 'Ready', status: 'True' }];
 const { pod } = member(readers(), 0);
 const silence = { state: 'unknown' as const, error: new Error('silence') };
 const seen = { ...primary, standbys: { 'readers-s0-replicas-0': { replayed: 50, received: 60 } } };
@@ -19,4 +24,23 @@ test('a member that does not answer is where its primary sees it, else where it 
 
 test('a member that is not ready is nowhere', () => {
   expect(positionOf({ memory: emptyMemory(0) }, pod, { state: 'absent' }, seen)).toBeUndefined();
+});
+
+test('a Patroni that hangs holds up no look at certificates', async () => {
+  const { promise: connected, resolve } = Promise.withResolvers<void>();
+  const server = createServer(() => resolve());
+  await new Promise<void>((done) => server.listen(8008, '127.0.0.9', done));
+  try {
+    const memory = emptyMemory(0);
+    const certificate = { fingerprint256: 'AA' } as X509Certificate;
+    const hanging = { ...pod, status: { podIP: '127.0.0.9', conditions: ready } } as Pod;
+    const inquiry = { set: readers(), shard: 's0', memory, monotonicMs: () => 60_000 } as Inquiry;
+    expect(takeStaleCertificates(inquiry, [hanging], certificate)).toEqual([]);
+    await connected;
+    memory.staleCertificates.set('s0', ['readers-s0-replicas-1']);
+    expect(takeStaleCertificates(inquiry, [hanging], certificate)).toEqual(['readers-s0-replicas-1']);
+    expect(takeStaleCertificates(inquiry, [hanging], certificate)).toEqual([]);
+  } finally {
+    server.close();
+  }
 });

@@ -5,7 +5,7 @@ import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
-import { type Inquiry, remembered } from './inquiry.ts';
+import type { Inquiry } from './inquiry.ts';
 import type { PrimaryFacts } from './model.ts';
 import { readOldest } from './observe-primary.ts';
 
@@ -69,15 +69,31 @@ export async function isLost(
   return oldest !== undefined && stats.value.received < oldest;
 }
 
-/** Kubelets deliver a renewed Secret in their own time; a member is told to read it again until it serves it. */
-export async function readStaleCertificates(
+/**
+ * Kubelets deliver a renewed Secret in their own time; a member is told to read it again until it serves it. Answers what
+ * the last look has found, once: a Patroni that hangs holds up no pass.
+ */
+export function takeStaleCertificates(
   inquiry: Inquiry,
   pods: readonly Pod[],
   certificate: X509Certificate | undefined,
-): Promise<readonly string[]> {
-  const { set, shard, memory, monotonicMs } = inquiry;
-  const known = memory.certificates.get(shard);
-  if (certificate === undefined || remembered(inquiry, known, certificateMs) !== undefined) return [];
+): readonly string[] {
+  const { shard, memory, monotonicMs } = inquiry;
+  const found = memory.staleCertificates.get(shard) ?? [];
+  memory.staleCertificates.delete(shard);
+  const lastMs = memory.certificateLooks.get(shard) ?? Number.NEGATIVE_INFINITY;
+  if (certificate !== undefined && monotonicMs() - lastMs >= certificateMs) {
+    memory.certificateLooks.set(shard, monotonicMs());
+    void look(inquiry, pods, certificate);
+  }
+  return found;
+}
+
+async function look(
+  { set, shard, memory }: Inquiry,
+  pods: readonly Pod[],
+  certificate: X509Certificate,
+): Promise<void> {
   const servername = primaryHost(set.spec.cluster, shard, set.metadata.namespace);
   const readings = pods.filter(isPodReady).map(async ({ metadata, status }): Promise<string[]> => {
     const host = status?.podIP;
@@ -85,7 +101,5 @@ export async function readStaleCertificates(
     const served = await readingOf(() => servedCertificate({ host, port: patroniPort, servername }));
     return served.state === 'present' && served.value !== certificate.fingerprint256 ? [metadata.name] : [];
   });
-  const value = (await Promise.all(readings)).flat();
-  memory.certificates.set(shard, { value, atMs: monotonicMs() });
-  return value;
+  memory.staleCertificates.set(shard, (await Promise.all(readings)).flat());
 }

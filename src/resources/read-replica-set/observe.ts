@@ -17,7 +17,7 @@ import type { ObservedReplica, ObservedReplicaShard, ObservedSet, ReadReplicaSet
 import { readService, replicasName } from './names.ts';
 import { type CachedShard, cachedShards, objectsOf } from './observe-cache.ts';
 import { readGroup } from './observe-group.ts';
-import { isLost, positionOf, readMember, readStaleCertificates } from './observe-members.ts';
+import { isLost, positionOf, readMember, takeStaleCertificates } from './observe-members.ts';
 import { readParameterProblems } from './observe-parameters.ts';
 import { readPrimary } from './observe-primary.ts';
 import { createPoll } from './poll.ts';
@@ -105,13 +105,11 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
     ]);
     const facts = primary.state === 'present' ? primary.value : undefined;
     const addresses = [facts?.address, ...pods.filter(isPodReady).map(({ status }) => status?.podIP)];
-    const [group, stale] = await Promise.all([
-      readGroup(
-        inquiry,
-        addresses.flatMap((address) => address ?? []),
-      ),
-      readStaleCertificates(inquiry, pods, certificate),
-    ]);
+    const group = readGroup(
+      inquiry,
+      addresses.flatMap((address) => address ?? []),
+    );
+    const stale = takeStaleCertificates(inquiry, pods, certificate);
     const history = facts === undefined ? undefined : memory.histories.get(shard)?.samples;
     const members = await Promise.all(
       cached.members.map(async (member, index): Promise<ObservedReplica> => {
@@ -132,7 +130,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       ...cached,
       members,
       primary,
-      standbys: group?.standbys ?? [],
+      standbys: group?.standbys,
       isCertified: certificate !== undefined,
       othersOnPrimary: membersOfOthers(set, shard),
     };
@@ -187,7 +185,7 @@ function unreached(shard: CachedShard): ObservedReplicaShard {
       hasStaleCertificate: false,
     })),
     primary: { state: 'absent' },
-    standbys: [],
+    standbys: undefined,
     isCertified: false,
     othersOnPrimary: 0,
   };

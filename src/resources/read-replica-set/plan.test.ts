@@ -227,6 +227,11 @@ describe('a standby to stream from', () => {
       expected: undefined,
     },
     {
+      what: 'stays while Patroni has not been heard',
+      fields: { upstream: 'shop-s0-2', standbys: undefined },
+      expected: 'shop-s0-2',
+    },
+    {
       what: 'stays while nobody says who streams',
       fields: {
         upstream: 'shop-s0-2',

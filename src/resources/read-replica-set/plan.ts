@@ -136,6 +136,7 @@ function chooseUpstream(
   if (source !== 'standby') return undefined;
   const { upstream, standbys, primary } = shard;
   // While nobody says who streams, nothing is changed.
+  if (standbys === undefined) return upstream;
   if (upstream !== undefined && (standbys.includes(upstream) || primary.state !== 'present')) return upstream;
   return standbys.toSorted()[0];
 }
