@@ -174,6 +174,29 @@ const late = [
   'drop-retired',
 ] as const;
 
+it('a move of several buckets changes their owner together, and back', async () => {
+  const first = ownerOf();
+  const shardsOf = (ids: readonly number[]) =>
+    (shards.map.current.value.groups[0]?.buckets ?? [])
+      .filter(({ id }) => ids.includes(id))
+      .map(({ shard }) => shard);
+  const parents = (shards.map.current.value.groups[0]?.buckets ?? [])
+    .filter(({ shard }) => shard === first)
+    .map(({ shard: _shard, epoch: _epoch, pending: _pending, ...bound }) => bound);
+  const ids = parents.map(({ id }) => id);
+  expect(ids.length).toBeGreaterThan(1);
+  const before = await content();
+  for (const crashesAfter of ['open', undefined] as const) {
+    const test = plan({ parents, children: parents });
+    await finish(test, crashesAfter);
+    expect(test.record.current.value).toMatchObject({ phase: 'done' });
+    expect(new Set(shardsOf(ids))).toEqual(new Set([test.move.to]));
+    expect(await content()).toEqual(before);
+    await shards.reconcile();
+  }
+  expect(ownerOf()).toBe(first);
+});
+
 describe('a crash', () => {
   it.each([...early, ...late])('after "%s" is made good by the next operator', async (kind) => {
     const before = await content();
