@@ -10,6 +10,7 @@ import { pgpoolParameterNames } from '../../src/resources/pooler-config/pgpool/p
 import { member } from '../../src/resources/pooler-config/test-support/pgpool-world.ts';
 import { type PgpoolServer, type PgpoolWish, startPgpool } from '../support/pgpool-server.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { type Redirect, startRedirect } from '../support/redirect.ts';
 import { waitFor } from '../support/wait.ts';
 
 const app = { name: 'app', password: 'application secret' };
@@ -19,6 +20,8 @@ const logins = [app, monitoring].map(({ name, password }) => ({ username: name, 
 const nobody = { port: 1025 };
 
 let primary: PostgresServer;
+/** What leads to the primary, as its Service does. */
+let service: Redirect;
 let standbys: PostgresServer[];
 let pgpool: PgpoolServer;
 let operator: Connection;
@@ -102,7 +105,7 @@ async function settle(wish: PgpoolWish): Promise<PgpoolFacts> {
   let inARow = 0;
   return eventually('the new settings', ({ ident }) => {
     inARow = pgpoolRevisionOf(ident) === revision ? inARow + 1 : 0;
-    return inARow === 8;
+    return inARow === 3;
   });
 }
 
@@ -141,14 +144,15 @@ beforeAll(async () => {
   operator = await asOperator('one');
   await ensureSchema(operator, { application: app.name, monitoring: monitoring.name });
   await ensurePasswords(operator, [app, monitoring]);
+  service = await startRedirect(primary.port);
   standbys = await Promise.all(
     [0, 1].map((ordinal) =>
-      startPostgres({ ssl: true, standby: { name: member(ordinal).name, of: primary } }),
+      startPostgres({ ssl: true, standby: { name: member(ordinal).name, of: service } }),
     ),
   );
   pgpool = await startPgpool(
     {
-      primary,
+      primary: { ...primary, port: service.port },
       members: [...standbys, nobody],
       database: 'one',
       logins,
@@ -166,7 +170,7 @@ beforeAll(async () => {
 afterAll(async () => {
   await operator?.close();
   await pgpool?.stop();
-  await Promise.all([primary, ...(standbys ?? [])].map((server) => server?.stop()));
+  await Promise.all([primary, service, ...(standbys ?? [])].map((server) => server?.stop()));
 });
 
 describe('logins', () => {
@@ -250,12 +254,14 @@ describe('reads and writes', () => {
 
   it('can be chosen anew for each statement', async () => {
     await settle({ members: [member(0), member(1)], pgpool: { primaryWeight: 0, balance: 'statement' } });
-    const made = await client();
-    const ports = new Set<number>();
-    for (let n = 0; n < 20; n += 1)
-      ports.add((await made.query('SELECT inet_server_port() AS port FROM items LIMIT 1')).rows[0].port);
-    await made.end();
-    expect(ports.size).toBe(2);
+    await waitFor('a session reads both', async () => {
+      const made = await client();
+      const ports = new Set<number>();
+      for (let n = 0; n < 20; n += 1)
+        ports.add((await made.query('SELECT inet_server_port() AS port FROM items LIMIT 1')).rows[0].port);
+      await made.end();
+      return ports.size === 2 ? { done: ports } : { state: [...ports] };
+    });
   });
 });
 
@@ -284,15 +290,12 @@ describe('a member', () => {
     await reader.end();
   });
 
-  it('that ends is detached, and the lag of others still seen; sessions that do not read it go on', async () => {
+  it('that ends is detached, and the lag of the others is still seen', async () => {
     await settle(wish);
     const [first, gone] = standbys;
     if (first === undefined || gone === undefined) throw new Error('no standbys');
-    const { reader, portOf } = await readerOf(first);
     await gone.stop();
     await eventually('it is detached', ({ nodes }) => nodes[2]?.up === false);
-    expect(await portOf()).toBe(first.port);
-    await reader.end();
     await asSuperuser(first, 'SELECT pg_wal_replay_pause()');
     await eventually('the lag of the other is seen', async ({ nodes }) => {
       await once('INSERT INTO items VALUES (2000)');
@@ -331,5 +334,41 @@ it('serves repeated queries from its cache, until a write through it', async () 
     await made.end();
   } finally {
     await cached.stop();
+  }
+});
+
+it('follows the Service to another primary, and so do the members that it reads', async () => {
+  await settle({ members: [member(0), member(1)], pgpool: { maxLag: '5s', primaryWeight: 0 } });
+  const heir = await startPostgres({
+    ssl: true,
+    standby: { name: 'heir', of: primary },
+    parameters: { wal_keep_size: '64MB' },
+  });
+  try {
+    await waitFor('it has everything', async () => {
+      const [row] = await asSuperuser<{ same: boolean }>(
+        primary,
+        'SELECT bool_and(replay_lsn = pg_current_wal_lsn()) AS same FROM pg_stat_replication',
+      );
+      return row?.same ? { done: true } : { state: row };
+    });
+    await primary.stop();
+    await expect(once('INSERT INTO items VALUES (1)')).rejects.toThrow();
+    await asSuperuser(heir, 'SELECT pg_promote()');
+    service.to(heir.port);
+    const { port } = await waitFor('writes go on', async () => ({
+      done: await once<{ port: number }>(
+        'INSERT INTO items VALUES (9000) RETURNING inet_server_port() AS port',
+      ),
+    }));
+    expect(port).toBe(heir.port);
+    await waitFor('a member shows what was written since', async () => {
+      const { at, n } = await once<{ at: number; n: number }>(
+        'SELECT inet_server_port() AS at, count(*)::int AS n FROM items WHERE id = 9000',
+      );
+      return at === standbys[0]?.port && n > 0 ? { done: at } : { state: [at, n, await facts()] };
+    });
+  } finally {
+    await heir.stop();
   }
 });
