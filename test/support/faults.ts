@@ -26,7 +26,8 @@ async function aStandby(key: ClusterKey, shard: string): Promise<MemberPod> {
   return standby;
 }
 
-async function deleteByForce(pod: MemberPod): Promise<void> {
+/** Deletes a pod without giving it time to end. */
+export async function deleteByForce(pod: MemberPod): Promise<void> {
   const { namespace = '', name } = pod.metadata;
   await (await kube()).delete(podType, { namespace, name }, { gracePeriodSeconds: 0 });
 }
@@ -48,7 +49,7 @@ async function breakNode(pod: MemberPod, how: 'partition' | 'stop'): Promise<() 
 }
 
 /** Scales the operator to nothing, and waits until none of it is left; the returned function brings it back. */
-async function takeOperatorAway(): Promise<() => Promise<void>> {
+export async function takeOperatorAway(): Promise<() => Promise<void>> {
   const client = await kube();
   const key = { namespace: operatorNamespace, name: 'herdsman' };
   const deployment = await client.get<KubernetesObject & { spec?: { replicas?: number } }>(
