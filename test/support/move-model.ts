@@ -1,4 +1,4 @@
-import type { ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
+import type { BucketBound, ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
 import type { MoveWorld, ShardStep, Store, Versioned } from '../../src/sharding/move/drive.ts';
 import {
   firstRecord,
@@ -12,7 +12,7 @@ import {
 import { copyName, gidOf, parseGid } from '../../src/sharding/move/names.ts';
 
 /** What is asked for in the model; nothing is verified, so that the protocol alone has to be right. */
-export const modelMove: Move = {
+const modelMove: Move = {
   key: 'move.0a0a0a0a',
   id: '0a0a0a0a',
   group: 'g',
@@ -25,6 +25,20 @@ export const modelMove: Move = {
   retentionMs: 1_000,
 };
 
+/** What comes of the buckets on their way. */
+export type Operation = 'move' | 'split' | 'merge';
+
+const whole = (id: number): BucketBound => ({ id, hash: { modulus: 1, remainder: 0 } });
+const halves = [0, 1].map(
+  (remainder): BucketBound => ({ id: remainder + 1, hash: { modulus: 2, remainder } }),
+);
+
+const buckets: Readonly<Record<Operation, Pick<Move, 'parents' | 'children'>>> = {
+  move: { parents: [whole(0)], children: [whole(0)] },
+  split: { parents: [whole(0)], children: halves },
+  merge: { parents: halves, children: [whole(3)] },
+};
+
 interface Slot {
   name: string;
   position: number;
@@ -35,7 +49,7 @@ interface ShardState {
   timeline: number;
   guard: Guard | undefined;
   prepared: { gid: string; since: number }[];
-  marker: number | undefined;
+  markers: { id: number; epoch: number }[];
   leaves: ShardFacts['leaves'];
   retired: boolean;
   unsettled: boolean;
@@ -74,7 +88,7 @@ const empty: ShardState = {
   timeline: 1,
   guard: undefined,
   prepared: [],
-  marker: undefined,
+  markers: [],
   leaves: 'absent',
   retired: false,
   unsettled: false,
@@ -84,6 +98,11 @@ const empty: ShardState = {
   subscriptions: [],
   rows: [],
 };
+
+/** What a shard shows as the marker of a move. */
+function newestOf({ markers }: ShardState): number | undefined {
+  return markers.length === 0 ? undefined : Math.max(...markers.map(({ epoch }) => epoch));
+}
 
 const refuse = (reason: string): StepResult => ({ kind: 'refused', reason, message: reason });
 const done: StepResult = { kind: 'done' };
@@ -120,29 +139,35 @@ const onTarget = new Set<ShardStep['kind']>([
 /** Two shards, a map and a record in memory, on which real operators' passes run, one atomic effect after the other. */
 export class Model {
   now = 1_000;
-  move = modelMove;
+  move: Move;
   /** A transaction of an application that holds the marker. */
   busy = false;
   /** Somebody has every step wait. */
   held = false;
-  readonly source = new ModelShard({ ...structuredClone(empty), marker: 1, leaves: 'attached' });
+  readonly source: ModelShard;
   readonly target = new ModelShard(structuredClone(empty));
-  readonly map: Versioned<ShardMapSpec>[] = [
-    {
-      version: '1',
-      value: {
-        cluster: 'c',
-        epoch: 1,
-        groups: [{ name: 'g', strategy: 'hash', buckets: [{ id: 0, shard: 's0', epoch: 1 }] }],
-      },
-    },
-  ];
+  readonly map: Versioned<ShardMapSpec>[];
   readonly record: Versioned<MoveRecord>[] = [{ version: '1', value: firstRecord }];
   readonly acknowledged: number[] = [];
   #next = 1;
 
+  constructor(operation: Operation = 'move') {
+    this.move = { ...modelMove, ...buckets[operation] };
+    // Each has an epoch of its own.
+    const owned = this.move.parents.map((bucket, index) => ({ ...bucket, shard: 's0', epoch: index + 1 }));
+    const markers = owned.map(({ id, epoch }) => ({ id, epoch }));
+    this.source = new ModelShard({ ...structuredClone(empty), markers, leaves: 'attached' });
+    const groups = [{ name: 'g', strategy: 'hash' as const, buckets: owned }];
+    this.map = [{ version: '1', value: { cluster: 'c', epoch: owned.length, groups } }];
+  }
+
+  get buckets() {
+    return this.map.at(-1)?.value.groups[0]?.buckets ?? [];
+  }
+
+  /** The first bucket of the map; what holds for one holds for all. */
   get bucket() {
-    return this.map.at(-1)?.value.groups[0]?.buckets[0];
+    return this.buckets[0];
   }
 
   /** Standbys confirm all that there is. */
@@ -151,14 +176,24 @@ export class Model {
     this.target.flush();
   }
 
-  /** Shards that would accept a write with proof of ownership. */
-  accepting(): string[] {
-    const { source, target } = this;
+  /** Shards that would accept a write of a key with proof of ownership: one for each bucket of theirs that takes it. */
+  acceptingKey(key: number): string[] {
+    const { source, target, move } = this;
     const fenced = source.state.prepared.some(({ gid }) => parseGid(gid)?.side === 'fence');
+    const takes = ({ id }: { readonly id: number }) =>
+      [...move.parents, ...move.children].some(
+        (bucket) => bucket.id === id && key % (bucket.hash?.modulus ?? 1) === bucket.hash?.remainder,
+      );
     return [
-      ...(source.state.marker !== undefined && !fenced ? ['s0'] : []),
-      ...(target.state.marker !== undefined ? ['s1'] : []),
+      ...(fenced ? [] : source.state.markers.filter(takes).map(() => 's0')),
+      ...target.state.markers.filter(takes).map(() => 's1'),
     ];
+  }
+
+  /** The same for the key with most of them, or with fewest. */
+  accepting(which: 'most' | 'fewest' = 'most'): string[] {
+    const [first = [], second = []] = [0, 1].map((key) => this.acceptingKey(key));
+    return first.length > second.length === (which === 'most') ? first : second;
   }
 
   /** A client that follows the map writes one row; acknowledged means flushed. */
@@ -167,7 +202,7 @@ export class Model {
       ['s0', this.source],
       ['s1', this.target],
     ] as const) {
-      if (!this.accepting().includes(name)) continue;
+      if (!this.acceptingKey(this.#next).includes(name)) continue;
       shard.state.rows.push(this.#next);
       shard.flush();
       this.acknowledged.push(this.#next);
@@ -253,6 +288,7 @@ export class Model {
   #facts({ state }: ModelShard): ShardFacts {
     return structuredClone({
       ...state,
+      marker: newestOf(state),
       slots: state.slots.map(({ name, position }) => ({
         name,
         lost: false,
@@ -351,7 +387,7 @@ export class Model {
         return done;
       case 'fence': {
         const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'fence', epoch: step.epoch });
-        if (!armed(source(), step.attempt) || source().marker !== step.from) return refuse('guard');
+        if (!armed(source(), step.attempt) || newestOf(source()) !== step.from) return refuse('guard');
         if (source().prepared.length > 0 || this.busy) return refuse('Locked');
         source().prepared.push({ gid, since: this.now });
         return done;
@@ -382,14 +418,14 @@ export class Model {
         const prepared = target().prepared.find(({ gid }) => gid === step.gid);
         if (prepared === undefined) return refuse('gone');
         target().prepared = [];
-        target().marker = parseGid(step.gid)?.epoch;
+        target().markers = move.children.map(({ id }) => ({ id, epoch: parseGid(step.gid)?.epoch ?? 0 }));
         target().leaves = 'attached';
         return done;
       }
       case 'commit-source':
         if (source().prepared.every(({ gid }) => gid !== step.gid)) return refuse('gone');
         source().prepared = [];
-        source().marker = undefined;
+        source().markers = [];
         return done;
       case 'roll-back-source':
         source().prepared = source().prepared.filter(({ gid }) => gid !== step.gid);
@@ -418,7 +454,7 @@ export class Model {
         }
         return done;
       case 'detach':
-        if (source().marker !== undefined) return refuse('owner');
+        if (source().markers.length > 0) return refuse('owner');
         if (source().leaves === 'attached') source().leaves = 'detached';
         return done;
       case 'retire':

@@ -1,5 +1,6 @@
+import { budgetMs } from '../../src/sharding/move/decision.ts';
 import { drive, type MoveWorld } from '../../src/sharding/move/drive.ts';
-import { Model } from './move-model.ts';
+import { Model, type Operation } from './move-model.ts';
 
 /** One thing that happens in a history. */
 export type Happening =
@@ -25,6 +26,8 @@ interface Operator {
 
 /** When an operator looks again at a move that has ended (ms). */
 const restMs = 600_000;
+/** How long after the budget everybody may take to take an attempt back, while all is up. */
+const slackMs = 2_000;
 /** Most effects that the end of a history may need. */
 const patience = 3_000;
 
@@ -32,8 +35,9 @@ const patience = 3_000;
 export async function play(
   happenings: readonly Happening[],
   mutation: Mutation = (world) => world,
+  operation: Operation = 'move',
 ): Promise<string | undefined> {
-  const model = new Model();
+  const model = new Model(operation);
   const operators = [start(model, mutation), start(model, mutation)];
   let problem: string | undefined;
   const check = () => {
@@ -114,11 +118,15 @@ async function conclude(
 ): Promise<string | undefined> {
   model.busy = false;
   model.held = false;
+  let takenAt = model.now;
   for (let count = 0; count < patience; count += 1) {
     await run(count % operators.length);
     model.replicate();
     if (count % 7 === 0) model.flush();
     if (problem() !== undefined) return problem();
+    if (model.accepting('fewest').length > 0) takenAt = model.now;
+    if (model.now - takenAt > budgetMs + slackMs)
+      return `nobody has accepted writes for ${model.now - takenAt} ms`;
     if (operators.every(({ asked, wakes }) => asked.length === 0 && wakes > model.now)) {
       const next = Math.min(...operators.map(({ wakes }) => wakes));
       // Both have seen the end.
@@ -137,12 +145,17 @@ function judge(model: Model): string | undefined {
   const owner = model.bucket?.shard ?? '';
   if (owner !== (phase === 'done' ? 's1' : 's0')) return `${phase}, and ${owner} is the owner`;
   const accepting = model.accepting();
-  if (accepting.join() !== owner) return `${owner} is the owner, and "${accepting.join()}" accepts writes`;
+  if (accepting.join() !== owner || model.accepting('fewest').join() !== owner)
+    return `${owner} is the owner, and "${accepting.join()}" accepts writes`;
+  const wantedIds = model.move[phase === 'done' ? 'children' : 'parents'].map(({ id }) => id).join();
+  const ids = model.buckets.map(({ id }) => id).join();
+  if (ids !== wantedIds || model.buckets.some(({ shard }) => shard !== owner))
+    return `the map has ${ids}, wanted ${wantedIds}`;
   const rows = (owner === 's0' ? source : target).state.rows;
   const lost = model.acknowledged.filter((row) => !rows.includes(row));
   if (lost.length > 0) return `lost: ${lost.join(', ')}`;
   if (new Set(rows).size !== rows.length) return `doubled: ${rows.join(', ')}`;
-  if (model.bucket?.pending !== undefined) return 'pending is left in the map';
+  if (model.buckets.some(({ pending }) => pending !== undefined)) return 'pending is left in the map';
   for (const [name, { state }] of Object.entries({ source, target })) {
     const left = [
       ...state.prepared.map(({ gid }) => gid),

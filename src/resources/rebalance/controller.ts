@@ -153,7 +153,13 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
         });
       if (made === undefined) continue;
       expectations.expectWritten(keyString(keyOf(cluster)), sources.moves.cache, made);
-      const note = `bucket ${bucketText(move)} goes from ${move.from} to ${move.to} (${move.reason}): ShardMove ${move.name}`;
+      const what =
+        move.operation === undefined
+          ? `bucket ${bucketText(move)} goes`
+          : move.operation === 'split'
+            ? `bucket ${bucketText(move)} is split on its way`
+            : `tenant "${move.tenant}" is isolated from bucket ${bucketText(move)} on its way`;
+      const note = `${what} from ${move.from} to ${move.to} (${move.reason}): ShardMove ${move.name}`;
       events.record(cluster, { type: 'Normal', reason: 'Rebalancing', action: 'Move', note });
     }
   }

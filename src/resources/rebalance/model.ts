@@ -52,6 +52,8 @@ export interface MoveFacts {
   readonly movedAtMs?: number;
   /** When it ended without having moved its bucket. */
   readonly failedAtMs?: number;
+  /** Whether it changes which buckets there are. */
+  readonly isReshape?: boolean;
   /** Whether the rebalancer made it, and only its retention is left. */
   readonly isRetained?: boolean;
   /** Rate of its copy, when it is done and was big enough to tell. */

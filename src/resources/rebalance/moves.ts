@@ -17,7 +17,13 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
   const buckets = ids.map((id): Move => {
     return { group: spec.group, id, from: from ?? '', to: spec.to };
   });
-  const facts = { name: metadata.name, buckets, isRunning: false };
+  const isReshape = spec.operation !== undefined && spec.operation !== 'move';
+  const facts = {
+    name: metadata.name,
+    buckets,
+    isRunning: false,
+    ...(isReshape ? { isReshape } : {}),
+  };
   const endedMs = Date.parse(finishedAt ?? metadata.creationTimestamp ?? '');
   switch (phase) {
     case 'retain':
@@ -43,7 +49,7 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
 /** The ShardMove that carries out a planned move. It goes with the cluster, as a record of what was done to it. */
 export function shardMoveFor(
   cluster: ShardedCluster,
-  { name, group, id, from, to, reason }: NewMove,
+  { name, group, id, from, to, reason, operation, tenant }: NewMove,
 ): KubernetesObject {
   return {
     apiVersion: `${shardMoveType.group}/${shardMoveType.version}`,
@@ -58,7 +64,8 @@ export function shardMoveFor(
     spec: {
       cluster: cluster.metadata.name,
       group,
-      buckets: [id],
+      ...(operation === undefined ? {} : { operation }),
+      ...(tenant === undefined ? { buckets: [id] } : { tenant }),
       from,
       to,
       // What a shard that goes has left must not keep it; its volumes stay.

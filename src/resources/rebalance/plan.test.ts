@@ -58,7 +58,8 @@ describe('the rebalancer', () => {
 
   it('moves for mere balance when that has been lacking for a while, and a bucket that has just come not at all', () => {
     const view = sketchView();
-    const busy = sketchMeasurements(view.map, { s0: 0.8, s1: 0.2 }, 5, 0);
+    // Busy, and not yet hot.
+    const busy = sketchMeasurements(view.map, { s0: 0.68, s1: 0.17 }, 5, 0);
     const since = (lastTransitionTime: string) => {
       const balanced = {
         type: 'Balanced',

@@ -13,6 +13,7 @@ import { planRebalance } from '../../sharding/rebalance/plan.ts';
 import { conditionsBefore } from '../sharded-cluster/status.ts';
 import { decideAutoscaling } from './autoscale.ts';
 import type { RebalanceView } from './model.ts';
+import { type Remedy, remedyOf } from './remedies.ts';
 import { failingGroups, intervalOf, runningMoves, shardsOf, worldOf } from './world.ts';
 
 /** So many rounds must show a lack of balance before buckets move for it: load that comes and goes moves nothing. */
@@ -27,7 +28,9 @@ export interface Phase {
 /** A ShardMove to be made. */
 export interface NewMove extends Move {
   readonly name: string;
-  readonly reason: PlannedMove['reason'];
+  readonly reason: PlannedMove['reason'] | 'hot';
+  readonly operation?: Remedy['operation'];
+  readonly tenant?: string;
 }
 
 /** What comes of one pass. */
@@ -71,11 +74,24 @@ export function decideRebalance(
     ...phaseOf(plan, world, obstacle, view),
     plan,
     running,
-    create: obstacle === undefined ? due(plan, view).map((move) => newMove(move, view)) : [],
+    create: toCreate(view, world, plan, hot),
     release: releasable(view, world),
     hot,
     autoscaling: decideAutoscaling(view, world, plan, before),
   };
+}
+
+/** What is too hot for any one shard comes first: until it is in parts, others cannot be balanced with it. */
+function toCreate(
+  view: RebalanceView,
+  world: RebalanceInput,
+  plan: RebalancePlan,
+  hot: readonly HotSpot[],
+): NewMove[] {
+  if (mayNotAct(view) !== undefined) return [];
+  const remedy = remedyOf(view, world, hot);
+  if (remedy !== undefined) return [newMove({ ...remedy, reason: 'hot' }, view)];
+  return plan.moves.length === 0 ? [] : due(plan, view).map((move) => newMove(move, view));
 }
 
 /** Shards that own buckets, and have not said anything yet. */
@@ -106,9 +122,12 @@ function due(plan: RebalancePlan, { cluster, now }: RebalanceView): readonly Pla
 }
 
 /** Why nothing is moved though it is planned. */
-function obstacleOf({ cluster, now }: RebalanceView, plan: RebalancePlan): string | undefined {
+function obstacleOf(view: RebalanceView, plan: RebalancePlan): string | undefined {
+  return plan.moves.length === 0 ? 'nothing is to be moved' : mayNotAct(view);
+}
+
+function mayNotAct({ cluster, now }: RebalanceView): string | undefined {
   const { mode, dryRun, window } = cluster.spec.rebalance;
-  if (plan.moves.length === 0) return 'nothing is to be moved';
   if (mode !== 'auto') return 'mode is manual: write the ShardMoves that you want';
   if (dryRun) return 'dryRun: nothing is moved';
   if (isOpen(window, now)) return undefined;
@@ -157,7 +176,7 @@ function phaseOf(
 
 /** Its name tells bucket and epoch, so that no bucket gets two moves from two passes that both saw the same map. */
 function newMove(
-  { group, id, from, to, reason }: PlannedMove,
+  { group, id, from, to, reason, operation, tenant }: Omit<NewMove, 'name'>,
   { cluster, map, moves }: RebalanceView,
 ): NewMove {
   const epoch = map.groups
@@ -165,7 +184,16 @@ function newMove(
     ?.buckets.find((bucket) => bucket.id === id)?.epoch;
   const base = `${cluster.metadata.name}-${group.replaceAll('_', '-')}-b${String(id).padStart(4, '0')}-e${epoch ?? 0}`;
   const earlier = moves.filter(({ name }) => name === base || name.startsWith(`${base}-`)).length;
-  return { name: earlier === 0 ? base : `${base}-${earlier + 1}`, group, id, from, to, reason };
+  return {
+    name: earlier === 0 ? base : `${base}-${earlier + 1}`,
+    group,
+    id,
+    from,
+    to,
+    reason,
+    ...(operation === undefined ? {} : { operation }),
+    ...(tenant === undefined ? {} : { tenant }),
+  };
 }
 
 function hotSpotsOf({ measurements }: RebalanceView): HotSpot[] {

@@ -5,6 +5,7 @@ import { type Happening, type Mutation, play } from '../../../test/support/move-
 /** Histories that are played; more by `MOVE_RUNS=20000`. */
 const runs = Number(process.env.MOVE_RUNS ?? 400);
 
+const operation = fc.constantFrom('move' as const, 'split' as const, 'merge' as const);
 const operator = fc.nat({ max: 1 });
 const happening: fc.Arbitrary<Happening> = fc.oneof(
   {
@@ -101,15 +102,15 @@ const histories = fc.oneof(anything, inTheSwitch, takenOver, cancelled);
 describe('two operators, crashes, failovers and lost answers', () => {
   it('never make two owners, lose or double a row, or leave anything behind', async () => {
     await fc.assert(
-      fc.asyncProperty(histories, async (history) => {
-        expect(await play(history)).toBeUndefined();
+      fc.asyncProperty(histories, operation, async (history, asked) => {
+        expect(await play(history, undefined, asked)).toBeUndefined();
       }),
       { numRuns: runs },
     );
   }, 600_000);
 
-  it('finish a move when nothing happens', async () => {
-    expect(await play([])).toBeUndefined();
+  it.each(['move', 'split', 'merge'] as const)('finish a %s when nothing happens', async (asked) => {
+    expect(await play([], undefined, asked)).toBeUndefined();
   });
 });
 
@@ -219,8 +220,8 @@ describe('the property notices that', () => {
     '%s',
     async (_, aimed, mutation) => {
       const problems: string[] = [];
-      const noticed = fc.asyncProperty(aimed, async (history) => {
-        const problem = await play(history, mutation);
+      const noticed = fc.asyncProperty(aimed, operation, async (history, asked) => {
+        const problem = await play(history, mutation, asked);
         if (problem === undefined) return true;
         problems.push(problem);
         return false;
