@@ -17,6 +17,7 @@ const pure = [
   'resources/*/plan.ts',
   'resources/*/pgpool/*.ts',
   'resources/*/status*.ts',
+  'resources/read-replica-set/logical/{desired/*,garbage,history,next-step,plan,status,tables}.ts',
   'sharding/**/*.ts',
   'api/v1alpha1/*.ts',
 ];

@@ -10,6 +10,7 @@ import { noGatedShards } from './resources/pooler-config/gated-shards.ts';
 import { createPoolerObserver } from './resources/pooler-config/observe.ts';
 import { allPoolerInformers, createPoolerSources } from './resources/pooler-config/sources.ts';
 import { readReplicaSetController } from './resources/read-replica-set/controller.ts';
+import { modelSweeper } from './resources/read-replica-set/logical/sweeper.ts';
 import { allReplicaInformers, createReplicaSources } from './resources/read-replica-set/sources.ts';
 import { rebalanceController } from './resources/rebalance/controller.ts';
 import { retentionController } from './resources/retention/controller.ts';
@@ -113,6 +114,7 @@ const ending = await runOperator(
       retentionController({ client, holder: clusterVolumes(sources), events, clock: systemClock }),
       retentionController({ client, holder: replicaVolumes(sources, replicas), events, clock: systemClock }),
       slotSweeper({ client, sources, replicas, connections, events, findPrimaries, clock: systemClock }),
+      modelSweeper({ client, sources, connections, events, findPrimaries }),
     ],
     metrics,
     healthPort: config.httpPort,

@@ -33,6 +33,8 @@ export interface MigrationInput {
   readonly layout: Layout;
   /** Tries before `busy`; default 5. */
   readonly attempts?: number;
+  /** On a read model: rows of its copies stay as they are, and perhaps other SQL is run. */
+  readonly onModel?: { readonly sql: string | undefined };
   /** Waited for when all is done but the commit; what it throws rolls the migration back. */
   readonly beforeCommit?: () => Promise<void>;
 }
@@ -54,7 +56,7 @@ export async function applyMigration(
     try {
       return { kind: (await applyOnce(connection, input)) ? 'applied' : 'already' };
     } catch (error) {
-      const prefix = `shard ${shard}, migration "${migration.name}"`;
+      const prefix = `${input.onModel === undefined ? 'shard' : 'member'} ${shard}, migration "${migration.name}"`;
       if (error instanceof UnreachableError)
         return { kind: 'unknown', message: `${prefix}: ${error.message}` };
       if (error instanceof RefusedMigration)
@@ -84,15 +86,7 @@ async function applyOnce(connection: Connection, input: MigrationInput): Promise
       statement('SELECT checksum FROM herdsman.migrations WHERE name = $1', migration.name),
     );
     if (entry !== undefined) return false;
-    await connection.query({ text: 'SET LOCAL search_path = public' });
-    // By a function, and not as it is: PostgreSQL then refuses a COMMIT in it, which would leave half of it behind.
-    await connection.query(statement('SELECT herdsman.run_migration($1)', migration.sql));
-    await connection.query({ text: 'RESET ROLE; SET LOCAL search_path = pg_catalog, pg_temp' });
-    const relocation = planForeignKeys(layout, await readKeyCatalog(connection));
-    if (relocation.problems.length > 0) {
-      throw new RefusedMigration(relocation.problems.map((problem) => problem.message).join('; '));
-    }
-    for (const next of relocation.statements) await connection.query(next);
+    // The first that the transaction changes: streams to read models wait there, with the tables as they were.
     await connection.query(
       statement(
         'INSERT INTO herdsman.migrations (name, position, checksum) VALUES ($1, $2, $3)',
@@ -101,6 +95,18 @@ async function applyOnce(connection: Connection, input: MigrationInput): Promise
         checksumOf(migration.sql),
       ),
     );
+    if (input.onModel !== undefined) await connection.query({ text: "SET LOCAL herdsman.migrating = 'on'" });
+    await connection.query({ text: 'SET LOCAL search_path = public' });
+    // By a function, and not as it is: PostgreSQL then refuses a COMMIT in it, which would leave half of it behind.
+    await connection.query(
+      statement('SELECT herdsman.run_migration($1)', input.onModel?.sql ?? migration.sql),
+    );
+    await connection.query({ text: 'RESET ROLE; SET LOCAL search_path = pg_catalog, pg_temp' });
+    const relocation = planForeignKeys(layout, await readKeyCatalog(connection));
+    if (relocation.problems.length > 0) {
+      throw new RefusedMigration(relocation.problems.map((problem) => problem.message).join('; '));
+    }
+    for (const next of relocation.statements) await connection.query(next);
     await input.beforeCommit?.();
     return true;
   });

@@ -93,6 +93,8 @@ export interface PatroniApi {
   /** Also answers while PostgreSQL is down. */
   member(): Promise<MemberView>;
   config(): Promise<PatroniConfig>;
+  /** Ended timelines: number, last position in bytes, reason, time, next leader; as Patroni has them. */
+  history(): Promise<readonly (readonly unknown[])[]>;
   /** Merges into the dynamic configuration; `null` removes a key. Answers the whole. */
   patchConfig(change: PatroniConfig): Promise<PatroniConfig>;
   /** Stops the leader cleanly and promotes the candidate (or the best one). */
@@ -128,6 +130,7 @@ export function patroniApi(options: PatroniOptions): PatroniApi {
     cluster: () => read<ClusterView>('/cluster'),
     member: () => read<MemberView>('/patroni', [200, 503]),
     config: () => read<PatroniConfig>('/config'),
+    history: () => read<readonly (readonly unknown[])[]>('/history'),
     async patchConfig(body) {
       const path = '/config';
       const answer = await send(options, { method: 'PATCH', path, timeout, body });

@@ -22,6 +22,8 @@ export interface RolesSpec {
   /** May read statistics. */
   readonly monitoring: RoleSpec;
   readonly database: string;
+  /** What the database is made from; default `template0`. */
+  readonly template?: string;
 }
 
 /** Roles and databases as they are. */
@@ -167,7 +169,7 @@ function databaseStatements(spec: RolesSpec, database: ObservedDatabase | undefi
   return [
     ...(database === undefined
       ? [
-          `CREATE DATABASE ${name} OWNER ${quoteIdentifier(spec.application.name)} ENCODING 'UTF8' TEMPLATE template0`,
+          `CREATE DATABASE ${name} OWNER ${quoteIdentifier(spec.application.name)} ENCODING 'UTF8' TEMPLATE ${quoteIdentifier(spec.template ?? 'template0')}`,
         ]
       : []),
     ...(database?.public === false ? [] : [`REVOKE ALL ON DATABASE ${name} FROM PUBLIC`]),

@@ -11,6 +11,7 @@ import {
   set,
 } from './common.ts';
 import { parameters } from './parameters.ts';
+import { logical, mode, modelStatus, modeRules } from './read-model.ts';
 
 /** Most members that one set can have in a shard; rights of members are listed by pod name up to here. */
 export const maxReplicas = 32;
@@ -120,6 +121,8 @@ export const readReplicaSetSpec = z
           message: 'a set belongs to one cluster for good: write the old name again, or make another set',
         }),
       ),
+    mode,
+    logical: logical.optional(),
     shards: z
       .array(
         z
@@ -217,11 +220,14 @@ export const readReplicaSetSpec = z
   })
   .describe('What the set shall be.')
   .meta(
-    cel({
-      rule: "self.workload != 'delayed' || !has(self.autoscaling)",
-      fieldPath: '.autoscaling',
-      message: 'a delayed set is not there for load: remove "autoscaling", or choose another workload',
-    }),
+    cel(
+      {
+        rule: "self.workload != 'delayed' || !has(self.autoscaling)",
+        fieldPath: '.autoscaling',
+        message: 'a delayed set is not there for load: remove "autoscaling", or choose another workload',
+      },
+      ...modeRules,
+    ),
   );
 
 const member = z.object({
@@ -233,7 +239,7 @@ const member = z.object({
 });
 
 const shardStatus = z.object({
-  name: z.string().describe('Name of the shard.'),
+  name: z.string().describe('Name of the shard; model: the read model of a logical set.'),
   service: z.string().describe('Service through which the members in rotation are read.'),
   servedBy: z
     .enum(['members', 'freshest', 'primary', 'nobody'])
@@ -278,6 +284,7 @@ export const readReplicaSetStatus = z
       .optional()
       .describe('Numbers of members.'),
     shards: z.array(shardStatus).optional().describe('The set in each shard.'),
+    model: modelStatus.optional(),
     effective: z
       .object({
         maxLagBytes: z.int().describe('Limit of lag in bytes.'),

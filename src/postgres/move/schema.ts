@@ -1,7 +1,8 @@
 /**
  * What moves keep in each shard's database. `herdsman.moves` is the row in which a shard knows the move of a bucket: prepared
  * transactions hold it locked, and refuse to be made when it names another attempt. Rows of `herdsman.move_sentinels` travel
- * with the stream of a copy; one that says `hold` stops there while an operator has the advisory lock of its move.
+ * with the stream of a copy; one that says `hold` stops there while an operator has the advisory lock of its move, and
+ * one that came from another shard says so (`arrived`).
  */
 export const moveTables = `
 CREATE TABLE IF NOT EXISTS herdsman.moves (
@@ -22,9 +23,12 @@ CREATE TABLE IF NOT EXISTS herdsman.move_sentinels (
   hold boolean NOT NULL DEFAULT false,
   PRIMARY KEY (id, token)
 );
+ALTER TABLE herdsman.move_sentinels ADD COLUMN IF NOT EXISTS arrived boolean NOT NULL DEFAULT false;
 CREATE OR REPLACE FUNCTION herdsman.hold_sentinel() RETURNS trigger
 LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $function$
 BEGIN
+  -- Read models follow both shards, and wait at what has come from another one until they have that from there.
+  NEW.arrived := current_setting('session_replication_role') = 'replica';
   IF NEW.hold THEN
     PERFORM pg_advisory_xact_lock(hashtextextended('herdsman.move.' || NEW.id, 0));
   END IF;

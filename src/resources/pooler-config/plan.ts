@@ -196,6 +196,8 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
 
 function replicaSetProblem({ spec }: PoolerConfig, { replicaSet }: Observed): string | undefined {
   const { readReplicaSet: name, cluster } = spec.target;
+  if (name !== undefined && replicaSet?.spec.mode === 'logical')
+    return `ReadReplicaSet "${name}" is a read model of its own, which poolers do not reach: connect to its Service, or target a physical set`;
   if (name === undefined || replicaSet?.spec.cluster === cluster) return undefined;
   return replicaSet === undefined
     ? `there is no ReadReplicaSet "${name}": create it, or make a PoolerConfig with another spec.target.readReplicaSet`

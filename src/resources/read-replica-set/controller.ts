@@ -20,7 +20,8 @@ import { fieldManager, replicaSetLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
 import { createAutoscaler } from './autoscaler.ts';
-import { executeSet, ownerOf, type SetExecution } from './execute.ts';
+import { executeSet, ownerOf, type SetExecution, type SetFailure } from './execute.ts';
+import { createModelPasses } from './logical/pass.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
 import { createSetObserver } from './observe.ts';
@@ -45,6 +46,8 @@ const pollMs = 1_000;
 const idleMs = 10_000;
 /** A pass comes back after so long while caches have not seen its writes. */
 const soonMs = 50;
+/** A read model whose members are at work is looked at again after so long. */
+const busyMs = 200;
 
 /** The ReadReplicaSet controller. */
 export function readReplicaSetController(dependencies: ReadReplicaSetDependencies): Controller {
@@ -67,12 +70,14 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
   };
   const autoscaler = createAutoscaler({ client, events, clock });
   const memories = new Map<string, SetMemory>();
+  const models = createModelPasses({ ...dependencies, execution });
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const owner = keyString(key);
     const found = sources.replicaSets.cache.get(key);
     if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
       memories.delete(owner);
+      models.forget(owner);
       expectations.forget(owner);
       return undefined;
     }
@@ -81,29 +86,59 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     if (set.spec.suspend) return undefined;
     const memory = memories.get(owner) ?? emptyMemory(clock.monotonicMs());
     memories.set(owner, memory);
+    const cluster = clusterOf(set);
+    if (set.spec.mode === 'logical' && cluster !== undefined) return passModel(set, cluster, memory, context);
     return pass(set, memory, context);
+  }
+
+  async function passModel(
+    set: ReadReplicaSet,
+    cluster: ShardedCluster,
+    memory: SetMemory,
+    context: ReconcileContext,
+  ): Promise<ReconcileResult> {
+    const { status, failures, busy } = await models.pass(set, cluster, memory, context);
+    logFailures(set, failures, context);
+    await write(set, status, context);
+    return { requeueAfterMs: busy ? busyMs : pollMs };
+  }
+
+  function logFailures(
+    set: ReadReplicaSet,
+    failures: readonly SetFailure[],
+    { log }: ReconcileContext,
+  ): void {
+    for (const { action, error } of failures)
+      log.warn({ key: keyString(set.metadata), action: action.kind, error: error.message }, 'action failed');
+  }
+
+  async function write(
+    set: ReadReplicaSet,
+    status: NonNullable<ReadReplicaSet['status']>,
+    { signal }: ReconcileContext,
+  ): Promise<void> {
+    const written = await writeStatus(client, readReplicaSetType, set, status, { signal, fieldManager });
+    if (!written.changed) return;
+    expectations.expectWritten(ownerOf({ set }), sources.replicaSets.cache, written.object);
+    tellTransitions(set, status);
   }
 
   async function pass(
     set: ReadReplicaSet,
     memory: SetMemory,
-    { signal, log }: ReconcileContext,
+    context: ReconcileContext,
   ): Promise<ReconcileResult> {
+    const { signal } = context;
     const { observed: seen, access } = await observer.observe(set, clusterOf(set), memory, signal);
     const autoscaling = await autoscaler.decide(set, seen, memory, signal);
     const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
     const input: SetInput = { set, observed, settings, now: clock.now() };
     const decided = plan(input);
     const failures = await executeSet(execution, { set, observed, access, memory, signal }, decided.actions);
-    for (const { action, error } of failures)
-      log.warn({ key: keyString(set.metadata), action: action.kind, error: error.message }, 'action failed');
+    logFailures(set, failures, context);
     const findings = failures.map(({ error }) => ({ reason: 'Retrying', message: error.message }));
     const status = statusOf(input, { ...decided, progress: [...findings, ...decided.progress] }, autoscaling);
-    const written = await writeStatus(client, readReplicaSetType, set, status, { signal, fieldManager });
-    if (written.changed) {
-      expectations.expectWritten(ownerOf({ set }), sources.replicaSets.cache, written.object);
-      tellTransitions(set, status);
-    }
+    await write(set, status, context);
     const hasMembers = observed.shards.some(({ members }) => members.length > 0);
     return { requeueAfterMs: hasMembers || decided.progress.length > 0 ? pollMs : idleMs };
   }
@@ -119,7 +154,8 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
   function tellTransitions(set: ReadReplicaSet, status: NonNullable<ReadReplicaSet['status']>): void {
     for (const condition of status.conditions ?? []) {
       const before = set.status?.conditions?.find((other) => other.type === condition.type);
-      if (condition.type === 'Progressing' || condition.status === before?.status) continue;
+      if (['Progressing', 'Copying'].includes(condition.type) || condition.status === before?.status)
+        continue;
       const isBad = (condition.type === 'Degraded') === (condition.status === 'True');
       if (before === undefined && (isBad || condition.type !== 'Ready') && condition.type !== 'Degraded')
         continue;

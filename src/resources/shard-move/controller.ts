@@ -28,6 +28,7 @@ import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
 import { watchCopy } from './progress.ts';
+import { readModelThatCopies } from './read-model-copies.ts';
 import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
@@ -38,7 +39,7 @@ import { createMoveWorld, type memberAddress } from './world.ts';
 /** What the controller works with. */
 export interface ShardMoveDependencies {
   readonly client: KubeClient;
-  readonly sources: Pick<Sources, 'clusters' | 'moves'>;
+  readonly sources: Pick<Sources, 'clusters' | 'moves' | 'replicaSets'>;
   readonly connections: Connections;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -105,6 +106,10 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const from = shardMove.status?.from;
     if (from === undefined) {
       if (isOver(shardMove.status)) return letGo(shardMove, signal);
+      const { namespace, name } = cluster.metadata;
+      const sets = sources.replicaSets.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+      const copies = readModelThatCopies(shardMove, sets, clock.now());
+      if (copies !== undefined) return say(shardMove, 'ReadModelCopies', copies, signal);
       return begin(shardMove, cluster, map, primaries, signal);
     }
     const move = moveOf(shardMove, from);

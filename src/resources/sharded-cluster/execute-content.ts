@@ -3,6 +3,7 @@ import type { Connection } from '../../postgres/connection.ts';
 import { ensureSchema } from '../../postgres/herdsman-schema.ts';
 import { applyMigration, type MigrationOutcome } from '../../postgres/migrations.ts';
 import { UnreachableError } from '../../postgres/postgres-error.ts';
+import { isHeldByPublication, releaseColumns } from '../../postgres/read-model/release.ts';
 import { copyReferenceTables } from '../../postgres/reference-copy.ts';
 import { ensurePasswords, planRoles, readRoles } from '../../postgres/roles.ts';
 import { scramVerifier } from '../../postgres/scram.ts';
@@ -126,6 +127,11 @@ async function migrate(context: ExecutionContext, pass: Pass, action: MigrateAct
   for (let attempt = 1; ; attempt += 1) {
     const outcomes = await tryMigration(context, pass, action);
     const failed = outcomes.find((outcome) => outcome.kind === 'failed');
+    // A read model gives way: it copies again, without what the migration takes away.
+    if (failed !== undefined && attempt === 1 && isHeldByPublication(failed)) {
+      for (const shard of action.shards) await asOperator(context, pass, shard, releaseColumns);
+      continue;
+    }
     if (failed !== undefined) throw new MigrationError(true, failed.message);
     const open = outcomes.find((outcome) => outcome.kind === 'busy' || outcome.kind === 'unknown');
     if (open === undefined) break;

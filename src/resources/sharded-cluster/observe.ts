@@ -362,7 +362,9 @@ function readServicesOf(
     shards.map(({ name }) => [
       name,
       sets
-        .filter(({ spec }) => spec.shards === undefined || spec.shards.includes(name))
+        .filter(
+          ({ spec }) => spec.mode !== 'logical' && (spec.shards === undefined || spec.shards.includes(name)),
+        )
         .map((set) => readService(set.metadata.name, name))
         .sort(),
     ]),

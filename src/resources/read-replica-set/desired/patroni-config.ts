@@ -40,7 +40,11 @@ export function replicaConfig(
           nosync: true,
           ...(follows === undefined ? {} : { replicatefrom: follows }),
         },
-        postgresql: serverSettings({ ...options.parameters, [configParameter]: mark }, copyOptions(set)),
+        postgresql: serverSettings(
+          // Never promoted, they have no use for the primary's logical slots.
+          { ...options.parameters, sync_replication_slots: 'off', [configParameter]: mark },
+          copyOptions(set),
+        ),
       },
       { lineWidth: -1, noRefs: true },
     );

@@ -65,8 +65,8 @@ const runningQueries =
   "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND state <> 'idle' " +
   "AND usename NOT IN ('herdsman', 'postgres')";
 
-/** Whoever ends the pod: Services have let go of it by then, and what still runs in it may finish. */
-function drainScript(graceSeconds: number): string {
+/** What a member does before it is stopped, whoever ends the pod: Services have let go of it by then, and what still runs in it may finish. */
+export function drainScript(graceSeconds: number): string {
   return [
     `end=$(($(date +%s) + ${graceSeconds}))`,
     'export PGOPTIONS="-c search_path=pg_catalog"',

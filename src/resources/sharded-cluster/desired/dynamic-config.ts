@@ -30,7 +30,7 @@ export function dynamicConfig(
     failsafe_mode: true,
     synchronous_mode: { quorum: 'quorum', synchronous: true, asynchronous: false }[durability],
     synchronous_node_count: 1,
-    // Logical slots belong to moves of buckets and to users; Patroni drops every slot that it does not know.
+    // Logical slots belong to moves of buckets, read models and users; Patroni drops every slot that it does not know.
     ignore_slots: [{ type: 'logical' }],
     postgresql: {
       use_pg_rewind: true,
@@ -58,6 +58,8 @@ function hostBasedAuthentication(tlsRequired: boolean): string[] {
     'local all postgres peer',
     'local replication replication peer map=socket',
     'hostssl replication replication all cert map=herdsman',
+    // Standbys look there which slots the primary has.
+    'hostssl postgres replication all cert map=herdsman',
     'hostssl all rewind all cert map=herdsman',
     'hostssl all herdsman,herdsman_pooler all cert',
     'host all,replication postgres,replication,rewind,herdsman,herdsman_pooler all reject',

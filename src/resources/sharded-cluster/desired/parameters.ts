@@ -27,6 +27,8 @@ const defaults: Readonly<Record<string, string>> = {
   log_line_prefix: '%m [%p] %q%u@%d ',
   log_lock_waits: 'on',
   shared_preload_libraries: 'pg_stat_statements',
+  // Streams to read models go on from a standby that takes over.
+  sync_replication_slots: 'on',
   track_io_timing: 'on',
   // Commits wait until a standby follows the new primary, and it tries again only after this time.
   wal_retrieve_retry_interval: '200ms',

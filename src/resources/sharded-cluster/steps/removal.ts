@@ -1,3 +1,4 @@
+import { parseName } from '../../../postgres/read-model/names.ts';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
 import { isOfMove } from '../../../sharding/move/names.ts';
@@ -102,6 +103,10 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
     ({ name, active }) => !ownSlots.has(name) && (active || !ofGoneReplica.test(name)),
   );
   if (slot !== undefined && isOfMove(slot.name)) return ending(`slot "${slot.name}"`);
+  if (slot !== undefined && parseName(slot.name) !== undefined) {
+    const message = `shard ${shard.name} goes when read models have let it go: slot "${slot.name}"`;
+    return { kind: 'draining', message };
+  }
   if (slot !== undefined)
     return refuse(`shard ${shard.name} has the replication slot "${slot.name}": drop it first`);
   if (otherDatabases.length > 0) {
