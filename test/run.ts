@@ -41,8 +41,6 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const stages = ['verify', 'unit', 'runtime', 'postgres', 'e2e', 'chaos'] as const;
 type Stage = (typeof stages)[number];
 
-/** How many scenarios of the fault matrix are part of a run of everything. */
-const chaosPart = '3';
 const seed = process.env.SEED ?? String(randomInt(1, 1_000_000));
 const started = performance.now();
 
@@ -121,9 +119,9 @@ function parseArguments(words: readonly string[]): { chosen: readonly Stage[]; f
 async function main(): Promise<void> {
   const { chosen, filter } = parseArguments(process.argv.slice(2));
   const isWhole = chosen.length > 1 || chosen[0] !== 'chaos';
-  const environment = { HERDSMAN_SEED: seed, HERDSMAN_CHAOS: isWhole ? chaosPart : 'all' };
+  const environment = { HERDSMAN_SEED: seed, HERDSMAN_CHAOS: isWhole ? 'part' : 'all' };
   if (chosen.includes('chaos') && isWhole) {
-    console.log(`${chaosPart} scenarios of the fault matrix by seed ${seed} (again: SEED=${seed} make test)`);
+    console.log(`some scenarios of the fault matrices by seed ${seed} (again: SEED=${seed} make test)`);
   }
   const results: StageResult[] = [];
   for (const [index, stage] of chosen.entries()) {
