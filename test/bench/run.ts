@@ -4,6 +4,7 @@ import { failover } from './failover.ts';
 import { idle } from './idle.ts';
 import { move } from './move.ts';
 import { pooler } from './pooler.ts';
+import { rebalance } from './rebalance.ts';
 import { type Benchmark, machine, note } from './report.ts';
 import { switchover } from './switchover.ts';
 
@@ -15,6 +16,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   idle,
   move,
   pooler,
+  rebalance,
   switchover,
 };
 

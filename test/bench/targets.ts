@@ -1,7 +1,7 @@
 /** What a benchmark shall reach: at most `target`, or at least. */
 export interface Target {
   readonly what: string;
-  readonly unit: 'ms' | 's' | 'x' | 'errors' | 'rows' | 'requests/min' | 'requests' | 'MiB';
+  readonly unit: 'ms' | 's' | 'x' | '%' | 'errors' | 'rows' | 'requests/min' | 'requests' | 'MiB';
   readonly target: number;
   readonly atLeast?: boolean;
 }
@@ -81,6 +81,13 @@ export const targets = {
     errors: { what: 'errors of clients that follow the map', unit: 'errors', target: 0 },
     lost: { what: 'acknowledged writes lost or stale', unit: 'rows', target: 0 },
     doubled: { what: 'rows doubled', unit: 'rows', target: 0 },
+  },
+  rebalance: {
+    total: { what: '2 to 4 shards: scale to all balanced and at rest', unit: 's', target: 120 },
+    balance: { what: 'load of the fullest shard over the mean, at the end', unit: '%', target: 10 },
+    throughput: { what: 'commits a second before, times those during', unit: 'x', target: 1.25 },
+    errors: { what: 'errors seen by clients that follow the map', unit: 'errors', target: 0 },
+    wrong: { what: 'rows lost, stale, doubled or strange', unit: 'rows', target: 0 },
   },
   idle: {
     requests: { what: 'API requests of the operator per cluster', unit: 'requests/min', target: 2 },
