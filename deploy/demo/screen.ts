@@ -26,8 +26,11 @@ export function say(text = ''): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** What a step can tell while it runs; the line is rewritten on a terminal, and dropped elsewhere. */
-export type Progress = (text: string) => void;
+/** What a step can tell while it runs, with a picture below it; rewritten on a terminal, and dropped elsewhere. */
+export type Progress = (text: string, picture?: readonly string[]) => void;
+
+/** Back to the beginning of the line, and nothing from there on. */
+const clear = '\r\u001B[J';
 
 /** Runs one numbered step, showing what it does, how long it takes and what came of it. */
 export async function step(
@@ -37,26 +40,30 @@ export async function step(
 ): Promise<void> {
   const begun = performance.now();
   let detail = '';
+  let picture: readonly string[] = [];
   const head = `${paint('dim', place)} ${paint('bold', title)}`;
   const draw = (): void => {
     const time = duration(performance.now() - begun);
     const room = (process.stdout.columns ?? 100) - place.length - title.length - time.length - 6;
+    const below = picture.map((line) => `\n        ${line}`).join('');
+    const back = picture.length === 0 ? '' : `\u001B[${picture.length}A`;
     process.stdout.write(
-      `\r\u001B[K${head}  ${paint('dim', `${time}  ${detail.slice(0, Math.max(0, room))}`)}`,
+      `${clear}${head}  ${paint('dim', `${time}  ${detail.slice(0, Math.max(0, room))}`)}${below}${back}`,
     );
   };
   if (!isTerminal) say(`${place} ${title} …`);
   const timer = isTerminal ? setInterval(draw, 100) : undefined;
   try {
-    const outcome = await work((text) => {
+    const outcome = await work((text, lines = []) => {
       detail = text;
+      picture = lines;
     });
     const took = duration(performance.now() - begun);
-    if (isTerminal) process.stdout.write('\r\u001B[K');
+    if (isTerminal) process.stdout.write(clear);
     say(`${paint('green', '✔')} ${head}  ${paint('dim', took)}`);
     for (const line of outcome.split('\n')) if (line !== '') say(`        ${line}`);
   } catch (error) {
-    if (isTerminal) process.stdout.write('\r\u001B[K');
+    if (isTerminal) process.stdout.write(clear);
     say(`${paint('red', '✘')} ${head}  ${paint('dim', duration(performance.now() - begun))}`);
     throw error;
   } finally {

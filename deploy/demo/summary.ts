@@ -4,13 +4,15 @@ import type { ClusterKey, ShardedCluster } from '../../test/support/sharded-clus
 import type { FailoverOutcome } from './failover.ts';
 import { type Comparison, number } from './load.ts';
 import { namespace } from './sample.ts';
-import { elapsed, paint, say, table } from './screen.ts';
+import type { ScaleOutcome } from './scale.ts';
+import { duration, elapsed, paint, say, table } from './screen.ts';
 
 /** Prints what there is now, what was proved, and what to try next. */
 export async function printSummary(
   cluster: ShardedCluster,
   comparisons: readonly Comparison[],
   failover: FailoverOutcome,
+  scalings: readonly ScaleOutcome[],
 ): Promise<void> {
   const key: ClusterKey = { namespace, name: cluster.metadata.name };
   const shards = cluster.status?.shards?.items ?? [];
@@ -55,6 +57,21 @@ export async function printSummary(
     ]),
   ]);
 
+  head('Scaled under load');
+  body([
+    ['shards', 'buckets moved', 'time', 'commits', 'longest write gap', 'errors', 'lost', 'doubled or stale'],
+    ...scalings.map(({ from, to, moved, tookMs, commits, longestGapMs, errors, verdict }) => [
+      `${from} to ${to}`,
+      String(moved),
+      duration(tookMs),
+      number(commits),
+      `${Math.round(longestGapMs)} ms`,
+      String(errors.length),
+      String(verdict.lost.length),
+      String(verdict.doubled.length + verdict.stale.length + verdict.strange.length),
+    ]),
+  ]);
+
   head('Asked of every shard');
   for (const line of await busiestAircraft(
     key,
@@ -71,7 +88,7 @@ export async function printSummary(
     `    ${kubectl} exec -it ${first?.primary ?? `${key.name}-s0-0`} -- psql ${cluster.spec.postgres?.database ?? 'app'}`,
   );
   say(
-    `    ${kubectl} scale shardedcluster ${key.name} --replicas=3    ${paint('dim', '# a third shard: buckets move to it, online')}`,
+    `    ${kubectl} scale shardedcluster ${key.name} --replicas=3    ${paint('dim', '# and get smv -w: buckets move, online')}`,
   );
   say(`\n  ${paint('dim', `${elapsed()} in all. make demo-down takes everything away.`)}\n`);
 }
