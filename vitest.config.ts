@@ -13,7 +13,7 @@ export default defineConfig({
           name: 'postgres',
           include: ['test/postgres/**/*.test.ts'],
           globalSetup: ['test/support/postgres-global-setup.ts'],
-          testTimeout: minute,
+          testTimeout: 3 * minute,
           hookTimeout: minute,
         },
       },

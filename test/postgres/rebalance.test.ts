@@ -6,6 +6,7 @@ import { rebalanceController } from '../../src/resources/rebalance/controller.ts
 import { shardMoveController } from '../../src/resources/shard-move/controller.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import {
+  readReplicaSetType,
   shardedClusterType,
   shardMapType,
   shardMoveType,
@@ -97,6 +98,7 @@ function start(): void {
   const sources = {
     clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
     maps: api.informer<ShardMapObject>(shardMapType, {}),
+    replicaSets: api.informer(readReplicaSetType, { cluster: () => [] }),
     moves: api.informer<ShardMove>(shardMoveType, { cluster: ({ spec }) => byCluster(spec.cluster) }),
     pods: api.informer(podType, { cluster: () => [] }),
   } as unknown as Sources;

@@ -6,6 +6,7 @@ import { createConnections } from '../../src/postgres/connections.ts';
 import { shardMoveController } from '../../src/resources/shard-move/controller.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import {
+  readReplicaSetType,
   shardedClusterType,
   shardMapType,
   shardMoveType,
@@ -59,6 +60,7 @@ beforeAll(async () => {
   api.create(shardedClusterType, { ...base, kind: 'ShardedCluster', spec: cluster });
   const sources = {
     clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
+    replicaSets: api.informer(readReplicaSetType, { cluster: () => [] }),
     moves: api.informer<ShardMove>(shardMoveType, {
       cluster: ({ spec }) => [`${namespace}/${spec.cluster}`],
     }),
