@@ -6,7 +6,6 @@ import type {
   V1ServiceSpec,
   V1StatefulSetSpec,
 } from '@kubernetes/client-node';
-import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import {
   controllerReference,
   type KubernetesObject,
@@ -27,17 +26,12 @@ import {
 } from '../names.ts';
 import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
+import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
-
-/** Ids of the image's `postgres` user and group. */
-const userId = 100;
-const groupId = 102;
 
 /** Name of the container that runs PgBouncer. */
 const poolerContainer = 'pgbouncer';
 
-/** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
-const farewellSeconds = 3;
 /** Seconds that transactions get when clients have not left in time. */
 const lastSeconds = 10;
 
@@ -159,37 +153,9 @@ function statefulSet(pooler: PoolerConfig, { image, replicas }: ObjectsOptions):
 
 function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
   const { name } = pooler.metadata;
-  const { placement } = pooler.spec;
-  const labelSelector = { matchLabels: poolerSelector(name) };
   const drain = drainSeconds(pooler);
   return {
-    automountServiceAccountToken: false,
-    enableServiceLinks: false,
-    terminationGracePeriodSeconds: farewellSeconds + drain + lastSeconds,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: userId,
-      runAsGroup: groupId,
-      fsGroup: groupId,
-      fsGroupChangePolicy: 'OnRootMismatch',
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
-    affinity: {
-      podAntiAffinity: {
-        preferredDuringSchedulingIgnoredDuringExecution: [
-          { weight: 100, podAffinityTerm: { topologyKey: 'kubernetes.io/hostname', labelSelector } },
-        ],
-      },
-    },
-    topologySpreadConstraints: [
-      {
-        maxSkew: 1,
-        topologyKey: 'topology.kubernetes.io/zone',
-        whenUnsatisfiable: 'ScheduleAnyway',
-        labelSelector,
-      },
-    ],
-    ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
+    ...poolerPod(pooler, farewellSeconds + drain + lastSeconds),
     containers: [pgbouncer(pooler, image, drain), guard(image, restricted), exporter(image)],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
@@ -283,8 +249,4 @@ function withoutUndefined(amounts: Readonly<Record<string, string | undefined>>)
   return Object.fromEntries(
     Object.entries(amounts).flatMap(([name, amount]) => (amount === undefined ? [] : [[name, amount]])),
   );
-}
-
-function drainSeconds(pooler: PoolerConfig): number {
-  return Math.ceil((durationMs(pooler.spec.drainTimeout) ?? 0) / 1000);
 }

@@ -6,7 +6,6 @@ import type {
   V1ServiceSpec,
   V1StatefulSetSpec,
 } from '@kubernetes/client-node';
-import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import {
   controllerReference,
   type KubernetesObject,
@@ -24,6 +23,7 @@ import {
   poolerSelector,
 } from '../names.ts';
 import { pgpoolDirectory, pgpoolKeyDirectory } from './pgpool-settings.ts';
+import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
 import { settingsDirectory } from './settings.ts';
 
 /** Annotation of a pod with the hash of the settings that it was started with. */
@@ -31,12 +31,6 @@ export const startAnnotation = 'herdsman.dev/start-settings';
 /** Annotation of the StatefulSet with the number of members of each set that instances know. */
 export const slotsAnnotation = 'herdsman.dev/backend-slots';
 
-/** Ids of the image's `postgres` user and group. */
-const userId = 100;
-const groupId = 102;
-
-/** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
-const farewellSeconds = 3;
 /** Seconds that the end of an instance takes when clients have not left in time. */
 const lastSeconds = 5;
 
@@ -135,37 +129,9 @@ function statefulSet(
 
 function podSpec(pooler: PoolerConfig, image: string, start: string): V1PodSpec {
   const { name } = pooler.metadata;
-  const { placement } = pooler.spec;
-  const labelSelector = { matchLabels: poolerSelector(name) };
   const drain = drainSeconds(pooler);
   return {
-    automountServiceAccountToken: false,
-    enableServiceLinks: false,
-    terminationGracePeriodSeconds: farewellSeconds + drain + lastSeconds,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: userId,
-      runAsGroup: groupId,
-      fsGroup: groupId,
-      fsGroupChangePolicy: 'OnRootMismatch',
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
-    affinity: {
-      podAntiAffinity: {
-        preferredDuringSchedulingIgnoredDuringExecution: [
-          { weight: 100, podAffinityTerm: { topologyKey: 'kubernetes.io/hostname', labelSelector } },
-        ],
-      },
-    },
-    topologySpreadConstraints: [
-      {
-        maxSkew: 1,
-        topologyKey: 'topology.kubernetes.io/zone',
-        whenUnsatisfiable: 'ScheduleAnyway',
-        labelSelector,
-      },
-    ],
-    ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
+    ...poolerPod(pooler, farewellSeconds + drain + lastSeconds),
     containers: [pgpool(pooler, { image, start, drain })],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
@@ -252,8 +218,4 @@ const restricted: V1SecurityContext = {
 function definedResources(pooler: PoolerConfig): NonNullable<V1Container['resources']> {
   // JSON drops what is undefined.
   return JSON.parse(JSON.stringify(pooler.spec.resources));
-}
-
-function drainSeconds(pooler: PoolerConfig): number {
-  return Math.ceil((durationMs(pooler.spec.drainTimeout) ?? 0) / 1000);
 }
