@@ -31,9 +31,7 @@ import { waitFor } from '../support/wait.ts';
 
 // What happens to a shard, to the operator and to members themselves while read replicas serve.
 
-const { HERDSMAN_CHAOS: part = 'all' } = process.env;
-
-describe.runIf(part === 'all')('read replicas', async () => {
+describe('read replicas', async () => {
   const namespace = await namespaceForFile('replica-changes');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'readers' };

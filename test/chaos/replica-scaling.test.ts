@@ -17,9 +17,7 @@ import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharde
 
 // Read capacity follows the load of pgbench: by a stock HorizontalPodAutoscaler, and by the set's own autoscaling.
 
-const { HERDSMAN_CHAOS: part = 'all' } = process.env;
-
-describe.runIf(part === 'all')('the number of read replicas follows the load', async () => {
+describe('the number of read replicas follows the load', async () => {
   const namespace = await namespaceForFile('replica-scaling');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'readers' };

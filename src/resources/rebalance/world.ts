@@ -23,6 +23,8 @@ const usableVolume = 0.9;
 const roomFactor = 1.3;
 /** A bucket whose move failed stays for so long, and one that has moved is not moved again for mere balance. */
 const holdMs = 600_000;
+/** No row costs more than this much of a core's second: a server that uses more for them is busy with something else. */
+const mostCoresPerOperation = 0.01;
 
 /** Processors of one member: its limit, or without one what it asks for, and one at least, since it may take more. */
 export function coresOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
@@ -66,11 +68,11 @@ export function worldOf(view: RebalanceView): RebalanceInput {
   const { cluster, map, measurements } = view;
   const { strategy, threshold, improvementThreshold, maxConcurrent } = cluster.spec.rebalance;
   const shards = shardsOf(cluster, map);
-  const utilisations = [...measurements.rates.values()].map((rates) => rates.utilisation);
+  const buckets = bucketsOf(view);
   const bytesPerSecond = medianRate(view);
   return {
     shards: shards.map((name) => capacityOf(view, name)),
-    buckets: bucketsOf(view),
+    buckets,
     running: runningMoves(view),
     settings: {
       strategy,
@@ -79,9 +81,8 @@ export function worldOf(view: RebalanceView): RebalanceInput {
       maxConcurrent,
     },
     meanUtilisation:
-      utilisations.length === 0
-        ? 0
-        : utilisations.reduce((sum, value) => sum + value, 0) / utilisations.length,
+      buckets.reduce((sum, { load }) => sum + load, 0) /
+      (Math.max(1, measurements.rates.size) * coresOf(cluster)),
     ...(bytesPerSecond === undefined ? {} : { bytesPerSecond }),
   };
 }
@@ -148,7 +149,10 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
   );
 }
 
-/** What an operation costs on the average of all shards, so that a bucket keeps its load when it moves. */
+/**
+ * What an operation costs on the average of all shards, so that a bucket keeps its load when it moves. What the servers use
+ * beyond what operations can cost is not the buckets'.
+ */
 function coresPerOperation({ map, measurements }: RebalanceView, cores: number): number {
   const keys = map.groups.flatMap(({ name, buckets }) =>
     buckets.map(({ id }) => bucketText({ group: name, id })),
@@ -158,7 +162,7 @@ function coresPerOperation({ map, measurements }: RebalanceView, cores: number):
     (sum, { utilisation }) => sum + utilisation * cores,
     0,
   );
-  return operations === 0 ? 0 : used / operations;
+  return operations === 0 ? 0 : Math.min(used / operations, mostCoresPerOperation);
 }
 
 /** Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. */

@@ -16,7 +16,7 @@ import { estimateSeconds, startable } from './schedule.ts';
 /** Moves of one plan at most; what is left comes with the next. */
 const maxMoves = 1_000;
 /** Below this a difference of utilisations is rounding. */
-const epsilon = 1e-9;
+const epsilon = 1e-6;
 
 interface Item extends BucketLoad {
   readonly cost: number;
