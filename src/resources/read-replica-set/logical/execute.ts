@@ -34,7 +34,7 @@ import {
   tell,
 } from './context.ts';
 import { isGarbage, littered } from './garbage.ts';
-import { parseHistory, whyNoWayOn } from './history.ts';
+import { isUntold, parseHistory, whyNoWayOn } from './history.ts';
 import type { ModelMember, ModelSource, ModelStep } from './model.ts';
 import { epochsOf, hasChanged } from './next-step.ts';
 import { migrate, setUp } from './prepare.ts';
@@ -186,12 +186,13 @@ async function redirect(
   if (stream === undefined || source.facts.state !== 'present' || shards === undefined) return;
   const { timeline } = source.facts.value;
   const applied = await onMember(context, pass, member, (connection) => pauseStream(connection, stream.name));
-  const rows = await shards.patroni(shard, source.address ?? '').history();
-  const problem = whyNoWayOn(
-    { source: stream.source, timeline: stream.timeline, applied },
-    timeline,
-    parseHistory(rows),
-  );
+  const history = parseHistory(await shards.patroni(shard, source.address ?? '').history());
+  const stopped = { source: stream.source, timeline: stream.timeline, applied };
+  if (isUntold(stopped, timeline, history))
+    throw new Error(
+      `Patroni has not written down yet where timeline ${stream.timeline} of shard ${shard} ended`,
+    );
+  const problem = whyNoWayOn(stopped, timeline, history);
   if (problem !== undefined) return reset(context, pass, member, `shard ${shard}: ${problem}`);
   const wanted = tablesOfShard(pass.tables, shard);
   const next = await onSource(context, pass, source, async (connection) => {

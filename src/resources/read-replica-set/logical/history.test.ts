@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import { parseHistory, type TimelineEnd, whyNoWayOn } from './history.ts';
+import { isUntold, parseHistory, type TimelineEnd, whyNoWayOn } from './history.ts';
 
 const end = (timeline: number, position: number, leader?: string): TimelineEnd => ({
   timeline,
@@ -32,10 +32,22 @@ describe('the history of a shard', () => {
       1,
       true,
     ],
-    ['is not told of', 2, [], 1, false],
+    ['is told of in part, on the same server', 3, [end(1, 99, 'shop-s0-0')], 1, false],
+    ['has lost its beginning', 3, [end(2, 500, 'shop-s0-1')], 1, false],
     ['has gone back', 1, [end(1, 500, 'x')], 2, false],
     ['is unknown for the stream', 2, [end(1, 500, 'x')], undefined, false],
   ])('that %s', (_, now, history, timeline, goesOn) => {
     expect(whyNoWayOn({ ...stopped, timeline }, now, history) === undefined).toBe(goesOn);
+  });
+
+  it.each<[string, number, readonly TimelineEnd[], number | undefined, boolean]>([
+    ['was promoted a moment ago', 2, [], 1, true],
+    ['was promoted a moment ago, once more', 3, [end(1, 100)], 2, true],
+    ['has not changed', 1, [], 1, false],
+    ['is told of', 2, [end(1, 100)], 1, false],
+    ['has lost its beginning', 3, [end(2, 100)], 1, false],
+    ['is unknown for the stream', 2, [], undefined, false],
+  ])('that %s is waited for: %s', (_, now, history, timeline, isWaitedFor) => {
+    expect(isUntold({ ...stopped, timeline }, now, history)).toBe(isWaitedFor);
   });
 });

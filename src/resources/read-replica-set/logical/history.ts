@@ -24,6 +24,11 @@ export interface StoppedStream {
   readonly applied: number;
 }
 
+/** Whether Patroni has yet to write down where the stream's timeline ended: it does so a moment after the promotion. */
+export function isUntold({ timeline }: StoppedStream, now: number, history: readonly TimelineEnd[]): boolean {
+  return timeline !== undefined && timeline < now && history.every((end) => end.timeline < timeline);
+}
+
 /**
  * Why a stream cannot go on from the primary of the moment; `undefined`: it can. What the former primary had sent after the point
  * from which the new one went its own way is in the read model and nowhere else.
@@ -40,7 +45,8 @@ export function whyNoWayOn(
   const end = since.find((candidate) => candidate.timeline === timeline);
   if (end === undefined) return `nobody knows where timeline ${timeline} of the shard ended`;
   // A server that started again on its own is behind nothing that it had sent.
-  if (since.every(({ leader }) => leader !== undefined && leader === source)) return undefined;
+  const isWhole = since.some((candidate) => candidate.timeline === now - 1);
+  if (isWhole && since.every(({ leader }) => leader !== undefined && leader === source)) return undefined;
   const ends = Math.min(...since.map(({ position }) => position));
   return applied <= ends ? undefined : 'it has changes of the former primary that the present one never had';
 }
