@@ -335,6 +335,20 @@ describe('what a move that is gone has prepared', () => {
   });
 });
 
+describe('a move waits', () => {
+  it('while the target does not know where all buckets are', async () => {
+    await shards.rows('s1', 'DELETE FROM herdsman.shard_map WHERE bucket = 1');
+    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
+    const operator = test.operator();
+    expect(await drive(operator.world, test.move)).toMatchObject({ reason: 'MapIncomplete', ended: false });
+    await shards.reconcile();
+    await operator.run();
+    await operator.close();
+    expect(test.record.current.value).toMatchObject({ phase: 'done', failures: 0 });
+    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+  });
+});
+
 describe('a move is refused', () => {
   it('of a bucket whose table has no primary key', async () => {
     await app.query({

@@ -19,6 +19,9 @@ interface Server {
   readonly workers: number;
   readonly standbysMissing: boolean;
   readonly ledger: string;
+  /** Rows of `herdsman.tables` and of `herdsman.shard_map`. */
+  readonly tables: number;
+  readonly buckets: number;
   readonly installed: boolean;
   /** Databases and WAL. */
   readonly used: number;
@@ -38,6 +41,7 @@ SELECT current_setting('wal_level') AS "walLevel",
   current_setting('synchronous_standby_names') <> '' AND NOT EXISTS (
     SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS "standbysMissing",
   coalesce((SELECT string_agg(l.name || ':' || l.checksum, ',' ORDER BY l.position) FROM herdsman.migrations l), '') AS ledger,
+  (SELECT count(*)::int FROM herdsman.tables) AS tables, (SELECT count(*)::int FROM herdsman.shard_map) AS buckets,
   to_regclass('herdsman.moves') IS NOT NULL AS installed,
   ((SELECT sum(pg_database_size(d.oid)) FROM pg_database d) + (SELECT sum(w.size) FROM pg_ls_waldir() w))::float8 AS used`;
 
@@ -56,6 +60,14 @@ export async function findObstacles(context: MoveContext, capacityBytes?: number
     obstacles.push({
       code: 'MigrationInFlight',
       message: 'the two shards have not applied the same migrations yet',
+      permanent: false,
+    });
+  }
+  // Whoever follows a bucket there asks there for all others; and the map comes after the rows of reference tables.
+  if (target.tables < source.tables || target.buckets < source.buckets) {
+    obstacles.push({
+      code: 'MapIncomplete',
+      message: `shard ${move.to} does not know yet where all buckets are`,
       permanent: false,
     });
   }

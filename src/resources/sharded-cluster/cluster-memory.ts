@@ -16,6 +16,8 @@ export interface ClusterMemory {
   readonly failedStarts: Map<string, number>;
   /** By shard: when its members' certificates were last looked at. */
   readonly certificates: Map<string, number>;
+  /** By shard that shall go: since when no mirror of the map names it. */
+  readonly forgotten: Map<string, number>;
   /** By shard that joined: how its reference tables compare with those of the others. */
   readonly references: Map<string, ReferenceMemory>;
   /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
@@ -30,6 +32,7 @@ export function emptyMemory(): ClusterMemory {
     claims: new Map(),
     failedStarts: new Map(),
     certificates: new Map(),
+    forgotten: new Map(),
     references: new Map(),
     isQuiet: false,
   };

@@ -87,6 +87,8 @@ export interface ObservedShard {
   readonly staleCertificates: readonly string[];
   /** What the primary's database says; absent while there is no primary. */
   readonly database: Reading<DatabaseFacts>;
+  /** Of a shard beyond the count: for how long no shard has sent clients there; absent while one does, or may. */
+  readonly forgottenMs?: number;
 }
 
 /** A Secret that the plan needs; `unknown` must not lead to a new one. */

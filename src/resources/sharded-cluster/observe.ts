@@ -8,6 +8,7 @@ import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { readService } from '../read-replica-set/names.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
+import { withFarewells } from './forgotten.ts';
 import { hashOf } from './hash.ts';
 import { shardMapType } from './kinds.ts';
 import type {
@@ -287,9 +288,10 @@ export function createObserver({
       const access = shardAccess(cluster, secretReadings);
       const knownMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });
       const mapVersion = knownMap?.metadata.resourceVersion ?? '';
-      const shards = await Promise.all(
+      const answers = await Promise.all(
         cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion, signal)),
       );
+      const shards = withFarewells(memory, answers, cluster.spec.shards.count, monotonicMs());
       // As it is now: a map that is older than what the shards hold would be taken for one that was put back.
       const latestMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });
       const map: Reading<ShardMapObject> =

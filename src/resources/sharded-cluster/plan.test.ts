@@ -1,11 +1,13 @@
 import fc from 'fast-check';
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { Reading } from '../../runtime/reading.ts';
+import { farewellMs } from './forgotten.ts';
 import type { Action, ObservedShard, PlanInput } from './model.ts';
 import { secretNames } from './steps/identity.ts';
 import { objectId } from './steps/objects.ts';
 import { advanced, parametersOf, planOf, settled } from './test-support/advance.ts';
 import { everyStrategy, specs } from './test-support/scenes.ts';
+import { mirrorOf } from './test-support/shard-content.ts';
 import {
   emptyWorld,
   observing,
@@ -278,7 +280,7 @@ describe('a shard beyond the number wanted that owns nothing', () => {
     const { value } = grown.observed.map;
     const map = { ...value, metadata: { ...value.metadata, resourceVersion: '7' } };
     const known = observing(grown, { map: { state: 'present', value: map } });
-    world = wanting(known, { shards: { count: 1 } });
+    world = withShard(wanting(known, { shards: { count: 1 } }), 's1', { forgottenMs: farewellMs });
   });
 
   it('is taken away, its volumes stay', async () => {
@@ -315,6 +317,24 @@ describe('a shard beyond the number wanted that owns nothing', () => {
     const { actions, outcomes } = planOf(change(world));
     expect(deletions(actions)).toEqual([]);
     expect(outcomes.find(({ track }) => track === 'topology')?.result).toMatchObject({ kind: 'fail' });
+  });
+
+  it('stays while clients that were sent there may be on their way', () => {
+    const { actions, outcomes } = planOf(withShard(world, 's1', { forgottenMs: farewellMs - 1 }));
+    expect(deletions(actions)).toEqual([]);
+    expect(outcomes.find(({ track }) => track === 'topology')?.result).toMatchObject({ reason: 'Draining' });
+  });
+
+  it('stays while another shard sends clients there', () => {
+    const { database } = shardOf(world, 's0');
+    if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no answer');
+    const catalog = { ...database.value.catalog, mirror: mirrorOf('s0', 's1') };
+    const { actions, outcomes } = planOf(withFacts(world, 's0', { catalog }));
+    expect(deletions(actions)).toEqual([]);
+    expect(outcomes.find(({ track }) => track === 'topology')?.result).toMatchObject({
+      reason: 'Draining',
+      message: expect.stringContaining('now on s0'),
+    });
   });
 
   it.each([

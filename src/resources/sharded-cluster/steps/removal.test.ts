@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import type { SlotStats } from '../../../postgres/stats.ts';
-import { emptyCatalog } from '../test-support/shard-content.ts';
+import { farewellMs } from '../forgotten.ts';
+import { emptyCatalog, newDatabase } from '../test-support/shard-content.ts';
 import { absentShard, emptyWorld, observing, shardedCluster } from '../test-support/world.ts';
 import { decideEmptiness, type EmptinessDecision } from './removal.ts';
 
@@ -20,22 +21,22 @@ function decide(slots: readonly SlotStats[], tablesWithRows: readonly string[] =
     database: {
       state: 'present' as const,
       value: {
-        member: 'shop-s1-0',
+        ...newDatabase,
         isSetUp: true,
         catalog: emptyCatalog,
         tablesWithRows,
-        otherDatabases: [],
-        preparedTransactions: 0,
-        stats: { inRecovery: false, timeline: 1, walLsn: '0/1', databaseBytes: 1, standbys: [], slots },
-        parameterProblems: [],
-        fileErrors: [],
+        stats: { ...newDatabase.stats, slots },
       },
     },
+    forgottenMs: farewellMs,
   };
+  const told = { ...newDatabase, catalog: emptyCatalog };
+  const stays = { ...absentShard(0), database: { state: 'present' as const, value: told } };
   const map = { apiVersion: 'herdsman.dev/v1alpha1', kind: 'ShardMap', metadata: { name: 'shop' } };
   const spec = { cluster: 'shop', epoch: 1, groups: [] };
   const world = observing(emptyWorld(shardedCluster()), {
     map: { state: 'present', value: { ...map, spec } },
+    shards: [stays, shard],
   });
   return decideEmptiness(world, shard);
 }

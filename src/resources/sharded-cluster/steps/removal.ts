@@ -2,6 +2,7 @@ import { parseName } from '../../../postgres/read-model/names.ts';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
 import { isOfMove } from '../../../sharding/move/names.ts';
+import { farewellMs, senders } from '../forgotten.ts';
 import { resourceTypeOf } from '../kinds.ts';
 import type { PersistentVolumeClaim } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
@@ -25,7 +26,7 @@ export function removal(input: PlanInput): StepResult {
   if (decision.kind === 'refused')
     return { kind: 'fail', reason: decision.reason, message: decision.message };
   if (decision.kind === 'draining')
-    return { kind: 'wait', reason: 'Draining', message: decision.message, afterMs: 5_000 };
+    return { kind: 'wait', reason: 'Draining', message: decision.message, afterMs: 2_000 };
   if (decision.kind === 'unknown')
     return { kind: 'wait', reason: 'ShardUnknown', message: decision.message, afterMs: 5_000 };
   const note = `shard ${shard.name} is taken away: ${decision.evidence}; its volumes stay`;
@@ -119,10 +120,25 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   if (table !== undefined && isOfMove(table)) return ending(`table "${table}"`);
   if (table !== undefined)
     return refuse(`shard ${shard.name} has rows in table "${table}": move or delete them first`);
+  const farewell = farewellOf(cluster, observed.shards, shard);
+  if (farewell !== undefined) return { kind: 'draining', message: farewell };
   return {
     kind: 'empty',
     evidence: 'it owns no bucket, and has no marker, slot, prepared transaction, database or row of its own',
   };
+}
+
+/** Why clients that follow the map may still come to the shard: one that is gone would be an error to them. */
+function farewellOf(
+  { spec }: PlanInput['cluster'],
+  shards: readonly ObservedShard[],
+  { name, forgottenMs = 0 }: ObservedShard,
+): string | undefined {
+  const others = senders(shards, spec.shards.count, name);
+  if (others.length > 0)
+    return `shard ${name} is empty, and goes when herdsman.shard_map names it on no shard: now on ${others.join(', ')}`;
+  if (forgottenMs >= farewellMs) return undefined;
+  return `shard ${name} is empty, and goes in some seconds, when whoever was sent there has been sent on`;
 }
 
 /** A claim that is bound, or lost what it was bound to, may have held data. */

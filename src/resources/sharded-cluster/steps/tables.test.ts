@@ -29,6 +29,12 @@ function withTables(
   return withFacts(input, shard, { catalog: { ...catalog, tables: change(catalog.tables) } });
 }
 
+function withoutMarkers(input: PlanInput, shard: string): PlanInput {
+  const { database } = shardOf(input, shard);
+  if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
+  return withFacts(input, shard, { catalog: { ...database.value.catalog, markers: [] } });
+}
+
 const altered =
   (name: string, change: Partial<CatalogTable>) =>
   (all: readonly CatalogTable[]): CatalogTable[] =>
@@ -116,6 +122,29 @@ describe('leaves', () => {
     expect(text).toContain('orders_b0001');
     expect(text).not.toContain('lines_b0001');
     expect(text).not.toMatch(/DROP|DELETE|TRUNCATE|DETACH/);
+  });
+
+  it('are not made on a shard that shall go and owns nothing, whose mirror of the map is kept right', () => {
+    if (world.observed.map.state !== 'present') throw new Error('no map');
+    const { value } = world.observed.map;
+    const emptied = value.spec.groups.map((group) => ({
+      ...group,
+      buckets: group.buckets.map((bucket) =>
+        bucket.shard === 's2' ? { ...bucket, shard: 's0', epoch: bucket.epoch + 1 } : bucket,
+      ),
+    }));
+    const spec = { ...value.spec, epoch: value.spec.epoch + 1, groups: emptied };
+    const smaller = observing(world, { map: { state: 'present', value: { ...value, spec } } });
+    const { shards } = smaller.cluster.spec;
+    const cluster = {
+      ...smaller.cluster,
+      spec: { ...smaller.cluster.spec, shards: { ...shards, count: 2 } },
+    };
+    const moved = withTables(withoutMarkers({ ...smaller, cluster }, 's2'), 's2', () => []);
+    const ofLeaving = (leaves(moved).actions ?? []).flatMap((action) =>
+      action.kind === 'sql' && action.shard === 's2' ? action.batches.map(({ title }) => title) : [],
+    );
+    expect(ofLeaving).toEqual(['mirror of the map']);
   });
 
   it('are not made without a map', () => {

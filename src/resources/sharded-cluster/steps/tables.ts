@@ -2,7 +2,7 @@ import { isBeforeSwitch } from '../../../sharding/conversion/model.ts';
 import { planForeignKeys } from '../../../sharding/foreign-keys.ts';
 import { type Layout, layoutOf } from '../../../sharding/layout.ts';
 import { planLeaves } from '../../../sharding/leaves.ts';
-import type { Endpoint } from '../../../sharding/mirror.ts';
+import { type Endpoint, planMirror } from '../../../sharding/mirror.ts';
 import { plainTables, verifyTables } from '../../../sharding/verify-tables.ts';
 import {
   type Action,
@@ -59,7 +59,7 @@ function conversions(input: PlanInput, layout: Layout): StepResult {
   );
 }
 
-/** Leaves, markers and the mirror of the map, on every shard. */
+/** Leaves, markers and the mirror of the map, on every shard; of one that is about to go the mirror only, so that it sends clients on. */
 export function leaves(input: PlanInput): StepResult {
   const { cluster, observed } = input;
   if (observed.map.state !== 'present') return wait('MapUnknown', 'the ShardMap is not there yet', 1_000);
@@ -75,6 +75,15 @@ export function leaves(input: PlanInput): StepResult {
     if (plan.problems.length > 0)
       return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(plan.problems)}`);
     if (plan.batches.length > 0) actions.push({ kind: 'sql', shard: shard.name, batches: plan.batches });
+  }
+  const content = new Set(contentShards(input));
+  for (const shard of observed.shards.filter((other) => !content.has(other))) {
+    const catalog = catalogOf(shard);
+    if (catalog?.installed !== true) continue;
+    const statements = planMirror(map, layout, catalog, endpoints);
+    if (statements.length === 0) continue;
+    const batches = [{ title: 'mirror of the map', statements }];
+    actions.push({ kind: 'sql', shard: shard.name, batches });
   }
   return actions.length === 0 ? proceed : wait('MakingBuckets', 'buckets are being made', 0, actions);
 }

@@ -14,7 +14,7 @@ import type { Plan } from '../plan-result.ts';
 import { objectId } from '../steps/objects.ts';
 import { decideParameters, type ParameterDecision } from '../steps/parameters.ts';
 import { hasParameters } from '../steps/topology.ts';
-import { emptyCatalog, laidOut, migratedTables } from './shard-content.ts';
+import { emptyCatalog, laidOut, migratedTables, newDatabase } from './shard-content.ts';
 import { observing, shardOf, withFacts, withShard } from './world.ts';
 
 /** What the controller decides about the user's parameters in this world. */
@@ -210,25 +210,6 @@ function claimOf({ cluster }: PlanInput, shard: string, ordinal: number): Persis
     status: { phase: 'Bound' },
   };
 }
-
-const newDatabase: DatabaseFacts = {
-  member: '',
-  isSetUp: false,
-  catalog: undefined,
-  stats: {
-    inRecovery: false,
-    timeline: 1,
-    walLsn: '0/3000000',
-    databaseBytes: 8_000_000,
-    standbys: [],
-    slots: [],
-  },
-  parameterProblems: [],
-  fileErrors: [],
-  tablesWithRows: [],
-  otherDatabases: [],
-  preparedTransactions: 0,
-};
 
 const primary: MemberFacts = {
   role: 'primary',

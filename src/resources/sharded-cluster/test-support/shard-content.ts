@@ -11,7 +11,13 @@ import {
   placeName,
   regionName,
 } from '../../../sharding/names.ts';
-import type { CatalogTable, DistributionRow, ShardCatalog } from '../../../sharding/shard-catalog.ts';
+import type {
+  CatalogTable,
+  DistributionRow,
+  MirrorRow,
+  ShardCatalog,
+} from '../../../sharding/shard-catalog.ts';
+import type { DatabaseFacts } from '../database-facts.ts';
 
 /** The catalog of a database that is set up, and in which nothing was made yet. */
 export const emptyCatalog: ShardCatalog = {
@@ -28,6 +34,26 @@ export const emptyCatalog: ShardCatalog = {
   conversions: [],
 };
 
+/** What a primary says before its database is set up. */
+export const newDatabase: DatabaseFacts = {
+  member: '',
+  isSetUp: false,
+  catalog: undefined,
+  stats: {
+    inRecovery: false,
+    timeline: 1,
+    walLsn: '0/3000000',
+    databaseBytes: 8_000_000,
+    standbys: [],
+    slots: [],
+  },
+  parameterProblems: [],
+  fileErrors: [],
+  tablesWithRows: [],
+  otherDatabases: [],
+  preparedTransactions: 0,
+};
+
 const ordinary: CatalogTable = {
   name: '',
   owner: 'app',
@@ -41,6 +67,16 @@ const ordinary: CatalogTable = {
   checks: [],
   refuses: false,
 };
+
+/** A mirror of the map with a bucket on each of the shards named. */
+export function mirrorOf(...names: readonly string[]): MirrorRow[] {
+  return names.map((shard, bucket) => {
+    const bound = { modulus: names.length, remainder: bucket, range_from: null, range_to: null };
+    const rest = { region: null, list_values: null, is_default: false };
+    const place = { shard, host: shard, port: 5432, dbname: 'app', epoch: 1 };
+    return { group_name: 'orders', bucket, strategy: 'hash', ...place, ...bound, ...rest };
+  });
+}
 
 /** The tables that a layout describes, as migrations make them. */
 export function migratedTables(layout: Layout): CatalogTable[] {
