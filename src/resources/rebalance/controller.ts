@@ -15,7 +15,7 @@ import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-objec
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
-import { bucketText, type Move } from '../../sharding/rebalance/model.ts';
+import { bucketText } from '../../sharding/rebalance/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -24,12 +24,12 @@ import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { rebalanceManager, rebalancePart } from '../sharded-cluster/status-parts.ts';
 import { addMeasures, isBusy, startMeasurements } from './measure.ts';
-import type { Measurements, RebalanceView } from './model.ts';
+import type { Measurements, MoveFacts, RebalanceView } from './model.ts';
 import { moveFacts, shardMoveFor } from './moves.ts';
 import { createLoadObserver } from './observe.ts';
 import { decideRebalance, type NewMove, type RebalanceDecision } from './plan.ts';
 import { hotText, type OwnStatus, statusOf } from './status.ts';
-import { coresOf, intervalOf, runningMoves, shardsOf } from './world.ts';
+import { coresOf, intervalOf, isSettling, runningMoves, shardsOf } from './world.ts';
 
 /** What the controller works with. */
 export interface RebalanceDependencies {
@@ -90,8 +90,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     const moves = sources.moves.cache
       .byIndex(byCluster, clusterIndexValue(key.namespace, key.name))
       .map(moveFacts);
-    if (monotonicMs() - memory.askedAtMs >= intervalMs)
-      await measure(cluster, memory, map, runningMoves({ moves, map }), context);
+    if (monotonicMs() - memory.askedAtMs >= intervalMs) await measure(cluster, memory, map, moves, context);
     const { measurements } = memory;
     const view: RebalanceView = {
       cluster,
@@ -121,13 +120,17 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     cluster: ShardedCluster,
     memory: Memory,
     map: RebalanceView['map'],
-    moving: readonly Move[],
+    moves: readonly MoveFacts[],
     { signal, log }: ReconcileContext,
   ): Promise<void> {
     memory.askedAtMs = monotonicMs();
     const measures = await observer.measure(cluster, map, isBusy(memory.measurements), signal, log);
-    const settings = { cores: coresOf(cluster), halfLifeMs: halfLifeIntervals * intervalOf(cluster), moving };
-    memory.measurements = addMeasures(memory.measurements, map, measures, shardsOf(cluster, map), settings);
+    memory.measurements = addMeasures(memory.measurements, map, measures, shardsOf(cluster, map), {
+      cores: coresOf(cluster),
+      halfLifeMs: halfLifeIntervals * intervalOf(cluster),
+      moving: runningMoves({ moves, map }),
+      isSettling: isSettling(moves, clock.now()),
+    });
   }
 
   async function write(found: ShardedCluster, status: OwnStatus, signal: AbortSignal): Promise<void> {

@@ -70,6 +70,33 @@ describe('measurements', () => {
     expect(after.rates.get('s0')).toEqual(before.rates.get('s0'));
   });
 
+  it('hold the loads of all buckets while anything moves, and start anew after', () => {
+    const before = sketchMeasurements(map, { s0: 0.4, s1: 0.2 });
+    const moving = [{ group: 'customer', id: 0, from: 's0', to: 's1' }];
+    const round = (from: typeof before, seconds: number, hot: number, more = {}) => {
+      const measures = shards.map((name) => sketchMeasure(map, name, seconds, 0.2, {}, hot));
+      return addMeasures(from, map, measures, shards, { ...settings, ...more });
+    };
+    const during = round(before, 180, 1, { moving });
+    const settling = round(during, 190, 1, { isSettling: true });
+    const first = round(settling, 200, 1);
+    for (const { load } of [during, settling, first]) expect(load.rates).toEqual(before.load.rates);
+    const second = round(first, 210, 1);
+    expect(second.load.rates['customer/1']).toBeGreaterThan(before.load.rates['customer/1'] ?? 0);
+    // Moves may take hours.
+    const long = round(round(during, 780, 1, { moving }), 790, 1, { moving });
+    expect(long.load.rates['customer/1']).toBeGreaterThan(before.load.rates['customer/1'] ?? 0);
+    expect(long.load.rates['customer/0']).toBe(before.load.rates['customer/0']);
+  });
+
+  it('tell of buckets that have no load yet, whatever moves', () => {
+    const moving = [{ group: 'customer', id: 0, from: 's0', to: 's1' }];
+    const round = (from: ReturnType<typeof startMeasurements>, seconds: number) =>
+      addMeasures(from, map, [sketchMeasure(map, 's0', seconds, 0.2)], shards, { ...settings, moving });
+    const after = round(round(startMeasurements({}), 30), 60);
+    expect(after.load.rates['customer/2']).toBeCloseTo(140);
+  });
+
   it('keep five windows, each with the parts of the buckets', () => {
     const { windows } = sketchMeasurements(map, { s0: 0.4, s1: 0.2 }, 8);
     expect(windows).toHaveLength(5);

@@ -23,7 +23,14 @@ export interface MeasureSettings {
   readonly halfLifeMs: number;
   /** Moves under way: what they copy and compare is no load of the buckets and shards that take part. */
   readonly moving?: readonly Move[];
+  /** Whether one has ended so lately that statistics of what it read and wrote may still come in. */
+  readonly isSettling?: boolean;
 }
+
+/** So long after its end nothing of a move comes into statistics any more: sessions at rest hand theirs in after ten seconds. */
+export const settlingMs = 15_000;
+/** The longest for which loads from before moves stand for those during them. */
+const longestHoldMs = 600_000;
 
 /** Sessions that execute for less than this part of the processors' time are no load. */
 const restingActivity = 0.02;
@@ -36,17 +43,23 @@ export function isBusy({ rates }: Measurements): boolean {
   return [...rates.values()].some(({ activity }) => activity >= restingActivity);
 }
 
-/** Takes in one round of measurements; a shard that did not answer keeps what was known of it. */
+/**
+ * Takes in one round of measurements; a shard that did not answer keeps what was known of it. While anything moves, and a
+ * little after, every bucket keeps the load that it had before: what clients do then depends on the moves, and those that have
+ * moved would be compared with those that have not by loads of different times.
+ */
 export function addMeasures(
   before: Measurements,
   map: ShardMapSpec,
   measures: readonly ShardMeasure[],
   shards: readonly string[],
-  { cores, halfLifeMs, moving = [] }: MeasureSettings,
+  { cores, halfLifeMs, moving = [], isSettling = false }: MeasureSettings,
 ): Measurements {
   const owners = ownersOf(map, new Set(moving.map(bucketText)));
   const copying = new Set(moving.flatMap(({ from, to }) => [from, to]));
-  const samples = new Map(measures.map((measure) => [measure.name, sampleOf(measure, owners)]));
+  const calm = calmOf(before, measures, moving.length === 0 && !isSettling);
+  const held = calm.isOver ? {} : before.load.rates;
+  const samples = new Map(measures.map((measure) => [measure.name, sampleOf(measure, owners, held)]));
   const known = new Set(shards);
   const load = forgetLoad(addSamples(before.load, samples, halfLifeMs), new Set(owners.keys()), known);
   const latest = new Map([...before.latest].filter(([name]) => known.has(name)));
@@ -61,6 +74,7 @@ export function addMeasures(
   }
   const window = windowOf(current, owners, load);
   return {
+    ...(calm.atMs === undefined ? {} : { calmAtMs: calm.atMs }),
     load,
     latest,
     rates,
@@ -68,6 +82,18 @@ export function addMeasures(
     silent: new Set(shards.filter((name) => !samples.has(name))),
     hotKeys: before.hotKeys,
   };
+}
+
+/** When nothing moved last, and whether what was measured then is too old to stand for now. */
+function calmOf(
+  { calmAtMs }: Measurements,
+  measures: readonly ShardMeasure[],
+  isCalm: boolean,
+): { readonly atMs: number | undefined; readonly isOver: boolean } {
+  const [nowMs] = measures.map(({ atMs }) => atMs).sort((a, b) => b - a);
+  if (isCalm || nowMs === undefined) return { atMs: nowMs ?? calmAtMs, isOver: true };
+  const atMs = calmAtMs ?? nowMs;
+  return { atMs, isOver: nowMs - atMs >= longestHoldMs };
 }
 
 interface Owned {
@@ -93,11 +119,15 @@ function ownersOf(map: ShardMapSpec, moving: ReadonlySet<string>): Map<string, O
   );
 }
 
-/** A shard's buckets by the map: what it has attached besides belongs to a move. */
-function sampleOf({ name, atMs, stats }: ShardMeasure, owners: ReadonlyMap<string, Owned>): LoadSample {
+/** A shard's buckets by the map, but for those whose load is held: what it has attached besides belongs to a move. */
+function sampleOf(
+  { name, atMs, stats }: ShardMeasure,
+  owners: ReadonlyMap<string, Owned>,
+  held: LoadState['rates'],
+): LoadSample {
   const buckets = stats.buckets.filter((bucket) => {
     const owned = owners.get(bucketText(bucket));
-    return owned?.shard === name && !owned.isMoving;
+    return owned?.shard === name && !owned.isMoving && held[bucketText(bucket)] === undefined;
   });
   return { atMs, incarnation: stats.incarnation, buckets };
 }

@@ -31,6 +31,8 @@ export interface ShardRates {
 
 /** What is remembered of a cluster between passes. */
 export interface Measurements {
+  /** When was measured last while nothing moved, or first, on the monotonic clock; absent before. */
+  readonly calmAtMs?: number;
   readonly load: LoadState;
   /** The newest measurement of each shard. */
   readonly latest: ReadonlyMap<string, ShardMeasure>;

@@ -15,7 +15,8 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { shardIndex, shardName } from '../sharded-cluster/names.ts';
 import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
-import type { RebalanceView } from './model.ts';
+import { settlingMs } from './measure.ts';
+import type { MoveFacts, RebalanceView } from './model.ts';
 
 /** Part of a volume that may be filled. */
 const usableVolume = 0.9;
@@ -61,6 +62,14 @@ export function runningMoves({ moves, map }: Pick<RebalanceView, 'moves' | 'map'
     .filter((move) => move.isRunning)
     .flatMap((move) => move.buckets)
     .filter((move) => owners.has(bucketText(move)));
+}
+
+/** Whether statistics may still tell of a move that has ended. */
+export function isSettling(moves: readonly MoveFacts[], now: Date): boolean {
+  return moves.some(({ movedAtMs, failedAtMs }) => {
+    const endedMs = movedAtMs ?? failedAtMs;
+    return endedMs !== undefined && now.getTime() - endedMs < settlingMs;
+  });
 }
 
 /** The world in the planner's terms. */
