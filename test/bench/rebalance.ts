@@ -42,9 +42,10 @@ async function measure(key: ClusterKey, customers: readonly number[], bytes: num
   await sleep(watchedMs);
   const before = await rateOver(writers, () => sleep(watchedMs));
   const begun = performance.now();
+  const timeline: Second[] = [];
   const during = await rateOver(writers, async () => {
     await kubectl(['scale', '-n', key.namespace, 'shardedcluster/shop', '--replicas=4']);
-    await waitUntilBalanced(key);
+    await waitUntilBalanced(key, writers, timeline);
   });
   const totalS = (performance.now() - begun) / 1000;
   commits.clear();
@@ -67,6 +68,7 @@ async function measure(key: ClusterKey, customers: readonly number[], bytes: num
     detail: {
       mebibytes: Math.round(bytes / 2 ** 20),
       moves: await countMoves(key),
+      timeline: timeline.map((second) => Object.values(second).join(' ')),
       commitsPerSecond: { before, during, after },
       commitsPerSecondByShard: loads.map((load) => load / (watchedMs / 1000)),
       longestGapMs: report.longestGapMs,
@@ -110,18 +112,37 @@ async function sizeOf(key: ClusterKey): Promise<number> {
   return bytes;
 }
 
-async function waitUntilBalanced(key: ClusterKey): Promise<void> {
+/** A second of a rebalance. */
+interface Second {
+  readonly commits: number;
+  readonly readyShards: number;
+  readonly runningMoves: number;
+}
+
+async function waitUntilBalanced(
+  key: ClusterKey,
+  writers: { acknowledged(): number },
+  timeline: Second[],
+): Promise<void> {
+  let commits = writers.acknowledged();
   await waitFor(
     'four shards are balanced and at rest',
     async () => {
       const { status } = await readCluster(key);
       const owners = new Set((await readMap(key)).spec.groups[0]?.buckets.map(({ shard }) => shard));
-      const { phase, runningMoves, totalMoves } = status?.rebalance ?? {};
+      const { phase, runningMoves = 0, totalMoves } = status?.rebalance ?? {};
+      const acknowledged = writers.acknowledged();
+      timeline.push({
+        commits: acknowledged - commits,
+        readyShards: status?.shards?.ready ?? 0,
+        runningMoves,
+      });
+      commits = acknowledged;
       const isAtRest = phase === 'Balanced' && runningMoves === 0 && totalMoves === 0;
       const isDone = owners.size === 4 && status?.shards?.ready === 4 && isAtRest;
       return isDone ? { done: true } : { state: status?.rebalance };
     },
-    { timeoutMs: 300_000, everyMs: 100 },
+    { timeoutMs: 300_000, everyMs: 1_000 },
   );
 }
 
