@@ -182,7 +182,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
       const cluster =
         found === undefined ? undefined : { ...found, spec: shardedClusterSpec.parse(found.spec) };
       const { engine, pgpool } = pooler.spec;
-      const maxAgeMs = isSettled(pooler) ? freshMs.secret : unsettledMs;
+      const maxAgeMs = secretAgeMs(pooler);
       const loginAgeMs = Math.min(maxAgeMs, freshMs.login);
       const readings = new Map([
         ...(await readSecrets(namespace, secretNames(pooler), maxAgeMs, signal)),
@@ -244,6 +244,12 @@ SELECT current_setting('max_connections')::int AS "maxConnections",
   current_setting('superuser_reserved_connections')::int + current_setting('reserved_connections')::int AS reserved,
   (SELECT count(*)::int FROM pg_stat_activity
     WHERE client_addr = ANY ($1::inet[]) AND query ~* '^\\s*listen\\s') AS listeners`;
+
+/** Who writes another spec may have changed a Secret just before: what was read before that tells nothing of it. */
+function secretAgeMs(pooler: PoolerConfig): number {
+  if (pooler.status?.observedGeneration !== pooler.metadata.generation) return 0;
+  return isSettled(pooler) ? freshMs.secret : unsettledMs;
+}
 
 function isSettled({ status, metadata }: PoolerConfig): boolean {
   return status?.phase === 'Ready' && status.observedGeneration === metadata.generation;
