@@ -64,9 +64,9 @@ export function poolerServerNames(pooler: string, namespace: string): string[] {
 }
 
 /** Labels of everything that belongs to a PoolerConfig. */
-export function poolerLabels(pooler: string, cluster: string): Record<string, string> {
+export function poolerLabels(pooler: string, cluster: string, engine: string): Record<string, string> {
   return {
-    'app.kubernetes.io/name': 'pgbouncer',
+    'app.kubernetes.io/name': engine,
     [managedByLabel]: 'herdsman',
     [clusterLabel]: cluster,
     [componentLabel]: 'pooler',

@@ -1,23 +1,19 @@
 import { isDeepStrictEqual } from 'node:util';
-import { needsRenewal } from '../../pki/renewal.ts';
-import { acceptedAuthority } from '../../pki/rotation.ts';
-import { poolerRole } from '../../postgres/roles.ts';
 import { keyOf } from '../../runtime/kubernetes-object.ts';
-import { authorityOf, pairOf } from '../sharded-cluster/desired/tls-secrets.ts';
 import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { applicationSecret, authoritySecret, monitoringSecret } from '../sharded-cluster/names.ts';
-import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import { objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { decideReplicas, type ScalingDecision } from './autoscaling.ts';
 import { databasesOf, type PoolerDatabase } from './databases.ts';
 import { poolerObjects, poolerSecret } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
+import { identityOf } from './identity.ts';
 import type { Action, Observed, PlanInput, PoolerConfig, Result } from './model.ts';
-import { adminSecret, poolerName, poolerServerNames, revisionAnnotation } from './names.ts';
+import { revisionAnnotation } from './names.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
 import { type Sizing, sizePools } from './sizing.ts';
+import { fail, type Step, stop, wait } from './step.ts';
 
 /** What a pass decided. */
 export interface Plan {
@@ -31,9 +27,6 @@ export interface Plan {
   /** Servers that instances of Pgpool-II shall know. */
   readonly backends?: readonly Backend[] | undefined;
 }
-
-/** One step: it stops the plan with a result, or hands on what it found. */
-type Step<T> = { readonly stop: Result; readonly actions?: readonly Action[] } | { readonly value: T };
 
 /**
  * What is next for a PoolerConfig. What lets clients go on (RESUME, RECONNECT) comes first and always; with a spec that
@@ -230,82 +223,6 @@ function limitsOf(observed: Observed) {
   );
 }
 
-function identityOf({ pooler, observed, now }: PlanInput): Step<{
-  readonly files: Readonly<Record<string, string>>;
-  readonly monitoring: string;
-}> {
-  const { name, namespace } = pooler.metadata;
-  const { cluster } = pooler.spec.target;
-  for (const [secret, reading] of observed.secrets)
-    if (reading.state === 'unknown')
-      return stop(
-        wait('SecretUnknown', `Secret "${secret}" could not be read: ${reading.error.message}`, 2_000),
-      );
-  const content = (secret: string) => contentOf(observed.secrets.get(secret));
-  const authority = authorityOf(content(authoritySecret(cluster)) ?? {});
-  if (authority === undefined)
-    return stop(wait('TargetNotReady', `Secret "${authoritySecret(cluster)}" is not there yet`, 2_000));
-  const logins = [applicationSecret(cluster), monitoringSecret(cluster)];
-  const usernames = logins.map((secret) => content(secret)?.username ?? '');
-  const missing = logins.find((_, index) => usernames[index] === '');
-  if (missing !== undefined)
-    return stop(
-      fail(
-        'SecretIncomplete',
-        `Secret "${missing}" needs the key "username": restore it, or delete it to have it made again`,
-      ),
-    );
-
-  const admin = content(adminSecret(name));
-  if (admin === undefined)
-    return stop(wait('CredentialsPending', 'passwords of the console are being made', 0), [
-      { kind: 'generate-admin' },
-    ]);
-  const { users } = admin;
-  if (users === undefined || admin['admin-password'] === undefined)
-    return stop(
-      fail(
-        'SecretIncomplete',
-        `Secret "${adminSecret(name)}" needs the keys "users" and "admin-password": delete it to have it made again`,
-      ),
-    );
-
-  const present = content(poolerName(name)) ?? {};
-  const server = pairOf(present, 'tls');
-  const client = pairOf(present, 'client');
-  const reason =
-    server === undefined || client === undefined
-      ? 'absent'
-      : (needsRenewal(server, {
-          commonName: poolerName(name),
-          dnsNames: poolerServerNames(name, namespace),
-          authority: acceptedAuthority(authority, server.certificate, now),
-          now,
-        }) ??
-        needsRenewal(client, {
-          commonName: poolerRole,
-          authority: acceptedAuthority(authority, client.certificate, now),
-          now,
-        }));
-  if (server === undefined || client === undefined || reason !== undefined)
-    return stop(wait('CredentialsPending', 'certificates are being issued', 0), [
-      { kind: 'issue', reason: reason ?? 'absent' },
-    ]);
-  return {
-    value: {
-      monitoring: usernames[1] ?? '',
-      files: {
-        users,
-        'ca.crt': authority.bundle,
-        'tls.crt': server.certificate,
-        'tls.key': server.key,
-        'client.crt': client.certificate,
-        'client.key': client.key,
-      },
-    },
-  };
-}
-
 /** Instances that are wanted, and those that are still there: a pool is never sized for fewer than may be connected. */
 function instancesToSizeFor(observed: Observed, replicas: number): number {
   return Math.max(replicas, ...observed.instances.map((instance) => instance.ordinal + 1));
@@ -347,16 +264,4 @@ function progressOf({ pooler, observed }: PlanInput, progress: Progress): Result
   if (updateRevision !== currentRevision)
     return wait('Updating', 'instances are being replaced one by one', 2_000);
   return { kind: 'ready' };
-}
-
-function stop(result: Result, actions: readonly Action[] = []): { stop: Result; actions: readonly Action[] } {
-  return { stop: result, actions };
-}
-
-function wait(reason: string, message: string, afterMs: number): Result {
-  return { kind: 'wait', reason, message, afterMs };
-}
-
-function fail(reason: string, message: string): Result {
-  return { kind: 'fail', reason, message };
 }

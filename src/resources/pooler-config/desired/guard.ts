@@ -1,5 +1,6 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { poolerPort } from '../names.ts';
+import { restricted } from './pod.ts';
 import { maxPauseFile, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** The socket of the instance, in its pod. */
@@ -38,17 +39,14 @@ done
 `;
 
 /** The container that runs it. */
-export function guard(
-  image: string,
-  securityContext: NonNullable<V1Container['securityContext']>,
-): V1Container {
+export function guard(image: string): V1Container {
   return {
     name: 'guard',
     image,
     imagePullPolicy: 'IfNotPresent',
     args: ['sh', '-c', guardScript],
     resources: { requests: { cpu: '5m', memory: '16Mi' }, limits: { memory: '64Mi' } },
-    securityContext,
+    securityContext: restricted,
     volumeMounts: [
       { name: 'settings', mountPath: settingsDirectory, readOnly: true },
       { name: 'run', mountPath: socketDirectory },

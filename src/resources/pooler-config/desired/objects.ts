@@ -1,32 +1,14 @@
-import type {
-  V1Container,
-  V1PodDisruptionBudgetSpec,
-  V1PodSpec,
-  V1SecurityContext,
-  V1ServiceSpec,
-  V1StatefulSetSpec,
-} from '@kubernetes/client-node';
-import {
-  controllerReference,
-  type KubernetesObject,
-  type ObjectMeta,
-} from '../../../runtime/kubernetes-object.ts';
-import { encoded, type Secret } from '../../sharded-cluster/desired/secrets.ts';
+import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
+import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
+import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import { hashOf } from '../../sharded-cluster/hash.ts';
 import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
-import {
-  adminSecret,
-  metricsPort,
-  peersService,
-  poolerLabels,
-  poolerName,
-  poolerPort,
-  poolerSelector,
-} from '../names.ts';
+import { adminSecret, metricsPort, peersService, poolerName, poolerPort } from '../names.ts';
 import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
-import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
+import { definedResources, drainSeconds, farewellSeconds, poolerPod, restricted } from './pod.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** Name of the container that runs PgBouncer. */
@@ -43,12 +25,12 @@ export interface ObjectsOptions {
 
 /** The objects of a PoolerConfig, in order of creation; Secrets come before them. */
 export function poolerObjects(pooler: PoolerConfig, options: ObjectsOptions): KubernetesObject[] {
-  return [peers(pooler), clients(pooler), podDisruptionBudget(pooler), statefulSet(pooler, options)];
+  return [peers(pooler), clients(pooler), podDisruptionBudget(pooler), instances(pooler, options)];
 }
 
 /** Secret with everything that an instance reads: one volume, so that all of it changes at once. */
 export function poolerSecret(pooler: PoolerConfig, content: Readonly<Record<string, string>>): Secret {
-  return secret(pooler, poolerName(pooler.metadata.name), content);
+  return ownedSecret(pooler, poolerName(pooler.metadata.name), content);
 }
 
 /** Secret with the passwords of the admin console, and their verifiers as PgBouncer reads them. */
@@ -57,7 +39,7 @@ export function adminSecretObject(
   passwords: { readonly admin: string; readonly stats: string },
   users: string,
 ): Secret {
-  return secret(pooler, adminSecret(pooler.metadata.name), {
+  return ownedSecret(pooler, adminSecret(pooler.metadata.name), {
     'admin-username': consoleUsers.admin,
     'admin-password': passwords.admin,
     'stats-username': consoleUsers.stats,
@@ -66,28 +48,9 @@ export function adminSecretObject(
   });
 }
 
-function secret(pooler: PoolerConfig, name: string, content: Readonly<Record<string, string>>): Secret {
-  return {
-    apiVersion: 'v1',
-    kind: 'Secret',
-    metadata: metadata(pooler, name),
-    type: 'Opaque',
-    data: encoded(content),
-  };
-}
-
-function metadata(pooler: PoolerConfig, name: string): ObjectMeta {
-  return {
-    name,
-    namespace: pooler.metadata.namespace,
-    labels: poolerLabels(pooler.metadata.name, pooler.spec.target.cluster),
-    ownerReferences: [controllerReference(pooler)],
-  };
-}
-
 /** Host names for the instances, ready or not: a cancel goes to the one that has the session. */
 function peers(pooler: PoolerConfig): KubernetesObject {
-  return service(pooler, peersService(pooler.metadata.name), {
+  return ownedService(pooler, peersService(pooler.metadata.name), {
     clusterIP: 'None',
     publishNotReadyAddresses: true,
     ports: [
@@ -98,57 +61,22 @@ function peers(pooler: PoolerConfig): KubernetesObject {
 }
 
 function clients(pooler: PoolerConfig): KubernetesObject {
-  return service(pooler, poolerName(pooler.metadata.name), {
+  return ownedService(pooler, poolerName(pooler.metadata.name), {
     type: 'ClusterIP',
     ports: [{ name: 'postgres', port: postgresPort, targetPort: 'postgres', protocol: 'TCP' }],
   });
 }
 
-function service(pooler: PoolerConfig, name: string, spec: V1ServiceSpec): KubernetesObject {
-  const selector = poolerSelector(pooler.metadata.name);
-  return { apiVersion: 'v1', kind: 'Service', metadata: metadata(pooler, name), spec: { ...spec, selector } };
-}
-
-function podDisruptionBudget(pooler: PoolerConfig): KubernetesObject {
-  const spec: V1PodDisruptionBudgetSpec = {
-    maxUnavailable: 1,
-    selector: { matchLabels: poolerSelector(pooler.metadata.name) },
-  };
-  return {
-    apiVersion: 'policy/v1',
-    kind: 'PodDisruptionBudget',
-    metadata: metadata(pooler, poolerName(pooler.metadata.name)),
-    spec,
-  };
-}
-
-/** Settings reach running instances; only what is in this template replaces pods, one at a time, each after it has drained. */
-function statefulSet(pooler: PoolerConfig, { image, replicas }: ObjectsOptions): KubernetesObject {
-  const { name } = pooler.metadata;
+/** Settings reach running instances; only what is in the template replaces pods. */
+function instances(pooler: PoolerConfig, { image, replicas }: ObjectsOptions): KubernetesObject {
   const starting = restartParameters(pooler.spec.parameters);
-  const spec: V1StatefulSetSpec = {
-    serviceName: peersService(name),
+  return statefulSet(pooler, {
     replicas,
-    podManagementPolicy: 'Parallel',
-    updateStrategy: { type: 'RollingUpdate' },
-    revisionHistoryLimit: 3,
-    selector: { matchLabels: poolerSelector(name) },
-    template: {
-      metadata: {
-        labels: poolerLabels(name, pooler.spec.target.cluster),
-        ...(Object.keys(starting).length === 0
-          ? {}
-          : { annotations: { 'herdsman.dev/start-parameters': hashOf(starting) } }),
-      },
-      spec: podSpec(pooler, image),
-    },
-  };
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'StatefulSet',
-    metadata: metadata(pooler, poolerName(name)),
-    spec,
-  };
+    pod: podSpec(pooler, image),
+    ...(Object.keys(starting).length === 0
+      ? {}
+      : { podAnnotations: { 'herdsman.dev/start-parameters': hashOf(starting) } }),
+  });
 }
 
 function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
@@ -156,7 +84,7 @@ function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
   const drain = drainSeconds(pooler);
   return {
     ...poolerPod(pooler, farewellSeconds + drain + lastSeconds),
-    containers: [pgbouncer(pooler, image, drain), guard(image, restricted), exporter(image)],
+    containers: [pgbouncer(pooler, image, drain), guard(image), exporter(image)],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
       { name: 'run', emptyDir: {} },
@@ -228,25 +156,4 @@ function exporter(image: string): V1Container {
     securityContext: restricted,
     volumeMounts: [{ name: 'run', mountPath: socketDirectory }],
   };
-}
-
-const restricted: V1SecurityContext = {
-  allowPrivilegeEscalation: false,
-  capabilities: { drop: ['ALL'] },
-  readOnlyRootFilesystem: true,
-};
-
-function definedResources(pooler: PoolerConfig): NonNullable<V1Container['resources']> {
-  const { requests, limits } = pooler.spec.resources;
-  return {
-    ...(requests === undefined ? {} : { requests: withoutUndefined(requests) }),
-    ...(limits === undefined ? {} : { limits: withoutUndefined(limits) }),
-  };
-}
-
-/** JSON drops what is undefined as well. */
-function withoutUndefined(amounts: Readonly<Record<string, string | undefined>>): Record<string, string> {
-  return Object.fromEntries(
-    Object.entries(amounts).flatMap(([name, amount]) => (amount === undefined ? [] : [[name, amount]])),
-  );
 }

@@ -1,29 +1,12 @@
-import type {
-  V1Container,
-  V1PodDisruptionBudgetSpec,
-  V1PodSpec,
-  V1SecurityContext,
-  V1ServiceSpec,
-  V1StatefulSetSpec,
-} from '@kubernetes/client-node';
-import {
-  controllerReference,
-  type KubernetesObject,
-  type ObjectMeta,
-} from '../../../runtime/kubernetes-object.ts';
-import { encoded, type Secret } from '../../sharded-cluster/desired/secrets.ts';
+import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
+import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
+import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
-import {
-  peersService,
-  pgpoolKeySecret,
-  poolerLabels,
-  poolerName,
-  poolerPort,
-  poolerSelector,
-} from '../names.ts';
+import { peersService, pgpoolKeySecret, poolerName, poolerPort } from '../names.ts';
+import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
 import { pgpoolDirectory, pgpoolKeyDirectory } from './pgpool-settings.ts';
-import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { definedResources, drainSeconds, farewellSeconds, poolerPod, restricted } from './pod.ts';
 import { settingsDirectory } from './settings.ts';
 
 /** Annotation of a pod with the hash of the settings that it was started with. */
@@ -43,88 +26,28 @@ export interface PgpoolObjectsOptions {
 }
 
 /** The objects of a PoolerConfig with Pgpool-II, in order of creation; Secrets come before them. */
-export function pgpoolObjects(pooler: PoolerConfig, options: PgpoolObjectsOptions): KubernetesObject[] {
+export function pgpoolObjects(
+  pooler: PoolerConfig,
+  { image, replicas, start, slots }: PgpoolObjectsOptions,
+): KubernetesObject[] {
   const { name } = pooler.metadata;
   const port = { name: 'postgres', targetPort: 'postgres', protocol: 'TCP' };
   return [
-    service(pooler, peersService(name), { clusterIP: 'None', ports: [{ ...port, port: poolerPort }] }),
-    service(pooler, poolerName(name), { type: 'ClusterIP', ports: [{ ...port, port: postgresPort }] }),
+    ownedService(pooler, peersService(name), { clusterIP: 'None', ports: [{ ...port, port: poolerPort }] }),
+    ownedService(pooler, poolerName(name), { type: 'ClusterIP', ports: [{ ...port, port: postgresPort }] }),
     podDisruptionBudget(pooler),
-    statefulSet(pooler, options),
+    statefulSet(pooler, {
+      replicas,
+      pod: podSpec(pooler, image, start),
+      podAnnotations: { [startAnnotation]: start },
+      annotations: { [slotsAnnotation]: JSON.stringify(slots) },
+    }),
   ];
 }
 
 /** Secret with the key that passwords are encrypted with: apart from them, since one without the other is of no use. */
 export function pgpoolKeyObject(pooler: PoolerConfig, key: string): Secret {
-  const name = pgpoolKeySecret(pooler.metadata.name);
-  return {
-    apiVersion: 'v1',
-    kind: 'Secret',
-    metadata: metadata(pooler, name),
-    type: 'Opaque',
-    data: encoded({ key }),
-  };
-}
-
-function metadata(pooler: PoolerConfig, name: string): ObjectMeta {
-  return {
-    name,
-    namespace: pooler.metadata.namespace,
-    labels: labels(pooler),
-    ownerReferences: [controllerReference(pooler)],
-  };
-}
-
-function labels(pooler: PoolerConfig): Record<string, string> {
-  return {
-    ...poolerLabels(pooler.metadata.name, pooler.spec.target.cluster),
-    'app.kubernetes.io/name': 'pgpool',
-  };
-}
-
-function service(pooler: PoolerConfig, name: string, spec: V1ServiceSpec): KubernetesObject {
-  const selector = poolerSelector(pooler.metadata.name);
-  return { apiVersion: 'v1', kind: 'Service', metadata: metadata(pooler, name), spec: { ...spec, selector } };
-}
-
-function podDisruptionBudget(pooler: PoolerConfig): KubernetesObject {
-  const spec: V1PodDisruptionBudgetSpec = {
-    maxUnavailable: 1,
-    selector: { matchLabels: poolerSelector(pooler.metadata.name) },
-  };
-  return {
-    apiVersion: 'policy/v1',
-    kind: 'PodDisruptionBudget',
-    metadata: metadata(pooler, poolerName(pooler.metadata.name)),
-    spec,
-  };
-}
-
-/** A change of what is in this template replaces pods, one at a time, each after its clients have left. */
-function statefulSet(
-  pooler: PoolerConfig,
-  { image, replicas, start, slots }: PgpoolObjectsOptions,
-): KubernetesObject {
-  const { name } = pooler.metadata;
-  const spec: V1StatefulSetSpec = {
-    serviceName: peersService(name),
-    replicas,
-    podManagementPolicy: 'Parallel',
-    updateStrategy: { type: 'RollingUpdate' },
-    revisionHistoryLimit: 3,
-    selector: { matchLabels: poolerSelector(name) },
-    template: {
-      metadata: { labels: labels(pooler), annotations: { [startAnnotation]: start } },
-      spec: podSpec(pooler, image, start),
-    },
-  };
-  const own = metadata(pooler, poolerName(name));
-  return {
-    apiVersion: 'apps/v1',
-    kind: 'StatefulSet',
-    metadata: { ...own, annotations: { [slotsAnnotation]: JSON.stringify(slots) } },
-    spec,
-  };
+  return ownedSecret(pooler, pgpoolKeySecret(pooler.metadata.name), { key });
 }
 
 function podSpec(pooler: PoolerConfig, image: string, start: string): V1PodSpec {
@@ -207,15 +130,4 @@ export function pgpoolFarewell(drain: number): string {
     `kill -INT "$(cat ${pgpoolDirectory}/pid)"`,
     `sleep ${lastSeconds}`,
   ].join('; ');
-}
-
-const restricted: V1SecurityContext = {
-  allowPrivilegeEscalation: false,
-  capabilities: { drop: ['ALL'] },
-  readOnlyRootFilesystem: true,
-};
-
-function definedResources(pooler: PoolerConfig): NonNullable<V1Container['resources']> {
-  // JSON drops what is undefined.
-  return JSON.parse(JSON.stringify(pooler.spec.resources));
 }

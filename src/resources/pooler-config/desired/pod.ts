@@ -1,4 +1,4 @@
-import type { V1PodSpec } from '@kubernetes/client-node';
+import type { V1Container, V1PodSpec, V1SecurityContext } from '@kubernetes/client-node';
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import type { PoolerConfig } from '../model.ts';
 import { poolerSelector } from '../names.ts';
@@ -48,4 +48,17 @@ export function poolerPod(pooler: PoolerConfig, graceSeconds: number): Omit<V1Po
     ],
     ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
   };
+}
+
+/** What no container of an instance may do. */
+export const restricted: V1SecurityContext = {
+  allowPrivilegeEscalation: false,
+  capabilities: { drop: ['ALL'] },
+  readOnlyRootFilesystem: true,
+};
+
+/** What the pooler's own container is given, as far as the spec says. */
+export function definedResources({ spec }: PoolerConfig): NonNullable<V1Container['resources']> {
+  // JSON drops what is undefined.
+  return JSON.parse(JSON.stringify(spec.resources));
 }

@@ -1,12 +1,10 @@
-import { needsRenewal } from '../../../pki/renewal.ts';
-import { authorityOf, pairOf } from '../../sharded-cluster/desired/tls-secrets.ts';
-import { applicationSecret, authoritySecret, monitoringSecret } from '../../sharded-cluster/names.ts';
-import { contentOf } from '../../sharded-cluster/steps/identity.ts';
+import { applicationSecret, monitoringSecret } from '../../sharded-cluster/names.ts';
+import { credentialsOf, serverCertificate } from '../credentials.ts';
 import type { PgpoolSpec } from '../desired/pgpool-settings.ts';
 import type { PlanInput } from '../model.ts';
-import { pgpoolKeySecret, poolerName, poolerServerNames } from '../names.ts';
+import { pgpoolKeySecret } from '../names.ts';
+import { fail, type Step, stop, wait } from '../step.ts';
 import { loginName, type PgpoolLogin } from './passwords.ts';
-import { fail, type Step, stop, wait } from './step.ts';
 
 /** Whom instances let in, and what they prove who they are with. */
 export interface PgpoolIdentity {
@@ -18,18 +16,11 @@ export interface PgpoolIdentity {
 
 /** Gathers it from the Secrets, or says what is to be made first. */
 export function identityOf(input: PlanInput, pgpool: PgpoolSpec): Step<PgpoolIdentity> {
-  const { pooler, observed, now } = input;
-  const { name, namespace } = pooler.metadata;
-  const { cluster } = pooler.spec.target;
-  for (const [secret, reading] of observed.secrets)
-    if (reading.state === 'unknown')
-      return stop(
-        wait('SecretUnknown', `Secret "${secret}" could not be read: ${reading.error.message}`, 2_000),
-      );
-  const content = (secret: string) => contentOf(observed.secrets.get(secret));
-  const authority = authorityOf(content(authoritySecret(cluster)) ?? {});
-  if (authority === undefined)
-    return stop(wait('TargetNotReady', `Secret "${authoritySecret(cluster)}" is not there yet`, 2_000));
+  const { name } = input.pooler.metadata;
+  const { cluster } = input.pooler.spec.target;
+  const credentials = credentialsOf(input);
+  if ('stop' in credentials) return credentials;
+  const { authority, content } = credentials.value;
   const logins: PgpoolLogin[] = [];
   for (const secret of [applicationSecret(cluster), monitoringSecret(cluster), ...pgpool.logins]) {
     const login = loginOf(secret, content(secret), logins);
@@ -49,26 +40,18 @@ export function identityOf(input: PlanInput, pgpool: PgpoolSpec): Step<PgpoolIde
         `Secret "${pgpoolKeySecret(name)}" needs the key "key": delete it to have it made again`,
       ),
     );
-  const server = pairOf(content(poolerName(name)) ?? {}, 'tls');
-  const reason =
-    server === undefined
-      ? 'absent'
-      : needsRenewal(server, {
-          commonName: poolerName(name),
-          dnsNames: poolerServerNames(name, namespace),
-          authority: authority.current.certificate,
-          now,
-        });
-  if (server === undefined || reason !== undefined)
-    return stop(wait('CredentialsPending', 'certificates are being issued', 0), [
-      { kind: 'issue', reason: reason ?? 'absent' },
-    ]);
+  const server = serverCertificate(input, credentials.value);
+  if ('stop' in server) return server;
   return {
     value: {
       monitoring: logins[1]?.username ?? '',
       logins,
       key,
-      certificates: { 'ca.crt': authority.bundle, 'tls.crt': server.certificate, 'tls.key': server.key },
+      certificates: {
+        'ca.crt': authority.bundle,
+        'tls.crt': server.value.certificate,
+        'tls.key': server.value.key,
+      },
     },
   };
 }

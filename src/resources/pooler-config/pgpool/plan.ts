@@ -10,11 +10,11 @@ import type { Action, Observed, ObservedInstance, PlanInput, Result } from '../m
 import { revisionAnnotation } from '../names.ts';
 import type { Plan } from '../plan.ts';
 import type { ServerLimits } from '../sizing.ts';
+import { fail, type Step, stop, wait } from '../step.ts';
 import { type Backend, backendsOf, type ReadSet, slotsOf, slotsProblem } from './backends.ts';
 import { identityOf } from './identity.ts';
 import { pgpoolParameterProblem } from './parameters.ts';
 import { sizePgpool } from './sizing.ts';
-import { fail, type Step, stop, wait } from './step.ts';
 
 /** What a pass decided, with the servers that instances shall know. */
 export interface PgpoolPlan extends Plan {

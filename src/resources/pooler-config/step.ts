@@ -1,4 +1,4 @@
-import type { Action, Result } from '../model.ts';
+import type { Action, Result } from './model.ts';
 
 /** One step of a plan: it stops the plan with a result, or hands on what it found. */
 export type Step<T> = { readonly stop: Result; readonly actions?: readonly Action[] } | { readonly value: T };

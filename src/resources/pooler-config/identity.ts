@@ -1,0 +1,71 @@
+import { needsRenewal } from '../../pki/renewal.ts';
+import { acceptedAuthority } from '../../pki/rotation.ts';
+import { poolerRole } from '../../postgres/roles.ts';
+import { pairOf } from '../sharded-cluster/desired/tls-secrets.ts';
+import { applicationSecret, monitoringSecret } from '../sharded-cluster/names.ts';
+import { certificatesPending, credentialsOf, serverCertificate } from './credentials.ts';
+import type { PlanInput } from './model.ts';
+import { adminSecret, poolerName } from './names.ts';
+import { fail, type Step, stop, wait } from './step.ts';
+
+/** What instances of PgBouncer prove who they are with, and who may use their console. */
+export interface Identity {
+  readonly files: Readonly<Record<string, string>>;
+  readonly monitoring: string;
+}
+
+/** Gathers it from the Secrets, or says what is to be made first. */
+export function identityOf(input: PlanInput): Step<Identity> {
+  const { pooler, now } = input;
+  const { name } = pooler.metadata;
+  const { cluster } = pooler.spec.target;
+  const credentials = credentialsOf(input);
+  if ('stop' in credentials) return credentials;
+  const { authority, content } = credentials.value;
+  const logins = [applicationSecret(cluster), monitoringSecret(cluster)];
+  const usernames = logins.map((secret) => content(secret)?.username ?? '');
+  const missing = logins.find((_, index) => usernames[index] === '');
+  if (missing !== undefined)
+    return stop(
+      fail(
+        'SecretIncomplete',
+        `Secret "${missing}" needs the key "username": restore it, or delete it to have it made again`,
+      ),
+    );
+  const admin = content(adminSecret(name));
+  if (admin === undefined)
+    return stop(wait('CredentialsPending', 'passwords of the console are being made', 0), [
+      { kind: 'generate-admin' },
+    ]);
+  const { users } = admin;
+  if (users === undefined || admin['admin-password'] === undefined)
+    return stop(
+      fail(
+        'SecretIncomplete',
+        `Secret "${adminSecret(name)}" needs the keys "users" and "admin-password": delete it to have it made again`,
+      ),
+    );
+  const server = serverCertificate(input, credentials.value);
+  if ('stop' in server) return server;
+  const client = pairOf(content(poolerName(name)) ?? {}, 'client');
+  if (client === undefined) return certificatesPending('absent');
+  const reason = needsRenewal(client, {
+    commonName: poolerRole,
+    authority: acceptedAuthority(authority, client.certificate, now),
+    now,
+  });
+  if (reason !== undefined) return certificatesPending(reason);
+  return {
+    value: {
+      monitoring: usernames[1] ?? '',
+      files: {
+        users,
+        'ca.crt': authority.bundle,
+        'tls.crt': server.value.certificate,
+        'tls.key': server.value.key,
+        'client.crt': client.certificate,
+        'client.key': client.key,
+      },
+    },
+  };
+}
