@@ -8,6 +8,7 @@ import { holdInFailovers } from './resources/pooler-config/failover-gate.ts';
 import { createPoolerGate } from './resources/pooler-config/gate.ts';
 import { noGatedShards } from './resources/pooler-config/gated-shards.ts';
 import { createPoolerObserver } from './resources/pooler-config/observe.ts';
+import { createReadyConsoles } from './resources/pooler-config/ready-consoles.ts';
 import { allPoolerInformers, createPoolerSources } from './resources/pooler-config/sources.ts';
 import { readReplicaSetController } from './resources/read-replica-set/controller.ts';
 import { modelSweeper } from './resources/read-replica-set/logical/sweeper.ts';
@@ -60,7 +61,15 @@ const poolers = createPoolerObserver({
   gated,
   monotonicMs: systemClock.monotonicMs,
 });
-const gate = createPoolerGate({ poolerSources, access: poolers.access, gated, clock: systemClock, log });
+const consoles = createReadyConsoles({ poolerSources, access: poolers.access, clock: systemClock });
+const gate = createPoolerGate({
+  poolerSources,
+  access: poolers.access,
+  consoles,
+  gated,
+  clock: systemClock,
+  log,
+});
 
 const ending = await runOperator(
   {
@@ -124,8 +133,11 @@ const ending = await runOperator(
     },
     events,
     log,
-    onLeading: (signal) =>
-      holdInFailovers({ client, sources, poolerSources, gate, clock: systemClock, log }, signal),
+    onLeading(signal) {
+      consoles.keep(signal);
+      const { secrets } = poolers;
+      holdInFailovers({ secrets, sources, poolerSources, gate, clock: systemClock, log }, signal);
+    },
   },
   terminationSignal(),
 );

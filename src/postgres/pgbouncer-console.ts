@@ -52,6 +52,8 @@ export interface Console {
   resume(database: string): Promise<void>;
   /** Replaces every server connection as soon as its transaction ends. */
   reconnect(database: string): Promise<void>;
+  /** Calls back once when the session has ended, for whatever reason. */
+  onEnd(call: () => void): void;
   close(): Promise<void>;
 }
 
@@ -67,6 +69,8 @@ export async function openConsole(options: ConsoleOptions): Promise<Console> {
     database: 'pgbouncer',
     application_name: 'herdsman',
     connectionTimeoutMillis: timeout,
+    keepAlive: true,
+    keepAliveInitialDelayMillis: 10_000,
     ssl: {
       ca: options.ca,
       servername: options.servername,
@@ -119,6 +123,7 @@ export async function openConsole(options: ConsoleOptions): Promise<Console> {
     async reconnect(database) {
       await command(`RECONNECT ${quoteIdentifier(database)}`);
     },
+    onEnd: (call) => client.once('end', call),
     async close() {
       await client.end().catch(() => undefined);
     },

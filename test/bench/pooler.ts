@@ -119,7 +119,7 @@ async function measureSwitchover(): Promise<Measured> {
     await waitUntilPooling(key);
     for (let turn = 1; turn <= runs; turn += 1) {
       const before = (await primaryPod(cluster)).metadata.name;
-      const load = await startPoolerLoad(key, 50);
+      const load = await startPoolerLoad(key, { clients: 50 });
       await waitUntil('clients are at work', () => load.done() > 200);
       await applyLocks(64 + turn);
       await waitFor('another member leads', async () => {
@@ -128,10 +128,10 @@ async function measureSwitchover(): Promise<Measured> {
       });
       await waitUntilReady(cluster);
       await load.stop();
-      for (const [message, count] of load.errors) errors.set(message, (errors.get(message) ?? 0) + count);
+      for (const { message } of load.errors) errors.set(message, (errors.get(message) ?? 0) + 1);
       waitsMs.push(load.longestMs());
       note(
-        `switchover ${turn}/${runs}: longest wait ${Math.round(load.longestMs())} ms, ${load.errors.size} errors`,
+        `switchover ${turn}/${runs}: longest wait ${Math.round(load.longestMs())} ms, ${load.errors.length} errors`,
       );
     }
   } finally {

@@ -13,6 +13,7 @@ import { revisionOf } from '../../src/resources/pooler-config/desired/settings.t
 import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
 import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
+import type { ReadyConsoles } from '../../src/resources/pooler-config/ready-consoles.ts';
 import { keepSentinels } from '../../src/resources/pooler-config/sentinels.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
 import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
@@ -259,7 +260,12 @@ describe('new settings', () => {
 });
 
 /** The gate, with the instances as pods that are ready. */
-function gateOf(gated: GatedShards, spec: Record<string, unknown> = {}, pods = [0, 1]): PoolerGate {
+function gateOf(
+  gated: GatedShards,
+  spec: Record<string, unknown> = {},
+  pods = [0, 1],
+  consoles: Pick<ReadyConsoles, 'take'> = { take: () => undefined },
+): PoolerGate {
   const pooler: PoolerConfig = poolerConfig(spec, {
     databases: [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }],
   });
@@ -277,22 +283,24 @@ function gateOf(gated: GatedShards, spec: Record<string, unknown> = {}, pods = [
   return createPoolerGate({
     poolerSources,
     access: async () => ({ options: (address) => poolers.console(Number(address)) }),
+    consoles,
     gated,
     clock: systemClock,
     log: silentLogger,
   });
 }
 
+const shard = {
+  namespace: 'store',
+  cluster: 'shop',
+  shard: 's0',
+  database: 'app',
+  role: 'rw' as const,
+  servedBy: async () => 'the primary',
+};
+const never = new AbortController().signal;
+
 describe('the gate', () => {
-  const shard = {
-    namespace: 'store',
-    cluster: 'shop',
-    shard: 's0',
-    database: 'app',
-    role: 'rw' as const,
-    servedBy: async () => 'the primary',
-  };
-  const never = new AbortController().signal;
   let gated: GatedShards;
 
   beforeEach(() => {
@@ -509,14 +517,7 @@ describe('a server that is lost for a while', () => {
     const gate = gateOf(noGatedShards(), {}, [0]);
     const answers: Promise<unknown>[] = [];
     await gate.whilePaused(
-      {
-        namespace: 'store',
-        cluster: 'shop',
-        shard: 's0',
-        database: 'app',
-        role: 'rw',
-        servedBy: async () => 'the primary',
-      },
+      shard,
       async () => {
         await way.cut();
         answers.push(asking.query('SELECT 1'));
@@ -530,11 +531,89 @@ describe('a server that is lost for a while', () => {
         );
         await way.open();
       },
-      new AbortController().signal,
+      never,
     );
     await Promise.all(answers);
     await asking.end();
   });
+});
+
+it('a server that is lost costs each client what it was at, where consoles are open already', async () => {
+  const way = await wayTo(server.port);
+  const all = poolers;
+  const shards = { s0: { server: { ...server, port: way.port }, database: 'one' } };
+  poolers = await startPoolers({ monitoring, shards, instances: 1 });
+  try {
+    const ready = await openConsole(poolers.console(0));
+    const gate = gateOf(noGatedShards(), {}, [0], { take: () => ready });
+    let ending = false;
+    let done = 0;
+    const errors: string[] = [];
+    const working = Array.from({ length: 20 }, async () => {
+      let each: pg.Client | undefined;
+      while (!ending) {
+        try {
+          each ??= await client();
+          await each.query('SELECT pg_sleep(0.01)');
+          done += 1;
+        } catch (error) {
+          errors.push(String(error));
+          each?.end().catch(() => undefined);
+          each = undefined;
+        }
+      }
+      await each?.end();
+    });
+    await waitUntil('clients are at work', () => done > 200);
+    await way.cut();
+    let serving = false;
+    await gate.whilePaused(
+      { ...shard, isLost: true, servedBy: async () => (serving ? 'another' : undefined) },
+      async () => {
+        await waitUntil('all that were turned out wait again', () =>
+          withConsole(0, async (console) => {
+            const pools = await console.showPools();
+            return pools.reduce((sum, pool) => sum + pool.cl_waiting, 0) >= working.length;
+          }),
+        );
+        await way.open();
+        serving = true;
+      },
+      never,
+    );
+    const before = done;
+    await waitUntil('all go on', () => done > before + 200);
+    ending = true;
+    await Promise.all(working);
+    // Half a second without a gate is several errors for each.
+    expect(errors.length).toBeLessThanOrEqual(working.length);
+  } finally {
+    await poolers.stop();
+    poolers = all;
+    await way.cut();
+  }
+});
+
+it('an instance that answers nobody keeps nobody waiting for it', async () => {
+  const way = await wayTo(poolers.ports[0] ?? 0);
+  const silent = await openConsole({ ...poolers.console(0), port: way.port });
+  await way.cut();
+  const gone = poolers;
+  poolers = { ...gone, console: () => ({ ...gone.console(0), port: way.port }) };
+  try {
+    const gate = gateOf(noGatedShards(), {}, [0], { take: () => silent });
+    let isDone = false;
+    await gate.whilePaused(
+      shard,
+      async () => {
+        isDone = true;
+      },
+      never,
+    );
+    expect(isDone).toBe(true);
+  } finally {
+    poolers = gone;
+  }
 });
 
 describe('a sentinel', () => {

@@ -1,14 +1,13 @@
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
-import type { KubeClient } from '../../runtime/kube-client.ts';
-import { secretType } from '../../runtime/kubernetes-types.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import type { SecretReading } from '../sharded-cluster/model.ts';
+import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
+import type { NamedReader } from '../sharded-cluster/named-reader.ts';
 import { operatorTlsSecret } from '../sharded-cluster/names.ts';
 import type { SecretObject } from '../sharded-cluster/observe.ts';
 import type { PoolerGate } from '../sharded-cluster/pooler-gate.ts';
 import { type ShardKey, servedBy } from '../sharded-cluster/serving.ts';
-import { shardAccess } from '../sharded-cluster/shard-access.ts';
+import { type ShardAccess, shardAccess } from '../sharded-cluster/shard-access.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { lostPrimary, watchedPrimaries } from './lost-primary.ts';
 import { keepSentinels } from './sentinels.ts';
@@ -16,7 +15,7 @@ import type { PoolerSources } from './sources.ts';
 
 /** What is worked with. */
 export interface FailoverGateDependencies {
-  readonly client: Pick<KubeClient, 'read'>;
+  readonly secrets: NamedReader<SecretObject>;
   readonly sources: Sources;
   readonly poolerSources: Pick<PoolerSources, 'poolers'>;
   readonly gate: PoolerGate;
@@ -26,46 +25,46 @@ export interface FailoverGateDependencies {
 
 /** The node's rules lead to the old primary until they have been changed; before that, an answer says nothing. */
 const settleMs = 500;
+/** How long the operator's certificate, once read, is good: it is read while there is time. */
+const freshMs = 600_000;
 
 /**
  * Holds clients of poolers back from the moment a primary is lost until another serves. Without it PgBouncer turns away
  * whoever asks while there is nobody to connect to; what was in a transaction is lost either way.
  */
 export function holdInFailovers(
-  { client, sources, poolerSources, gate, clock, log }: FailoverGateDependencies,
+  { secrets, sources, poolerSources, gate, clock, log }: FailoverGateDependencies,
   signal: AbortSignal,
 ): void {
   const busy = new Set<string>();
 
-  async function reach({ namespace, cluster: name }: ShardKey) {
+  function clusterOf({ namespace, cluster: name }: ShardKey): ShardedCluster | undefined {
     const cluster = sources.clusters.cache.get({ namespace, name });
-    if (cluster === undefined) return undefined;
-    const secret = operatorTlsSecret(name);
-    const reading = await client.read<SecretObject>(
-      secretType,
-      { namespace, name: secret },
-      { signal, timeoutMs: 2_000 },
-    );
+    return cluster === undefined ? undefined : { ...cluster, spec: shardedClusterSpec.parse(cluster.spec) };
+  }
+
+  async function accessTo(cluster: ShardedCluster): Promise<ShardAccess | undefined> {
+    const { namespace } = cluster.metadata;
+    const name = operatorTlsSecret(cluster.metadata.name);
+    const reading = await secrets.read({ namespace, name }, freshMs, signal);
     const known: SecretReading =
       reading.state === 'present'
         ? { state: 'present', value: { data: reading.value.data ?? {}, resourceVersion: '' } }
         : reading;
-    const parsed = { ...cluster, spec: shardedClusterSpec.parse(cluster.spec) };
-    const access = shardAccess(parsed, new Map([[secret, known]]));
-    return { access, database: parsed.spec.postgres.database };
+    return shardAccess(cluster, new Map([[name, known]]));
   }
 
   async function hold(key: ShardKey): Promise<void> {
-    const reached = await reach(key);
-    if (reached === undefined) return;
-    const { access, database } = reached;
+    const cluster = clusterOf(key);
+    if (cluster === undefined) return;
+    const access = accessTo(cluster);
     await gate.whilePaused(
       {
         ...key,
-        database,
+        database: cluster.spec.postgres.database,
         role: 'rw',
         isLost: true,
-        servedBy: (patienceMs) => servedBy(sources, access, key, 'rw', patienceMs),
+        servedBy: async (patienceMs) => servedBy(sources, await access, key, 'rw', patienceMs),
       },
       () => pause(clock, settleMs, signal),
       signal,
@@ -94,7 +93,9 @@ export function holdInFailovers(
         const pod = sources.pods.cache.list(shard.namespace).find(({ metadata }) => metadata.uid === uid);
         const address = pod?.status?.podIP;
         if (address === undefined) return undefined;
-        return (await reach(shard))?.access?.asOperator(shard.shard, address, 'postgres');
+        const cluster = clusterOf(shard);
+        const access = cluster === undefined ? undefined : await accessTo(cluster);
+        return access?.asOperator(shard.shard, address, 'postgres');
       },
       onLost,
       clock,

@@ -1,4 +1,3 @@
-import { durationMs } from '../../api/v1alpha1/duration.ts';
 import { poolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
 import { type Console, openConsole } from '../../postgres/pgbouncer-console.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
@@ -8,8 +7,10 @@ import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import type { GatedShard, PoolerGate } from '../sharded-cluster/pooler-gate.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
+import { longestPauseMs } from './holding.ts';
 import type { PoolerConfig } from './model.ts';
 import { databaseName } from './names.ts';
+import type { ReadyConsoles } from './ready-consoles.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** What a gate works with. */
@@ -20,6 +21,7 @@ export interface GateDependencies {
     pooler: Pick<PoolerConfig, 'metadata'>,
     signal: AbortSignal,
   ) => Promise<ConsoleAccess | undefined>;
+  readonly consoles: Pick<ReadyConsoles, 'take'>;
   readonly gated: GatedShards;
   readonly clock: Clock;
   readonly log: Logger;
@@ -42,15 +44,21 @@ interface Candidate {
 
 /** Share of `maxPause` in which transactions may end; the rest is for the switchover. */
 const drainShare = 0.3;
-const pollMs = 50;
 /**
- * How long an answer is waited for. Packets to an endpoint that is just being taken away are lost, so soon tried again is soon
- * there; on a machine that is short of time an answer takes longer.
+ * Packets to an endpoint that is just being taken away are lost, and an answer that will never come is not waited for: the next
+ * is asked for meanwhile, by so many at most. On a machine that is short of time an answer takes long.
  */
-const patience = { leastMs: 300, mostMs: 2_000 };
+const asking = { everyMs: 50, patienceMs: 1_500, mostAtOnce: 10 };
 
 /** The gate of the poolers that are there. */
-export function createPoolerGate({ poolerSources, access, gated, clock, log }: GateDependencies): PoolerGate {
+export function createPoolerGate({
+  poolerSources,
+  access,
+  consoles,
+  gated,
+  clock,
+  log,
+}: GateDependencies): PoolerGate {
   async function candidatesOf(
     shard: GatedShard,
     signal: AbortSignal,
@@ -59,13 +67,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     const found = poolerSources.poolers.cache
       .byIndex(byTarget, keyString({ namespace, name: cluster }))
       .map((pooler): PoolerConfig => ({ ...pooler, spec: poolerConfigSpec.parse(pooler.spec) }))
-      .filter(({ spec: { engine, target }, metadata }) => {
-        const isAway = metadata.deletionTimestamp !== undefined;
-        // Pgpool-II cannot make its clients wait.
-        if (engine === 'pgpool') return false;
-        return target.role === shard.role && target.readReplicaSet === undefined && !isAway;
-      })
-      .map((pooler) => ({ pooler, maxPauseMs: durationMs(pooler.spec.maxPause) ?? 0 }))
+      .filter(
+        ({ spec, metadata }) => spec.target.role === shard.role && metadata.deletionTimestamp === undefined,
+      )
+      .map((pooler) => ({ pooler, maxPauseMs: longestPauseMs(pooler) }))
       .filter(({ maxPauseMs }) => maxPauseMs > 0);
     const candidates = await Promise.all(
       found.map(async ({ pooler }) => {
@@ -97,34 +102,69 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     // Who holds it already lets it go, too.
     if (gated.held.has(key)) return [];
     gated.held.add(key);
-    let console: Console;
+    const open = (timeoutMs: number) => openConsole({ ...candidate.access.options(address), timeoutMs });
+    let pausing: Console;
     try {
-      console = await openConsole({ ...candidate.access.options(address), timeoutMs: 1_000 });
+      pausing = consoles.take(pod.metadata.uid ?? '') ?? (await open(1_000));
     } catch (error) {
       gated.held.delete(key);
       log.warn({ pod: pod.metadata.name, error: messageOf(error) }, 'pooler is not paused');
       return [];
     }
-    // Another session than the one that waits for the pause has to end it.
-    const drained = console.pause(database).catch(() => undefined);
+    const paused = pausing.pause(database).catch(() => undefined);
+    // Another session than the one that waits for the pause has to end it. An instance that opens none is away.
+    const resuming = open(2_000);
     return [
       {
         key,
-        drained,
+        drained: Promise.race([
+          paused,
+          resuming.then(
+            () => paused,
+            () => undefined,
+          ),
+        ]),
         async release() {
+          const resume = async (opening: Promise<Console>) => {
+            const console = await opening;
+            await console.resume(database).finally(() => console.close());
+          };
           try {
-            const other = await openConsole({ ...candidate.access.options(address), timeoutMs: 2_000 });
-            await other.resume(database).finally(() => other.close());
+            await resume(resuming).catch(() => resume(open(2_000)));
           } catch (error) {
             log.warn({ pod: pod.metadata.name, error: messageOf(error) }, 'pooler is not resumed');
           } finally {
             // From now on the controller resumes what is found paused.
             gated.held.delete(key);
-            await console.close();
+            await pausing.close();
           }
         },
       },
     ];
+  }
+
+  /** Whether there was an answer as wanted before the time was up. */
+  async function untilAnswered(
+    ask: () => Promise<boolean>,
+    leftMs: () => number,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const answer = Promise.withResolvers<void>();
+    let isAnswered = false;
+    let waiting = 0;
+    const askOnce = async (): Promise<void> => {
+      waiting += 1;
+      const isAsWanted = await ask().catch(() => false);
+      waiting -= 1;
+      if (!isAsWanted) return;
+      isAnswered = true;
+      answer.resolve();
+    };
+    while (!isAnswered && leftMs() > 0 && !signal.aborted) {
+      if (waiting < asking.mostAtOnce) void askOnce();
+      await Promise.race([answer.promise, pause(clock, asking.everyMs, signal)]);
+    }
+    return isAnswered;
   }
 
   function noteSwitched({ namespace, shard, role }: GatedShard, poolers: readonly string[]): void {
@@ -137,23 +177,30 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
       const { candidates, poolers, maxPauseMs } = await candidatesOf(shard, signal);
       if (candidates.length === 0) return work();
       const startedMs = clock.monotonicMs();
-      const leftMs = () => Math.max(0, maxPauseMs - (clock.monotonicMs() - startedMs));
-      const [before, held] = await Promise.all([
-        shard.isLost === true ? undefined : shard.servedBy(patience.mostMs),
-        Promise.all(candidates.map(hold)),
-      ]);
-      const paused = held.flat();
+      const passedMs = () => clock.monotonicMs() - startedMs;
+      const leftMs = () => Math.max(0, maxPauseMs - passedMs());
+      const asked = shard.isLost === true ? undefined : shard.servedBy(asking.patienceMs);
+      const paused = (await Promise.all(candidates.map(hold))).flat();
       let released: Promise<unknown> | undefined;
       const release = () => {
         released ??= Promise.all(paused.map((entry) => entry.release()));
         return released;
       };
       const cancel = clock.after(leftMs() * 0.95, () => void release());
+      const atMs: Record<string, number> = {};
       try {
+        let before: string | undefined;
         await Promise.race([
-          Promise.all(paused.map((entry) => entry.drained)),
+          Promise.all([
+            asked?.then((server) => {
+              before = server;
+            }),
+            ...paused.map((entry) => entry.drained),
+          ]),
           pause(clock, maxPauseMs * drainShare, signal),
         ]);
+        const known = before;
+        atMs.drained = passedMs();
         let state = 'running' as 'running' | 'done' | 'failed';
         const working = work().then(
           () => {
@@ -166,31 +213,36 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
         );
         // Its failure is thrown below, where it is waited for.
         working.catch(() => undefined);
-        let patienceMs = patience.leastMs;
         const goesOn = async () => {
-          const askedMs = clock.monotonicMs();
-          const now = await shard.servedBy(patienceMs);
-          const tookMs = clock.monotonicMs() - askedMs;
-          if (now === undefined && tookMs >= patienceMs)
-            patienceMs = Math.min(patience.mostMs, patienceMs * 2);
+          const wasRunning = state === 'running';
+          const now = await shard.servedBy(asking.patienceMs);
           // Patroni looks once a second whether a switchover is done: whoever serves instead is noticed sooner.
-          return now !== undefined && (state !== 'running' || (before !== undefined && now !== before));
+          return now !== undefined && (!wasRunning || (known !== undefined && now !== known));
         };
-        while (leftMs() > 0 && !signal.aborted) {
-          if (await goesOn()) {
-            // One that was not held may have connections to the old primary left, which the controller then ends.
-            if (state !== 'failed' && paused.length === candidates.length) noteSwitched(shard, poolers);
-            break;
-          }
-          await pause(clock, pollMs, signal);
-        }
+        // One that was not held may have connections to the old primary left, which the controller then ends.
+        if (
+          (await untilAnswered(goesOn, leftMs, signal)) &&
+          state !== 'failed' &&
+          paused.length === candidates.length
+        )
+          noteSwitched(shard, poolers);
+        atMs.served = passedMs();
         await release();
+        atMs.released = passedMs();
         await working;
       } finally {
         cancel();
         await release();
+        const { drained, served, released: on } = atMs;
         log.info(
-          { shard: shard.shard, poolers: paused.length, ms: Math.round(clock.monotonicMs() - startedMs) },
+          {
+            shard: shard.shard,
+            poolers: paused.length,
+            drainedMs: rounded(drained),
+            servedMs: rounded(served),
+            releasedMs: rounded(on),
+            ms: Math.round(passedMs()),
+          },
           'clients of poolers were held back',
         );
       }
@@ -202,6 +254,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
 function databasesTo({ status, spec }: PoolerConfig, { shard, database }: GatedShard): string[] {
   const named = status?.databases?.filter((entry) => entry.shard === shard).map((entry) => entry.name) ?? [];
   return named.length > 0 ? named : [databaseName(database, undefined, spec.target.role)];
+}
+
+function rounded(ms: number | undefined): number | undefined {
+  return ms === undefined ? undefined : Math.round(ms);
 }
 
 function messageOf(error: unknown): string {

@@ -1,8 +1,8 @@
-import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { Change } from '../../runtime/informer.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { clusterLabel, roleLabel, shardLabel } from '../sharded-cluster/names.ts';
 import type { ShardKey } from '../sharded-cluster/serving.ts';
+import { longestPauseMs } from './holding.ts';
 import type { PoolerConfig } from './model.ts';
 import type { WatchedPrimary } from './sentinels.ts';
 
@@ -21,7 +21,7 @@ export function watchedPrimaries(
 ): WatchedPrimary[] {
   const holding = new Set(
     poolers
-      .filter(({ spec }) => (spec.target.role ?? 'rw') === 'rw' && durationMs(spec.maxPause ?? '10s') !== 0)
+      .filter((pooler) => (pooler.spec.target.role ?? 'rw') === 'rw' && longestPauseMs(pooler) > 0)
       .map(({ metadata, spec }) => `${metadata.namespace}/${spec.target.cluster}`),
   );
   return pods.flatMap((pod): WatchedPrimary[] => {

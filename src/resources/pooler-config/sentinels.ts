@@ -1,6 +1,7 @@
-import { type Connection, type ConnectOptions, connect } from '../../postgres/connection.ts';
+import { type ConnectOptions, connect } from '../../postgres/connection.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { ShardKey } from '../sharded-cluster/serving.ts';
+import { keepSessions, type Session } from './kept-sessions.ts';
 
 /** A primary that clients of poolers depend on. */
 export interface WatchedPrimary {
@@ -19,9 +20,6 @@ export interface SentinelDependencies {
   readonly clock: Clock;
 }
 
-/** How often it is looked whether a primary has no session yet, or a session no primary any more. */
-const lookEveryMs = 2_000;
-
 /**
  * Keeps an idle session on each primary. It ends in the moment in which the server does, long before Kubernetes knows: then
  * `onLost` is called.
@@ -30,50 +28,20 @@ export function keepSentinels(
   { primaries, options, onLost, clock }: SentinelDependencies,
   signal: AbortSignal,
 ): void {
-  /** By uid; `undefined` while it is being opened. */
-  const sessions = new Map<string, Connection | undefined>();
-
-  async function open(primary: WatchedPrimary): Promise<void> {
-    sessions.set(primary.uid, undefined);
-    try {
-      const found = await options(primary, signal);
-      if (found === undefined) throw new Error('the primary cannot be reached yet');
-      const session = await connect({ ...found, applicationName: 'herdsman sentinel' });
-      // A user's parameter may end what is idle.
-      await session.query({ text: 'SET idle_session_timeout = 0' });
-      if (signal.aborted) return await session.close();
-      sessions.set(primary.uid, session);
-      session.client.once('end', () => {
-        // What was closed on purpose is forgotten before it ends.
-        if (sessions.get(primary.uid) !== session) return;
-        sessions.delete(primary.uid);
-        if (!signal.aborted) onLost(primary.shard);
-      });
-    } catch {
-      sessions.delete(primary.uid);
-    }
-  }
-
-  function look(): void {
-    if (signal.aborted) return;
-    const wanted = primaries();
-    for (const [uid, session] of sessions) {
-      if (session === undefined || wanted.some((primary) => primary.uid === uid)) continue;
-      sessions.delete(uid);
-      void session.close();
-    }
-    for (const primary of wanted) if (!sessions.has(primary.uid)) void open(primary);
-    cancel = clock.after(lookEveryMs, look);
-  }
-
-  let cancel = clock.after(0, look);
-  signal.addEventListener(
-    'abort',
-    () => {
-      cancel();
-      for (const session of sessions.values()) void session?.close();
-      sessions.clear();
+  keepSessions<WatchedPrimary, Session>(
+    {
+      wanted: primaries,
+      async open(primary) {
+        const found = await options(primary, signal);
+        if (found === undefined) return undefined;
+        const session = await connect({ ...found, applicationName: 'herdsman sentinel' });
+        // A user's parameter may end what is idle.
+        await session.query({ text: 'SET idle_session_timeout = 0' });
+        return { onEnd: (call) => session.client.once('end', call), close: () => session.close() };
+      },
+      onEnd: ({ shard }) => onLost(shard),
+      clock,
     },
-    { once: true },
+    signal,
   );
 }

@@ -138,8 +138,8 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
     client_idle_timeout: seconds(timeouts.clientIdle),
     server_idle_timeout: seconds(timeouts.serverIdle),
     server_lifetime: seconds(timeouts.serverLifetime),
-    // A server that is away is tried again soon: a failover takes a second or two.
-    server_login_retry: 1,
+    // A server that is away is tried again soon: until one has let it in, PgBouncer turns away whoever asks.
+    server_login_retry: 0.1,
     server_connect_timeout: 5,
     dns_nxdomain_ttl: 1,
     // A peer that vanished without a word is noticed within seconds.
