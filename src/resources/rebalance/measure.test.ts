@@ -103,4 +103,24 @@ describe('measurements', () => {
     const [first] = windows.at(-1) ?? [];
     expect(first?.buckets.reduce((sum, bucket) => sum + bucket.share, 0)).toBeCloseTo(1);
   });
+
+  it('give no bucket what its few rows cannot have used', () => {
+    const names = ['s0', 's1'];
+    const settings = { cores: 2, halfLifeMs: 120_000 };
+    const quiet = (seconds: number) =>
+      names.map((name) => sketchMeasure(map, name, seconds, 0.9, { buckets: [counted(seconds)] }));
+    const counted = (seconds: number) => ({
+      group: 'customer',
+      id: 0,
+      reads: seconds,
+      writes: 0,
+      blocks: 0,
+      bytes: 0,
+      rows: 1,
+    });
+    const before = addMeasures(startMeasurements({}), map, quiet(0), names, settings);
+    const { windows } = addMeasures(before, map, quiet(30), names, settings);
+    const [s0] = windows.at(-1) ?? [];
+    expect(s0?.buckets.find(({ id }) => id === 0)?.share).toBeCloseTo(1 / 180);
+  });
 });

@@ -32,6 +32,12 @@ export const settlingMs = 15_000;
 /** The longest for which loads from before moves stand for those during them. */
 const longestHoldMs = 600_000;
 
+/**
+ * Cores that one row a second takes at most, in an operation's weight of 1: a server that uses more for its rows is busy with
+ * something else, which is no load of its buckets.
+ */
+export const mostCoresPerOperation = 0.01;
+
 /** Sessions that execute for less than this part of the processors' time are no load. */
 const restingActivity = 0.02;
 
@@ -72,7 +78,7 @@ export function addMeasures(
     current.set(measure.name, measured);
     rates.set(measure.name, smoothed(before, measure, measured, halfLifeMs));
   }
-  const window = windowOf(current, owners, load);
+  const window = windowOf(current, owners, load, cores);
   return {
     ...(calm.atMs === undefined ? {} : { calmAtMs: calm.atMs }),
     load,
@@ -172,11 +178,16 @@ function windowOf(
   current: ReadonlyMap<string, ShardRates>,
   owners: ReadonlyMap<string, Owned>,
   load: LoadState,
+  cores: number,
 ): LoadWindow {
   return [...current].map(([name, { utilisation }]) => {
     const owned = [...owners.values()].filter((bucket) => bucket.shard === name);
     const rates = owned.map((bucket) => load.rates[bucketText(bucket)] ?? 0);
-    const total = rates.reduce((sum, rate) => sum + rate, 0);
+    const least = (utilisation * cores) / mostCoresPerOperation;
+    const total = Math.max(
+      least,
+      rates.reduce((sum, rate) => sum + rate, 0),
+    );
     const buckets = owned.map(({ group, id }, index): BucketWindow => {
       return { group, id, share: total === 0 ? 0 : (rates[index] ?? 0) / total };
     });

@@ -15,7 +15,7 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { shardIndex, shardName } from '../sharded-cluster/names.ts';
 import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
-import { settlingMs } from './measure.ts';
+import { mostCoresPerOperation, settlingMs } from './measure.ts';
 import type { MoveFacts, RebalanceView } from './model.ts';
 
 /** Part of a volume that may be filled. */
@@ -24,8 +24,6 @@ const usableVolume = 0.9;
 const roomFactor = 1.3;
 /** A bucket whose move failed stays for so long, and one that has moved is not moved again for mere balance. */
 const holdMs = 600_000;
-/** No row costs more than this much of a core's second: a server that uses more for them is busy with something else. */
-const mostCoresPerOperation = 0.01;
 
 /** Processors of one member: its limit, or without one what it asks for, and one at least, since it may take more. */
 export function coresOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
