@@ -115,10 +115,16 @@ describe('a cluster that is scaled with its data', () => {
     await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=2']);
     await waitForOwners({ s0: 6, s1: 6 });
     await waitUntilReady(key, { timeoutMs: 300_000 });
-    await waitFor('the pods of both shards are gone', async () => {
-      const pods = [...(await memberPods(key, 's2')), ...(await memberPods(key, 's3'))];
-      return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };
-    });
+    await waitFor(
+      'the pods of both shards are gone',
+      async () => {
+        const pods = [...(await memberPods(key, 's2')), ...(await memberPods(key, 's3'))];
+        if (pods.length === 0) return { done: true };
+        const names = pods.map(({ metadata }) => [metadata.name, metadata.deletionTimestamp]);
+        return { state: [names, (await readCluster(key)).status?.conditions] };
+      },
+      { timeoutMs: 300_000 },
+    );
     expect(await countRows()).toEqual({ customers, orders: customers });
     const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
     expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s2-0', 'data-shop-s3-0']));
