@@ -18,7 +18,7 @@ interface Row {
   readonly dependents: readonly string[];
 }
 
-/** Views are made anew by themselves; whatever else is bound to the table itself would stay with the old one. */
+/** Views are made anew by themselves, and publications of read models go over; whatever else is bound to the table itself would stay with the old one. */
 const obstaclesQuery = `
 SELECT pg_get_userbyid(c.relowner) AS owner,
   pg_has_role(current_user, c.relowner, 'MEMBER') AS mine,
@@ -40,7 +40,9 @@ SELECT pg_get_userbyid(c.relowner) AS owner,
     LEFT JOIN pg_class v ON v.oid = r.ev_class
     WHERE d.deptype IN ('n', 'a') AND (
       (d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND (
-        d.classid IN ('pg_proc'::regclass, 'pg_policy'::regclass, 'pg_publication_rel'::regclass)
+        d.classid IN ('pg_proc'::regclass, 'pg_policy'::regclass)
+        OR (d.classid = 'pg_publication_rel'::regclass AND NOT EXISTS (SELECT FROM pg_publication_rel pr
+          JOIN pg_publication p ON p.oid = pr.prpubid WHERE pr.oid = d.objid AND starts_with(p.pubname, 'hr_')))
         OR (r.oid IS NOT NULL AND (v.relkind <> 'v' OR NOT pg_has_role(current_user, v.relowner, 'MEMBER')))))
       OR (d.refclassid = 'pg_type'::regclass AND d.refobjid IN (
         SELECT y.oid FROM pg_type y WHERE y.oid = c.reltype OR y.typelem = c.reltype)))) AS dependents

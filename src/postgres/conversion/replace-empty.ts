@@ -8,7 +8,7 @@ import { asOwner, block, type ConversionStep, done, raise, runTogether } from '.
 import { newSchema, oldSchema } from './schema.ts';
 import { makeSchemas, partitionClause, readTables } from './stage.ts';
 import { recordKeys, triggersOf, viewsOf } from './switch.ts';
-import { makeLike, missingIndexes, replaceTable, type TableFacts } from './table.ts';
+import { carryPublications, makeLike, missingIndexes, replaceTable, type TableFacts } from './table.ts';
 
 /** Where numbers of the sequences begin on the shard with this number, so that no two shards give the same ones. */
 const numbersPerShard = 10_000_000_000_000;
@@ -50,6 +50,7 @@ export async function replaceEmpty(
       ...tables.flatMap((facts) => triggersOf(facts)),
       ...(wanted === 'plain' ? keys.map((key) => addPlainKey(key).text) : []),
     ]),
+    ...tables.flatMap((facts) => carryPublications(facts, oldSchema)),
     ...viewsOf(tables),
     ...asOwner(owner, [
       `DROP TABLE ${tables.map(({ name }) => qualified(oldSchema, name)).join(', ')}`,

@@ -22,7 +22,7 @@ import { demandFile } from './copy.ts';
 import { newSchema, oldSchema } from './schema.ts';
 import { noteTrigger, readTables } from './stage.ts';
 import { singly, sync, syncStatements } from './sync.ts';
-import { readTable, replaceTable, type TableFacts } from './table.ts';
+import { carryPublications, readTable, replaceTable, type TableFacts } from './table.ts';
 
 /** How long the switch waits for its locks: everybody who comes meanwhile waits behind it. */
 const switchLockMs = 50;
@@ -116,6 +116,7 @@ export async function switchOver(
         context.owned.buckets.map(({ id }) => `${addKey(key, group, id).text} NOT VALID`),
       ),
     ]),
+    ...tables.flatMap((facts) => carryPublications(facts, oldSchema)),
     ...viewsOf(tables),
     ...tables.map(({ name }) => block(demandNoDependents(oldSchema, name))),
     ...recordKeys(keys),
@@ -355,6 +356,7 @@ export async function switchBack(
           `ALTER TABLE ${qualified(applicationSchema, table)} ADD CONSTRAINT ${name} ${definition} NOT VALID`,
       ),
     ]),
+    ...tables.flatMap((facts) => carryPublications(facts, newSchema)),
     ...viewsOf(tables),
     ...tables.map(({ name }) => block(demandNoDependents(newSchema, name))),
     `DELETE FROM herdsman.foreign_keys WHERE table_name IN (${tables.map(({ name }) => quoteLiteral(name)).join(', ')})`,

@@ -44,6 +44,12 @@ export interface TableFacts {
   }[];
   /** Views that read it, as statements that make them read whatever has its name by then. */
   readonly views: readonly { readonly owner: string; readonly statement: string }[];
+  /** Publications of read models that it is in, with their columns and filter. */
+  readonly publications: readonly {
+    readonly name: string;
+    readonly columns: string | null;
+    readonly filter: string | null;
+  }[];
 }
 
 /** Prefix of triggers that are Herdsman's own. */
@@ -96,7 +102,12 @@ SELECT jsonb_build_object(
         rtrim(pg_get_viewdef(v.oid), ';'))) ORDER BY v.oid), '[]')
     FROM pg_class v JOIN pg_namespace n ON n.oid = v.relnamespace WHERE v.relkind = 'v' AND EXISTS (
       SELECT FROM pg_rewrite r JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = r.oid
-      WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid))
+      WHERE r.ev_class = v.oid AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid)),
+  'publications', (SELECT coalesce(jsonb_agg(jsonb_build_object('name', quote_ident(p.pubname),
+      'columns', (SELECT string_agg(quote_ident(a.attname), ', ' ORDER BY a.attnum) FROM pg_attribute a
+        WHERE a.attrelid = c.oid AND a.attnum = ANY (r.prattrs)),
+      'filter', pg_get_expr(r.prqual, r.prrelid)) ORDER BY p.pubname), '[]')
+    FROM pg_publication_rel r JOIN pg_publication p ON p.oid = r.prpubid WHERE r.prrelid = c.oid AND starts_with(p.pubname, 'hr_'))
 ) AS facts
 FROM pg_class c WHERE c.oid = to_regclass($1)`;
 
@@ -171,4 +182,16 @@ export function replaceTable(facts: TableFacts, from: string, aside: string): st
     `ALTER TABLE ${quoteIdentifier(from)}.${name} SET SCHEMA ${quoteIdentifier(applicationSchema)}`,
     ...serials.map((sequence) => `ALTER SEQUENCE ${sequence.name} OWNED BY ${serving}.${sequence.column}`),
   ];
+}
+
+/**
+ * Statements by which read models go on with the table that serves in place of one that went to `aside`: what is committed
+ * before comes from that one, what is committed after from this one. The operator runs them.
+ */
+export function carryPublications({ name, publications }: TableFacts, aside: string): string[] {
+  return publications.flatMap(({ name: publication, columns, filter }) => [
+    `ALTER PUBLICATION ${publication} DROP TABLE ${qualified(aside, name)}`,
+    `ALTER PUBLICATION ${publication} ADD TABLE ${qualified(applicationSchema, name)}` +
+      `${columns === null ? '' : ` (${columns})`}${filter === null ? '' : ` WHERE (${filter})`}`,
+  ]);
 }
