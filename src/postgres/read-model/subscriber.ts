@@ -125,7 +125,8 @@ export async function beginCopy(
   const statements = [
     "SET LOCAL herdsman.migrating = 'on'",
     'DELETE FROM herdsman.read_streams',
-    ...tables.flatMap((table) => preparation(table, sources)),
+    ...tables.flatMap(preparation),
+    ...emptyColumns(tables, sources),
     `TRUNCATE ${names.join(', ')} CASCADE`,
     'DELETE FROM herdsman.read_model',
     `INSERT INTO herdsman.read_model (copy, definition, buckets) VALUES (${quoteLiteral(copy)}, ${quoteLiteral(definition)},
@@ -134,16 +135,10 @@ export async function beginCopy(
   await runTogether(connection, statements, 5_000);
 }
 
-function preparation({ name, columns, reference }: ModelTable, sources: readonly SourceTable[]): string[] {
+function preparation({ name, reference }: ModelTable): string[] {
   const table = qualified('public', name);
   const literal = quoteLiteral(table);
   const leaf = qualified('public', `${name}_all`);
-  const omitted =
-    columns === undefined
-      ? []
-      : (sources.find((source) => source.name === name)?.columns ?? []).filter(
-          (column) => !columns.includes(column),
-        );
   return [
     `DO $herdsman$ DECLARE strategy "char" := (SELECT p.partstrat FROM pg_partitioned_table p WHERE p.partrelid = ${literal}::regclass); BEGIN
       IF strategy IS NOT NULL AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = ${literal}::regclass) THEN
@@ -163,13 +158,24 @@ function preparation({ name, columns, reference }: ModelTable, sources: readonly
             FOR EACH STATEMENT EXECUTE FUNCTION herdsman.refuse_truncate()`,
           `ALTER TABLE ${table} ENABLE REPLICA TRIGGER herdsman_refuse_truncate`,
         ]),
-    ...omitted.map(
-      (column) =>
-        `DO $herdsman$ BEGIN IF EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = ${literal}::regclass
-          AND a.attname = ${quoteLiteral(column)} AND a.attnotnull AND a.attidentity = '') THEN
-          ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(column)} DROP NOT NULL; END IF; END $herdsman$`,
-    ),
   ];
+}
+
+/** Columns that the shards have and that are not copied stay empty, and are neither filled by a default nor demanded. */
+export function emptyColumns(tables: readonly ModelTable[], sources: readonly SourceTable[]): string[] {
+  return tables.flatMap(({ name, columns }) => {
+    const known = sources.find((source) => source.name === name)?.columns ?? [];
+    const omitted = columns === undefined ? [] : known.filter((column) => !columns.includes(column));
+    const table = qualified('public', name);
+    return omitted.map((column) => {
+      const alter = `ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(column)}`;
+      const isColumn = `FROM pg_attribute a WHERE a.attrelid = to_regclass(${quoteLiteral(table)})
+        AND a.attname = ${quoteLiteral(column)} AND a.attidentity = ''`;
+      return `DO $herdsman$ BEGIN
+        IF EXISTS (SELECT ${isColumn} AND a.attnotnull) THEN ${alter} DROP NOT NULL; END IF;
+        IF EXISTS (SELECT ${isColumn} AND a.atthasdef) THEN ${alter} DROP DEFAULT; END IF; END $herdsman$`;
+    });
+  });
 }
 
 /** Where a stream comes from. */

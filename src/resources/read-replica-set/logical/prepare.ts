@@ -1,6 +1,7 @@
 import { ensureSchema } from '../../../postgres/herdsman-schema.ts';
 import { applyMigration } from '../../../postgres/migrations.ts';
 import { ensureModelSchema } from '../../../postgres/read-model/schema.ts';
+import { emptyColumns } from '../../../postgres/read-model/subscriber.ts';
 import { ensurePasswords, planRoles, readRoles } from '../../../postgres/roles.ts';
 import { scramVerifier } from '../../../postgres/scram.ts';
 import { layoutOf } from '../../../sharding/layout.ts';
@@ -61,6 +62,9 @@ export async function migrate(
   const address = pod?.status?.podIP;
   if (access === undefined || logins === undefined || address === undefined)
     throw new Error('the member cannot be reached');
+  const sourceTables = pass.observation.sources.flatMap(({ facts }) =>
+    facts.state === 'present' ? facts.value.tables : [],
+  );
   const outcome = await context.connections.use(
     access.asApplication(address, logins.application),
     (connection) =>
@@ -70,6 +74,9 @@ export async function migrate(
         position: step.position,
         layout: layoutOf([]),
         onModel: { sql: step.replacement },
+        async beforeCommit() {
+          for (const text of emptyColumns(pass.tables, sourceTables)) await connection.query({ text });
+        },
       }),
   );
   if (outcome.kind === 'busy' || outcome.kind === 'unknown') throw new Error(outcome.message);
