@@ -8,7 +8,14 @@ const leftToChaos = process.env.HERDSMAN_CHAOS === 'part' ? ['test/chaos/replica
 export default defineConfig({
   test: {
     projects: [
-      { test: { name: 'unit', include: ['src/**/*.test.ts', 'test/support/**/*.test.ts'] } },
+      {
+        test: {
+          name: 'unit',
+          include: ['src/**/*.test.ts', 'test/support/**/*.test.ts'],
+          // Properties take seconds while the machine is busy.
+          testTimeout: minute,
+        },
+      },
       { test: { name: 'runtime', include: ['test/runtime/**/*.test.ts'], testTimeout: minute } },
       {
         test: {
