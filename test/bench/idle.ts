@@ -74,7 +74,7 @@ export async function idle(): Promise<Measured> {
 }
 
 /** Waits until the operator has written nothing for 20 s: what the set-up left is done. */
-async function untilQuiet(): Promise<void> {
+export async function untilQuiet(): Promise<void> {
   const requests = listenToOperator();
   const begun = Date.now();
   await waitFor(
@@ -144,7 +144,7 @@ function usage(podUid: string): Usage {
 }
 
 /** Requests by verb and resource. */
-function counted(requests: readonly OperatorRequest[]): Record<string, number> {
+export function counted(requests: readonly OperatorRequest[]): Record<string, number> {
   const counts: Record<string, number> = {};
   for (const { verb, resource } of requests) {
     const key = `${verb} ${resource}`;

@@ -5,6 +5,7 @@ import { idle } from './idle.ts';
 import { move } from './move.ts';
 import { pooler } from './pooler.ts';
 import { rebalance } from './rebalance.ts';
+import { replicas } from './replicas.ts';
 import { type Benchmark, machine, note } from './report.ts';
 import { switchover } from './switchover.ts';
 
@@ -17,6 +18,7 @@ const benchmarks: Readonly<Record<string, Benchmark>> = {
   move,
   pooler,
   rebalance,
+  replicas,
   switchover,
 };
 

@@ -89,6 +89,34 @@ export const targets = {
     errors: { what: 'errors seen by clients that follow the map', unit: 'errors', target: 0 },
     wrong: { what: 'rows lost, stale, doubled or strange', unit: 'rows', target: 0 },
   },
+  replicas: {
+    copy: {
+      what: 'MB/s of a copy of ours, of those of a plain pg_basebackup to the same disk, median',
+      unit: 'x',
+      target: 0.9,
+      atLeast: true,
+    },
+    join: {
+      what: 'one member more of a 250 MB shard: decision to in rotation, median',
+      unit: 's',
+      target: 15,
+    },
+    leave: { what: 'lag at the limit until out of the Service, longest', unit: 's', target: 3 },
+    stale: { what: 'stalest read beyond the limit of lag', unit: 's', target: 3 },
+    two: { what: 'TPS of two members, of twice those of one', unit: 'x', target: 0.85, atLeast: true },
+    three: {
+      what: 'TPS of three members, of three times those of one',
+      unit: 'x',
+      target: 0.8,
+      atLeast: true,
+    },
+    writes: {
+      what: 'writes of the operator for 10 members within their limits',
+      unit: 'requests/min',
+      target: 0,
+    },
+    requests: { what: 'API requests of the operator for 10 members', unit: 'requests/min', target: 2 },
+  },
   idle: {
     requests: { what: 'API requests of the operator per cluster', unit: 'requests/min', target: 2 },
     writes: { what: 'writes of the operator but for its Lease', unit: 'requests', target: 0 },
