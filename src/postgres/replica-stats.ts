@@ -98,13 +98,17 @@ export async function readReplicaStats(connection: Connection, database: string)
   return row;
 }
 
-/** Ends sessions of clients that run nothing; those that do are left to finish. Answers how many it ended. */
+/**
+ * Ends sessions of clients that run nothing; those that do are left to finish, and those that have only just begun are about to
+ * ask. Answers how many it ended.
+ */
 export async function endIdleSessions(connection: Connection): Promise<number> {
   const [row] = await connection.query<{ ended: number }>(
     statement(
       `SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid))::int AS ended
         FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
-        WHERE a.backend_type = 'client backend' AND a.state = 'idle' AND NOT r.rolsuper AND a.usename <> ALL ($1)`,
+        WHERE a.backend_type = 'client backend' AND a.state = 'idle' AND a.backend_start < now() - interval '500 ms'
+          AND NOT r.rolsuper AND a.usename <> ALL ($1)`,
       internalRoles,
     ),
   );

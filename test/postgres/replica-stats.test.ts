@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
+  endIdleSessions,
   readOldestPosition,
   readPrimaryPosition,
   readReplicaStats,
   readServerBytes,
 } from '../../src/postgres/replica-stats.ts';
+import { statement } from '../../src/postgres/statement.ts';
 import { waitFor } from '../support/wait.ts';
 import { makeWorld, open, type World } from './world.ts';
 
@@ -71,5 +73,35 @@ describe('what a server says of its load', () => {
   it('knows nothing of a database that is not there', async () => {
     const { operator } = world.shard(0);
     expect(await readReplicaStats(operator, 'nowhere')).toMatchObject({ transactions: 0, activeMs: 0 });
+  });
+});
+
+describe('sessions of a member that is late', () => {
+  it('end when they run nothing, but for those that have only just begun', async () => {
+    const { operator, database } = world.shard(0);
+    const isThere = async (marker: string) => {
+      const rows = await operator.query(
+        statement('SELECT FROM pg_stat_activity WHERE query LIKE $1', `%'${marker}'%`),
+      );
+      return rows.length > 0;
+    };
+    const old = await open(world.application, world.password, database);
+    await old.query({ text: "SELECT 'idle'" });
+    const busy = await open(world.application, world.password, database);
+    const working = busy.query({ text: "SELECT 'busy', pg_sleep(60)" }).catch(() => 'ended');
+    await waitFor('the idle session has ended', async () => {
+      const young = await open(world.application, world.password, database);
+      await young.query({ text: "SELECT 'young'" });
+      await endIdleSessions(operator);
+      expect(await isThere('young')).toBe(true);
+      await young.close();
+      return (await isThere('idle')) ? { state: 'it is there' } : { done: true };
+    });
+    expect(await isThere('busy')).toBe(true);
+    await operator.query({
+      text: "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE '%''busy''%' AND pid <> pg_backend_pid()",
+    });
+    expect(await working).toBe('ended');
+    await old.close();
   });
 });
