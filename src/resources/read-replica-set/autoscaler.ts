@@ -4,7 +4,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
 import { type AutoscalingStatus, autoscale } from './autoscale.ts';
 import { readCpuUse } from './cpu.ts';
-import { addSample, measure } from './load.ts';
+import { addSample, type CpuUse, measure } from './load.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet } from './model.ts';
 import { effectiveSettings } from './settings.ts';
@@ -18,7 +18,7 @@ export interface Autoscaler {
     seen: Omit<ObservedSet, 'replicas'>,
     memory: SetMemory,
     signal: AbortSignal,
-  ): Promise<AutoscalingStatus | undefined>;
+  ): AutoscalingStatus | undefined;
 }
 
 /** What it works with. */
@@ -30,11 +30,27 @@ export interface AutoscalerDependencies {
 
 /** How often it decides. */
 const decideMs = 15_000;
+/** Under this name it is known that the metrics server is being asked. */
+const asking = 'cpu';
+
+/** What the metrics server has said since the last decision; it is asked beside the passes, which wait for SQL alone. */
+function takeCpuUse(memory: SetMemory, ask: () => Promise<CpuUse>): CpuUse | undefined {
+  const { cpuUse } = memory;
+  memory.cpuUse = undefined;
+  if (cpuUse !== undefined || memory.asking.has(asking)) return cpuUse;
+  memory.asking.add(asking);
+  void ask()
+    .then((answer) => {
+      memory.cpuUse = answer;
+    })
+    .finally(() => memory.asking.delete(asking));
+  return undefined;
+}
 
 /** An autoscaler. */
 export function createAutoscaler({ client, events, clock }: AutoscalerDependencies): Autoscaler {
   return {
-    async decide(set, seen, memory, signal) {
+    decide(set, seen, memory, signal) {
       const { autoscaling: spec } = set.spec;
       if (spec === undefined) {
         memory.autoscaling = undefined;
@@ -60,15 +76,11 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
       if (last !== undefined && !isDue && (!isOutside || spec.dryRun)) return last;
       const types = spec.metrics.map(({ type }) => type);
       const resources = set.spec.resources ?? seen.cluster?.spec.resources ?? {};
+      const selector = selectorText({ [replicaSetLabel]: set.metadata.name });
       const cpu = types.includes('CPU')
-        ? await readCpuUse(
-            client,
-            set.metadata.namespace,
-            selectorText({ [replicaSetLabel]: set.metadata.name }),
-            resources,
-            signal,
-          )
+        ? takeCpuUse(memory, () => readCpuUse(client, set.metadata.namespace, selector, resources, signal))
         : 'CPU is not among the metrics';
+      if (cpu === undefined) return last;
       const limits =
         seen.cluster === undefined ? undefined : effectiveSettings(set.spec, seen.cluster).limits;
       const ready = Math.min(

@@ -130,7 +130,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
   ): Promise<ReconcileResult> {
     const { signal } = context;
     const { observed: seen, access } = await observer.observe(set, clusterOf(set), memory, signal);
-    const autoscaling = await autoscaler.decide(set, seen, memory, signal);
+    const autoscaling = autoscaler.decide(set, seen, memory, signal);
     const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
     const input: SetInput = { set, observed, settings, now: clock.now() };
     const decided = plan(input);

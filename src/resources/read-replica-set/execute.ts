@@ -14,6 +14,7 @@ import {
 import { persistentVolumeClaimType, podType } from '../../runtime/kubernetes-types.ts';
 import { fieldManager } from '../sharded-cluster/names.ts';
 import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
+import { beginWork, type WorkKind } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetAction } from './model.ts';
 import { rotationLabel } from './names.ts';
@@ -43,9 +44,6 @@ export interface SetFailure {
   readonly action: SetAction;
   readonly error: Error;
 }
-
-/** Kubelets deliver a changed ConfigMap in their own time; until then a member is told again so often. */
-const reloadEveryMs = 3_000;
 
 /**
  * Carries out the actions of a plan: rotation first, all at once; then what is applied, in order; then the rest. A Service is
@@ -113,36 +111,54 @@ async function run(context: SetExecution, pass: SetPass, action: SetAction): Pro
     }
     case 'rotate':
       return rotate(context, pass, action);
+    case 'end-sessions':
+    case 'reload':
+    case 'restart':
+    case 'reinitialize':
+      return begin(context, pass, action);
+    case 'event':
+      return context.events.record(pass.set, { ...action, action: 'Reconcile' });
+  }
+}
+
+/** What servers and Patroni are asked to do takes its time, and no pass waits for it. */
+function begin(
+  context: SetExecution,
+  pass: SetPass,
+  action: Extract<SetAction, { readonly kind: WorkKind }>,
+): void {
+  const { uid, address } = podOf(pass, action);
+  beginWork(pass.memory.work, uid, action.kind, context.monotonicMs, () =>
+    workOn(context, pass, action, address),
+  );
+}
+
+async function workOn(
+  context: SetExecution,
+  pass: SetPass,
+  action: Extract<SetAction, { readonly kind: WorkKind }>,
+  address: string,
+): Promise<void> {
+  const { shard, member } = action;
+  switch (action.kind) {
     case 'end-sessions': {
-      const options = access(pass).asOperator(action.shard, addressOf(pass, action), 'postgres');
+      const options = access(pass).asOperator(shard, address, 'postgres');
       const brief = { ...options, connectTimeoutMs: 1_000, statementTimeoutMs: 1_000 };
       await context.connections.use(brief, endIdleSessions);
       return;
     }
-    case 'reload': {
-      const last = pass.memory.reloads.get(action.member) ?? Number.NEGATIVE_INFINITY;
-      if (context.monotonicMs() - last < reloadEveryMs) return;
-      pass.memory.reloads.set(action.member, context.monotonicMs());
-      await access(pass).patroni(action.shard, addressOf(pass, action), 1_000).reload();
+    case 'reload':
+      await access(pass).patroni(shard, address, 1_000).reload();
       return;
-    }
     case 'restart':
-      await access(pass)
-        .patroni(action.shard, addressOf(pass, action), 5_000)
-        .restart({ timeoutSeconds: 60 });
-      pass.memory.groups.delete(action.shard);
-      return record(context, pass, 'MemberRestarted', `member ${action.member} was restarted`);
+      await access(pass).patroni(shard, address, 5_000).restart({ timeoutSeconds: 60 });
+      // What was seen of it before says that it waits for a restart.
+      pass.memory.groups.delete(shard);
+      return record(context, pass, 'MemberRestarted', `member ${member} was restarted`);
     case 'reinitialize':
-      await access(pass).patroni(action.shard, addressOf(pass, action), 5_000).reinitialize({ force: true });
-      pass.memory.silent.delete(action.member);
-      return record(
-        context,
-        pass,
-        'MemberCopiedAnew',
-        `member ${action.member} is copied anew: ${action.evidence}`,
-      );
-    case 'event':
-      return context.events.record(pass.set, { ...action, action: 'Reconcile' });
+      await access(pass).patroni(shard, address, 5_000).reinitialize({ force: true });
+      pass.memory.silent.delete(member);
+      return record(context, pass, 'MemberCopiedAnew', `member ${member} is copied anew: ${action.evidence}`);
   }
 }
 
@@ -189,14 +205,16 @@ function access({ access: given }: SetPass): ShardAccess {
   return given;
 }
 
-function addressOf(
+function podOf(
   { observed }: SetPass,
   target: { readonly shard: string; readonly member: string },
-): string {
+): { readonly uid: string; readonly address: string } {
   const shard = observed.shards.find(({ name }) => name === target.shard);
-  const address = shard?.members.find(({ name }) => name === target.member)?.pod?.status?.podIP;
-  if (address === undefined) throw new Error(`member ${target.member} has no address`);
-  return address;
+  const pod = shard?.members.find(({ name }) => name === target.member)?.pod;
+  const uid = pod?.metadata.uid;
+  const address = pod?.status?.podIP;
+  if (uid === undefined || address === undefined) throw new Error(`member ${target.member} has no address`);
+  return { uid, address };
 }
 
 /** Who waits for writes of a pass to be seen. */

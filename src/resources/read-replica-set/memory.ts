@@ -1,6 +1,7 @@
 import type { StandbyPosition } from '../../postgres/replica-stats.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
-import type { LoadWindow } from './load.ts';
+import type { CpuUse, LoadWindow } from './load.ts';
+import type { WorkMemory } from './member-work.ts';
 import type { Sample } from './staleness.ts';
 
 /** Something that was asked for, and when. */
@@ -27,16 +28,17 @@ export interface SetMemory {
   readonly positions: Map<string, StandbyPosition>;
   /** By member: since when it has not streamed. */
   readonly silent: Map<string, number>;
-  /** By member: when it was last told to read its configuration. */
-  readonly reloads: Map<string, number>;
+  readonly work: WorkMemory;
   readonly groups: Map<string, Remembered<GroupView>>;
   readonly bytes: Map<string, Remembered<number>>;
   /** By shard: when certificates were last looked at. */
   readonly certificateLooks: Map<string, number>;
   /** By shard: members that served an old certificate at that look, until they have been told. */
   readonly staleCertificates: Map<string, readonly string[]>;
-  /** Shards whose Patroni is being asked. */
+  /** What is being asked beside the passes: a shard's Patroni by the shard's name, or what has a name of its own. */
   readonly asking: Set<string>;
+  /** What the metrics server said last, until a decision has taken it. */
+  cpuUse: CpuUse | undefined;
   parameterProblems: (Remembered<readonly string[]> & { readonly hash: string }) | undefined;
   window: { load: LoadWindow; sinceMs: number };
   autoscaling: AutoscalingStatus | undefined;
@@ -49,12 +51,13 @@ export function emptyMemory(nowMs: number): SetMemory {
     draining: new Map(),
     positions: new Map(),
     silent: new Map(),
-    reloads: new Map(),
+    work: new Map(),
     groups: new Map(),
     bytes: new Map(),
     certificateLooks: new Map(),
     staleCertificates: new Map(),
     asking: new Set(),
+    cpuUse: undefined,
     parameterProblems: undefined,
     window: { load: new Map(), sinceMs: nowMs },
     autoscaling: undefined,

@@ -4,6 +4,7 @@ import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/k
 import type { Reading } from '../../runtime/reading.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { Settings, ShardedCluster } from '../sharded-cluster/model.ts';
+import type { WorkKind, WorkState } from './member-work.ts';
 import type { Rotation } from './names.ts';
 import type { Lag, RotationDecision } from './rotation.ts';
 
@@ -41,6 +42,8 @@ export interface ObservedReplica {
   readonly rotation: Rotation | undefined;
   /** For how long it has been draining. */
   readonly drainingMs: number;
+  /** What is being done to it, or has been only just. */
+  readonly work: ReadonlyMap<WorkKind, WorkState>;
   /** What it says of itself. */
   readonly stats: Reading<ReplicaStats>;
   /** How far behind it is, beyond its delay; `undefined` while it is not known. */

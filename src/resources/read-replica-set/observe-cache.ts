@@ -7,6 +7,7 @@ import { claimTemplate, shardLabel, shardName } from '../sharded-cluster/names.t
 import { isOutdated, isSettled } from '../sharded-cluster/observe-members.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { leadsToPrimary } from './desired/services.ts';
+import { workOf } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet } from './model.ts';
 import {
@@ -70,7 +71,7 @@ export function cachedShards(
   );
   const present = [...objects.values()].flatMap(({ metadata }) => metadata.labels?.[shardLabel] ?? []);
   const uids = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
-  for (const known of [memory.draining, memory.positions])
+  for (const known of [memory.draining, memory.positions, memory.work])
     for (const uid of known.keys()) if (!uids.has(uid)) known.delete(uid);
   return [...new Set([...wanted, ...present])]
     .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)))
@@ -134,6 +135,7 @@ function membersOf(
         losesVolume: doomedClaims.has(`${claimTemplate}-${name}`),
         rotation,
         drainingMs: drainingFor(pod, rotation, memory, nowMs),
+        work: workOf(memory.work, pod?.metadata.uid ?? '', nowMs),
       };
     });
 }

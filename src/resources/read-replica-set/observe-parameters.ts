@@ -9,37 +9,53 @@ import type { ObservedReplicaShard } from './model.ts';
 
 /** For how long a server's judgement is good. */
 const parametersMs = 300_000;
+/** Under this name it is known that one is being asked. */
+const asking = 'parameters';
 
-/** What a server of the cluster has against `spec.parameters`; `undefined` until the first that can be asked has said. */
-export async function readParameterProblems(
-  context: Pick<Inquiry, 'set' | 'memory' | 'monotonicMs'> & {
-    readonly access: ShardAccess;
-    readonly connections: Connections;
-  },
+type ParameterInquiry = Pick<Inquiry, 'set' | 'memory' | 'monotonicMs'> & {
+  readonly access: ShardAccess;
+  readonly connections: Connections;
+};
+
+/**
+ * What a server of the cluster has against `spec.parameters`; `undefined` until the first that can be asked has said. It is
+ * asked beside the passes, since judging takes longer than a look at lag.
+ */
+export function readParameterProblems(
+  inquiry: ParameterInquiry,
   shards: readonly ObservedReplicaShard[],
-): Promise<readonly string[] | undefined> {
-  const { set, access, memory, connections, monotonicMs } = context;
+): readonly string[] | undefined {
+  const { set, memory } = inquiry;
   const { parameters } = set.spec;
   if (Object.keys(parameters).length === 0) return [];
   const hash = hashOf(parameters);
   const known = memory.parameterProblems?.hash === hash ? memory.parameterProblems : undefined;
-  const fresh = remembered(context, known, parametersMs);
-  if (fresh !== undefined) return fresh;
-  for (const { name, primary } of shards) {
-    if (primary.state !== 'present') continue;
-    const { address } = primary.value;
-    const own = parameterProblems(parameters);
-    const reading = await readingOf(() =>
-      connections.use(access.asOperator(name, address, 'postgres'), async (connection) => {
-        const settings = await readSettings(connection);
-        const problems = [...own, ...checkParameters(parameters, settings)];
-        return problems.length > 0 ? problems : probeParameters(connection, parameters, settings);
-      }),
-    );
-    if (reading.state !== 'present') return known?.value;
-    const value = [...new Set(reading.value.map(({ message }) => message))];
-    memory.parameterProblems = { hash, value, atMs: monotonicMs() };
-    return value;
+  if (remembered(inquiry, known, parametersMs) === undefined && !memory.asking.has(asking)) {
+    memory.asking.add(asking);
+    void judge(inquiry, shards, hash).finally(() => memory.asking.delete(asking));
   }
   return known?.value;
+}
+
+async function judge(
+  { set, access, memory, connections, monotonicMs }: ParameterInquiry,
+  shards: readonly ObservedReplicaShard[],
+  hash: string,
+): Promise<void> {
+  const { parameters } = set.spec;
+  const [asked] = shards.flatMap(({ name, primary }) =>
+    primary.state === 'present' ? [{ name, address: primary.value.address }] : [],
+  );
+  if (asked === undefined) return;
+  const own = parameterProblems(parameters);
+  const reading = await readingOf(() =>
+    connections.use(access.asOperator(asked.name, asked.address, 'postgres'), async (connection) => {
+      const settings = await readSettings(connection);
+      const problems = [...own, ...checkParameters(parameters, settings)];
+      return problems.length > 0 ? problems : probeParameters(connection, parameters, settings);
+    }),
+  );
+  if (reading.state !== 'present') return;
+  const value = [...new Set(reading.value.map(({ message }) => message))];
+  memory.parameterProblems = { hash, value, atMs: monotonicMs() };
 }

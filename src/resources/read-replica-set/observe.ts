@@ -166,7 +166,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       const shards = await Promise.all(
         cached.map((shard) => readShard({ ...means, shard: shard.name }, shard, signal)),
       );
-      const parameterProblems = await readParameterProblems({ ...means, connections }, shards);
+      const parameterProblems = readParameterProblems({ ...means, connections }, shards);
       return { observed: { cluster, objects, shards, parameterProblems }, access };
     },
   };

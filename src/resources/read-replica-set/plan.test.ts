@@ -162,6 +162,34 @@ describe('members are renewed', () => {
     const waiting = member(set, 0, { pendingRestart: true, rotation: 'draining', drainingMs: 2_000 });
     expect(kinds(plan(input(set, [shard([waiting, member(set, 1)])])).actions)).toEqual(['restart']);
   });
+
+  test.each([
+    ['that has begun', member(set, 0, { pendingRestart: true, rotation: 'draining', drainingMs: 2_000 })],
+    ['of which Patroni no longer says that it is needed', member(set, 0, { rotation: 'draining' })],
+  ])('by one restart at a time, out of the Service: one %s goes on', (_, restarting) => {
+    const busy = { ...restarting, work: new Map([['restart', { state: 'running' }]] as const) };
+    const waiting = member(set, 1, { pendingRestart: true });
+    const decided = plan(input(set, [shard([busy, waiting])]));
+    expect(kinds(decided.actions)).toEqual([]);
+    expect(decided.rotations.get('s0')?.members.map(({ rotation }) => rotation)).toEqual(['draining', 'in']);
+    expect(decided.progress).toMatchObject([{ reason: 'RollingOut' }]);
+  });
+
+  test('by another restart when one has failed, which is told', () => {
+    const failed = { state: 'failed', message: 'Patroni refused /restart' } as const;
+    const waiting = member(set, 0, {
+      pendingRestart: true,
+      rotation: 'draining',
+      drainingMs: 2_000,
+      work: new Map([['restart', failed]] as const),
+    });
+    const { actions, progress } = plan(input(set, [shard([waiting, member(set, 1)])]));
+    expect(kinds(actions)).toEqual([]);
+    expect(progress).toContainEqual({
+      reason: 'Retrying',
+      message: 'member readers-s0-replicas-0: Patroni refused /restart',
+    });
+  });
 });
 
 describe('running members', () => {
@@ -171,6 +199,16 @@ describe('running members', () => {
   test('read a configuration again that is not theirs yet', () => {
     const old = member(set, 0, { stats: { state: 'present', value: stats(set, { config: 'another' }) } });
     expect(kinds(plan(input(set, [shard([old, other])])).actions)).toEqual(['reload']);
+  });
+
+  test('are told once, while they are at it', () => {
+    const work = new Map([
+      ['reload', { state: 'running' }],
+      ['reinitialize', { state: 'done' }],
+    ] as const);
+    const old = stats(set, { config: 'another' });
+    const busy = member(set, 0, { isLost: true, stats: { state: 'present', value: old }, work });
+    expect(kinds(plan(input(set, [shard([busy, other])])).actions)).toEqual([]);
   });
 
   test('keep their configuration while no server has judged the parameters', () => {

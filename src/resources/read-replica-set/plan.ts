@@ -6,6 +6,7 @@ import { shardIndex, shardLabel } from '../sharded-cluster/names.ts';
 import { applyOrReplace, objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { desiredObjects } from './desired/index.ts';
 import { replicaConfig } from './desired/patroni-config.ts';
+import type { WorkKind } from './member-work.ts';
 import type {
   Finding,
   ObservedReplica,
@@ -60,6 +61,7 @@ export function plan(input: SetInput): SetPlan {
       ...[...sizes.values()].flatMap(({ progress }) => progress),
       ...renewal.progress,
       ...starting(input),
+      ...failedWork(observed.shards),
     ],
     failures: [
       ...unknownShards(input),
@@ -183,7 +185,7 @@ function care(
     const isBehind = isConfigSure(observed) && stats.state === 'present' && stats.value.config !== mark;
     const { bytes = 0, seconds = 0 } = member.lag ?? {};
     const isLate = rotation === 'out' && (bytes >= limits.maxBytes || seconds >= limits.maxSeconds);
-    return [
+    const wanted: Extract<SetAction, { readonly kind: WorkKind }>[] = [
       ...(isBehind || member.hasStaleCertificate ? [{ kind: 'reload' as const, ...target }] : []),
       ...(isLate && stats.state === 'present' && stats.value.connections > stats.value.active
         ? [{ kind: 'end-sessions' as const, ...target }]
@@ -199,6 +201,7 @@ function care(
           ]
         : []),
     ];
+    return wanted.filter(({ kind }) => !member.work.has(kind));
   });
 }
 
@@ -249,6 +252,17 @@ function starting({ observed, now }: SetInput): Finding[] {
       ? []
       : [{ reason: 'RemovingMembers', message: `members end when their queries have: ${going}` }]),
   ];
+}
+
+/** What was begun on members and did not succeed; it is tried again. */
+export function failedWork(shards: readonly ObservedReplicaShard[]): Finding[] {
+  return shards.flatMap(({ members }) =>
+    members.flatMap(({ name, work }) =>
+      [...work.values()].flatMap((done): Finding[] =>
+        done.state === 'failed' ? [{ reason: 'Retrying', message: `member ${name}: ${done.message}` }] : [],
+      ),
+    ),
+  );
 }
 
 function unwell({ observed, now }: SetInput): Finding[] {

@@ -322,7 +322,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
       const parameterProblems =
         shards === undefined
           ? undefined
-          : await readParameterProblems({ set, access: shards, memory, connections, monotonicMs }, judges);
+          : readParameterProblems({ set, access: shards, memory, connections, monotonicMs }, judges);
       return {
         sources: observed,
         leaving: all.filter((source) => !followed.has(source.shard)),

@@ -41,6 +41,7 @@ function renew(shard: ObservedReplicaShard, member: ObservedReplica): RenewalDec
   if (!isDrained(member) || member.pod === undefined || member.pod.metadata.deletionTimestamp !== undefined) {
     return { ...nothing, drains, progress };
   }
+  if (member.work.has('restart')) return { ...nothing, drains, progress };
   const action: SetAction =
     member.outdated || member.losesVolume
       ? {
@@ -57,7 +58,10 @@ function renew(shard: ObservedReplicaShard, member: ObservedReplica): RenewalDec
 function whyRenewed(member: ObservedReplica): string | undefined {
   if (member.losesVolume) return 'its volume claim was deleted';
   if (member.outdated) return 'its template is outdated';
-  return member.pendingRestart === true && member.ready ? 'a parameter needs a restart' : undefined;
+  const needsRestart = member.pendingRestart === true && member.ready;
+  return needsRestart || member.work.get('restart')?.state === 'running'
+    ? 'a parameter needs a restart'
+    : undefined;
 }
 
 function isStuck({ pod }: ObservedReplica): boolean {

@@ -95,6 +95,7 @@ export function member(
     losesVolume: false,
     rotation: 'in',
     drainingMs: 0,
+    work: new Map(),
     stats: { state: 'present', value: stats(set) },
     lag: { bytes: 0, seconds: 0, exact: true },
     pendingRestart: false,
