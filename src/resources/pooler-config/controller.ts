@@ -40,6 +40,8 @@ export interface PoolerConfigDependencies {
 
 /** How often poolers that are well are looked at again. */
 const quietMs = 15_000;
+/** How often those are whose number follows the load: clients are waiting meanwhile. */
+const scalingMs = 5_000;
 /** How often those that are degraded are looked at again. */
 const degradedMs = 10_000;
 /** A pass that leaves something to do at once comes back after so long, when the caches may have caught up. */
@@ -85,7 +87,7 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     );
     for (const { action, error } of failures)
       log.warn({ key: owner, action: action.kind, error: error.message }, 'action failed');
-    const afterMs = delayOf(withFailures(decided.result, failures));
+    const afterMs = delayOf(pooler, withFailures(decided.result, failures));
     tell(pooler, decided.actions);
     if (afterMs > soonMs || pooler.status === undefined) {
       const status = statusOf(input, decided, failures);
@@ -168,7 +170,8 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
   });
 }
 
-function delayOf(result: Result): number {
+function delayOf({ spec }: PoolerConfig, result: Result): number {
   if (result.kind === 'fail') return degradedMs;
-  return result.kind === 'wait' ? Math.max(soonMs, result.afterMs) : quietMs;
+  if (result.kind === 'wait') return Math.max(soonMs, result.afterMs);
+  return spec.autoscaling === undefined ? quietMs : scalingMs;
 }

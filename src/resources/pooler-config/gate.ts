@@ -176,10 +176,11 @@ export function createPoolerGate({
     async whilePaused(shard, work, signal) {
       const { candidates, poolers, maxPauseMs } = await candidatesOf(shard, signal);
       if (candidates.length === 0) return work();
+      // Asked while nobody waits for it yet.
+      const before = shard.isLost === true ? undefined : await shard.servedBy(asking.patienceMs);
       const startedMs = clock.monotonicMs();
       const passedMs = () => clock.monotonicMs() - startedMs;
       const leftMs = () => Math.max(0, maxPauseMs - passedMs());
-      const asked = shard.isLost === true ? undefined : shard.servedBy(asking.patienceMs);
       const paused = (await Promise.all(candidates.map(hold))).flat();
       let released: Promise<unknown> | undefined;
       const release = () => {
@@ -189,17 +190,10 @@ export function createPoolerGate({
       const cancel = clock.after(leftMs() * 0.95, () => void release());
       const atMs: Record<string, number> = {};
       try {
-        let before: string | undefined;
         await Promise.race([
-          Promise.all([
-            asked?.then((server) => {
-              before = server;
-            }),
-            ...paused.map((entry) => entry.drained),
-          ]),
+          Promise.all(paused.map((entry) => entry.drained)),
           pause(clock, maxPauseMs * drainShare, signal),
         ]);
-        const known = before;
         atMs.drained = passedMs();
         let state = 'running' as 'running' | 'done' | 'failed';
         const working = work().then(
@@ -217,7 +211,7 @@ export function createPoolerGate({
           const wasRunning = state === 'running';
           const now = await shard.servedBy(asking.patienceMs);
           // Patroni looks once a second whether a switchover is done: whoever serves instead is noticed sooner.
-          return now !== undefined && (!wasRunning || (known !== undefined && now !== known));
+          return now !== undefined && (!wasRunning || (before !== undefined && now !== before));
         };
         // One that was not held may have connections to the old primary left, which the controller then ends.
         if (

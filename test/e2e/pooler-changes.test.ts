@@ -1,0 +1,98 @@
+import pg from 'pg';
+import { beforeAll, expect, it } from 'vitest';
+import { secretType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from '../support/cluster.ts';
+import {
+  applyPooler,
+  type PoolerKey,
+  type PoolerLoad,
+  poolerClientConfig,
+  readPooler,
+  startPoolerLoad,
+  waitForPooler,
+  waitUntilPooling,
+} from '../support/pooler-config.ts';
+import { namespaceForFile } from '../support/scene.ts';
+import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
+import { waitFor, waitUntil } from '../support/wait.ts';
+
+// Passwords and shards change under clients. Instances are in pooler-fleet.test.ts, a primary in pooler.test.ts.
+
+const namespace = await namespaceForFile('pooler-changes');
+const cluster: ClusterKey = { namespace, name: 'shop' };
+const key: PoolerKey = { namespace, name: 'web', cluster: 'shop' };
+
+beforeAll(async () => {
+  await applyCluster(cluster);
+  await applyPooler(key);
+  await waitUntilReady(cluster);
+  await waitUntilPooling(key);
+});
+
+async function atWork(load: PoolerLoad, transactions = 100): Promise<void> {
+  const before = load.done();
+  await waitUntil(
+    'clients are at work',
+    () => load.done() > before + transactions,
+    () => load.errors,
+  );
+}
+
+it('another password is taken at once, and clients with the old one stay', async () => {
+  const load = await startPoolerLoad(key, { clients: 5 });
+  await atWork(load, 20);
+  const old = await poolerClientConfig(key);
+  const password = 'the second password';
+  await (await kube()).create(secretType, {
+    apiVersion: 'v1',
+    kind: 'Secret',
+    metadata: { name: 'second', namespace },
+    ...{ stringData: { username: 'app', password } },
+  });
+  await applyCluster(cluster, { credentials: { application: 'second' } });
+  await waitFor('the new password is taken', async () => {
+    const client = new pg.Client({ ...old, password });
+    await client.connect();
+    await client.end();
+    return { done: true };
+  });
+  await expect(new pg.Client(old).connect()).rejects.toThrow(/authentication failed/);
+  await waitUntilReady(cluster);
+  await atWork(load, 20);
+  await load.stop();
+  expect(load.errors).toEqual([]);
+});
+
+it('databases come and go with shards, and no client of the others is dropped', async () => {
+  const credentials = { application: 'second' };
+  const names = async () => (await readPooler(key)).status?.databases?.map(({ name }) => name);
+  const plain = await startPoolerLoad(key, { clients: 5 });
+  await applyCluster(cluster, { credentials, shards: { count: 2 } });
+  await waitForPooler(key, 'names of two shards', ({ databases = [] }) => databases.length === 3);
+  await waitUntilPooling(key);
+  expect(await names()).toEqual(['app', 'app_s0', 'app_s1']);
+  const first = await startPoolerLoad(key, { clients: 5, database: 'app_s0' });
+  const second = await startPoolerLoad(key, {
+    clients: 5,
+    database: 'app_s1',
+    work: async (client) => {
+      const { rows } = await client.query<{ shard: string }>('SELECT inet_server_addr()::text AS shard');
+      return rows;
+    },
+  });
+  await Promise.all([plain, first, second].map((load) => atWork(load, 20)));
+  await second.stop();
+  await applyCluster(cluster, { credentials, shards: { count: 1 } });
+  await waitForPooler(key, 'the second shard has no name', ({ databases = [] }) => databases.length === 2);
+  await waitUntilReady(cluster);
+  expect(await names()).toEqual(['app', 'app_s0']);
+  await Promise.all([plain, first].map((load) => atWork(load, 20)));
+  await first.stop();
+  await waitForPooler(key, 'the plain name only', ({ databases = [] }) => databases.length === 1);
+  await atWork(plain, 20);
+  await plain.stop();
+  for (const load of [plain, first, second]) expect(load.errors).toEqual([]);
+  const gone = new pg.Client(await poolerClientConfig(key, 'app_s1'));
+  // To whom asks for what is not there PgBouncer answers as to a wrong password.
+  await expect(gone.connect()).rejects.toThrow(/authentication failed|no such database/);
+});
