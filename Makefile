@@ -9,7 +9,7 @@ help: ## Show the targets
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{ printf "  make %-16s %s\n", $$1, $$2 }'
 
 $(deps): package-lock.json
-	@echo "Installing npm packages (needs Node 20 or newer; brings Node 24 along)"
+	@echo "Installing npm packages (needs Node 20 or newer; brings Node 24 along)" >&2
 	@npm install --no-save --no-progress --loglevel=error
 	@touch $@
 
@@ -18,7 +18,7 @@ deps: $(deps) ## Install the npm packages
 demo: $(deps) ## A real Kubernetes, the operator, a sharded PostgreSQL with real data, and a failover under load
 	@deploy/demo/run
 
-demo-down: ## Take down what the demo made, cluster included
+demo-down: $(deps) ## Take down what the demo made, cluster included
 	@deploy/demo/down
 
 test: $(deps) ## Everything: format, lint, types, unit, runtime, PostgreSQL, end to end
