@@ -156,7 +156,15 @@ const tls = z
       .describe('Whether clients must use TLS. Connections between members always do.'),
     certificateLifetime: duration
       .default('90d')
-      .describe('Lifetime of a certificate. It is renewed after two thirds of it, without a restart.'),
+      .describe('Lifetime of a certificate. It is renewed after two thirds of it, without a restart.')
+      .meta(
+        cel({
+          rule: "self.matches('^0*[1-9][0-9]*[hd]$')",
+          message:
+            'members get a renewed certificate within minutes, so it has to live for an hour or more: ' +
+            'write hours or days, such as "24h" or "90d"',
+        }),
+      ),
   })
   .describe('Transport security. Every cluster has a CA of its own, made by the operator.');
 

@@ -53,6 +53,16 @@ export const badSpecs: readonly BadSpec[] = [
   },
   { what: 'a TLS setting', spec: parameters({ ssl_cert_file: '/x' }), says: 'use spec.tls' },
   {
+    what: 'certificates that live for minutes',
+    spec: { ...minimal, tls: { certificateLifetime: '10m' } },
+    says: 'write hours or days, such as "24h"',
+  },
+  {
+    what: 'certificates that do not live at all',
+    spec: { ...minimal, tls: { certificateLifetime: '0h' } },
+    says: 'write hours or days, such as "24h"',
+  },
+  {
     what: 'too few prepared transactions',
     spec: parameters({ max_prepared_transactions: '0' }),
     says: 'write at least 32 for "max_prepared_transactions"',
