@@ -103,6 +103,7 @@ const ending = await runOperator(
         client,
         sources,
         replicas,
+        poolerSources,
         connections,
         events,
         clock: systemClock,

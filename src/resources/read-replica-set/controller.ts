@@ -14,6 +14,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
+import type { PoolerSources } from '../pooler-config/sources.ts';
 import { readReplicaSetType } from '../sharded-cluster/kinds.ts';
 import type { Settings, ShardedCluster } from '../sharded-cluster/model.ts';
 import { fieldManager, replicaSetLabel } from '../sharded-cluster/names.ts';
@@ -24,7 +25,7 @@ import { executeSet, ownerOf, type SetExecution, type SetFailure } from './execu
 import { createModelPasses } from './logical/pass.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
-import { createSetObserver } from './observe.ts';
+import { createSetObserver, setsOf } from './observe.ts';
 import { plan } from './plan.ts';
 import type { ReplicaSources } from './sources.ts';
 import { statusOf } from './status.ts';
@@ -34,6 +35,7 @@ export interface ReadReplicaSetDependencies {
   readonly client: KubeClient;
   readonly sources: Sources;
   readonly replicas: ReplicaSources;
+  readonly poolerSources: Pick<PoolerSources, 'poolers'>;
   readonly connections: Connections;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -51,12 +53,13 @@ const busyMs = 200;
 
 /** The ReadReplicaSet controller. */
 export function readReplicaSetController(dependencies: ReadReplicaSetDependencies): Controller {
-  const { client, sources, replicas, connections, events, clock, settings } = dependencies;
+  const { client, sources, replicas, poolerSources, connections, events, clock, settings } = dependencies;
   const expectations = createExpectations({ clock });
   const observer = createSetObserver({
     client,
     sources,
     replicas,
+    poolerSources,
     connections,
     monotonicMs: clock.monotonicMs,
   });
@@ -191,6 +194,11 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
             .byIndex(byCluster, clusterIndexValue(metadata.namespace, metadata.name))
             .map(keyOf),
         changed('generation', 'deletion', 'status'),
+      ),
+      mapped(
+        poolerSources.poolers,
+        (pooler) => setsOf(pooler).map((name) => ({ namespace: pooler.metadata.namespace ?? '', name })),
+        changed('generation', 'deletion'),
       ),
     ],
     reconcile,

@@ -88,6 +88,8 @@ export interface ObservedSet {
   readonly objects: ReadonlyMap<string, KubernetesObject>;
   /** What a server of the cluster has against `spec.parameters`; `undefined` while none was asked. */
   readonly parameterProblems: readonly string[] | undefined;
+  /** PoolerConfigs that spread reads over its members by weight. */
+  readonly weighers: readonly string[];
   /** Members per shard that are wanted: `spec.replicas`, or what the autoscaler decided. */
   readonly replicas: number;
 }

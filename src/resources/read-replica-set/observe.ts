@@ -1,7 +1,10 @@
 import { X509Certificate } from 'node:crypto';
 import type { Connections } from '../../postgres/connections.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
+import { keyString } from '../../runtime/kubernetes-object.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
+import type { PoolerConfig } from '../pooler-config/model.ts';
+import { byTarget, type PoolerSources } from '../pooler-config/sources.ts';
 import { isPodReady } from '../sharded-cluster/kubernetes.ts';
 import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
 import { createNamedReader } from '../sharded-cluster/named-reader.ts';
@@ -33,6 +36,7 @@ export interface SetObserverDependencies {
   readonly client: KubeClient;
   readonly sources: Sources;
   readonly replicas: ReplicaSources;
+  readonly poolerSources: Pick<PoolerSources, 'poolers'>;
   readonly connections: Connections;
   readonly monotonicMs: () => number;
 }
@@ -55,7 +59,7 @@ export interface SetObserver {
 
 /** An observer of sets. */
 export function createSetObserver(dependencies: SetObserverDependencies): SetObserver {
-  const { client, sources, replicas, connections, monotonicMs } = dependencies;
+  const { client, sources, replicas, poolerSources, connections, monotonicMs } = dependencies;
   const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
   const poll = createPoll(connections);
 
@@ -149,12 +153,22 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       }, 0);
   }
 
+  function weighersOf({ metadata, spec }: ReadReplicaSet): string[] {
+    const target = keyString({ namespace: metadata.namespace, name: spec.cluster });
+    return poolerSources.poolers.cache
+      .byIndex(byTarget, target)
+      .filter((pooler) => setsOf(pooler).includes(metadata.name))
+      .map((pooler) => pooler.metadata.name)
+      .toSorted();
+  }
+
   return {
     async observe(set, cluster, memory, signal) {
       const objects = objectsOf(set, replicas);
       const cached = cachedShards(set, cluster, replicas, objects, memory, monotonicMs());
+      const weighers = weighersOf(set);
       const unreachable: SetObservation = {
-        observed: { cluster, objects, shards: cached.map(unreached), parameterProblems: undefined },
+        observed: { cluster, objects, shards: cached.map(unreached), parameterProblems: undefined, weighers },
         access: undefined,
       };
       if (cluster === undefined) return unreachable;
@@ -167,9 +181,15 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
         cached.map((shard) => readShard({ ...means, shard: shard.name }, shard, signal)),
       );
       const parameterProblems = readParameterProblems({ ...means, connections }, shards);
-      return { observed: { cluster, objects, shards, parameterProblems }, access };
+      return { observed: { cluster, objects, shards, parameterProblems, weighers }, access };
     },
   };
+}
+
+/** Names of the sets over which a pooler spreads reads by weight. */
+export function setsOf({ metadata, spec }: PoolerConfig): string[] {
+  if (metadata.deletionTimestamp !== undefined || spec.engine !== 'pgpool') return [];
+  return (spec.pgpool?.readReplicaSets ?? []).map(({ name }) => name);
 }
 
 /** A shard that nobody can be asked about. */

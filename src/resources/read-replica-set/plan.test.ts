@@ -211,6 +211,16 @@ describe('running members', () => {
     expect(kinds(plan(input(set, [shard([busy, other])])).actions)).toEqual([]);
   });
 
+  test('are not added before their parameters are judged: pods would start without a configuration', () => {
+    const more = input(readers({ replicas: 3 }), [shard([member(set, 0), other])], {
+      parameterProblems: undefined,
+    });
+    expect(membersApplied(plan(more).actions)).not.toBe(3);
+    expect(plan(more).progress).toMatchObject([{ reason: 'CheckingParameters' }]);
+    const first = input(set, [shard([], { statefulSet: undefined })], { parameterProblems: undefined });
+    expect(membersApplied(plan(first).actions)).toBeUndefined();
+  });
+
   test('keep their configuration while no server has judged the parameters', () => {
     const old = member(set, 0, { stats: { state: 'present', value: stats(set, { config: 'another' }) } });
     const { actions } = plan(input(set, [shard([old, other])], { parameterProblems: undefined }));

@@ -39,8 +39,10 @@ describe('the status', () => {
 
   test('says that weights need a pooler', () => {
     const set = readers({ distribution: 'weighted' });
-    expect(conditions(input(set, [shard([member(set, 0)])]))).toMatchObject({
-      DistributionInEffect: 'NeedsPooler',
+    const shards = [shard([member(set, 0)])];
+    expect(conditions(input(set, shards))).toMatchObject({ DistributionInEffect: 'NeedsPooler' });
+    expect(conditions(input(set, shards, { weighers: ['split'] }))).toMatchObject({
+      DistributionInEffect: 'WeightedByPooler',
     });
   });
 

@@ -97,18 +97,20 @@ function conditionsOf(
     found('Progressing', progress, 'nothing is left to do'),
     found('Degraded', failures, 'no member or setting is amiss'),
     fresh(decided),
-    ...(set.spec.distribution === 'weighted'
-      ? [
-          {
-            type: 'DistributionInEffect',
-            status: 'False' as const,
-            reason: 'NeedsPooler',
-            message:
-              'weights are given by a pooler in front of the set; without one, its Service leads to members in turn',
-          },
-        ]
-      : []),
+    ...(set.spec.distribution === 'weighted' ? [weighted(observed.weighers)] : []),
   ];
+}
+
+function weighted(weighers: readonly string[]): ConditionInput {
+  const type = 'DistributionInEffect';
+  if (weighers.length > 0) {
+    const message = `reads through PoolerConfig ${weighers.join(', ')} go to members by weight; the Service itself leads to them in turn`;
+    return { type, status: 'True', reason: 'WeightedByPooler', message };
+  }
+  const message =
+    'weights are given by a pooler in front of the set, and there is none: its Service leads to members in turn. ' +
+    'Name the set in spec.pgpool.readReplicaSets of a PoolerConfig with engine "pgpool", or choose another distribution';
+  return { type, status: 'False', reason: 'NeedsPooler', message };
 }
 
 function ready(

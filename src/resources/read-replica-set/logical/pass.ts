@@ -168,6 +168,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
           shards: [observation.shard],
           objects: observation.objects,
           parameterProblems: observation.parameterProblems,
+          weighers: [],
           replicas: set.spec.replicas,
         },
         members: observation.members,

@@ -43,7 +43,7 @@ export function decideSizes(input: SetInput): ReadonlyMap<string, SizeDecision> 
       decisions.set(shard.name, { ...shrink(shard, present, wanted), failures });
       continue;
     }
-    const waitsFor = wanted > present ? whatCopyWaitsFor(shard) : undefined;
+    const waitsFor = wanted > present ? whatCopyWaitsFor(input, shard) : undefined;
     if (waitsFor !== undefined) {
       const members = shard.statefulSet === undefined ? undefined : present;
       decisions.set(shard.name, { members, drains: new Map(), progress: [waitsFor], failures });
@@ -70,7 +70,7 @@ export function decideSizes(input: SetInput): ReadonlyMap<string, SizeDecision> 
   return decisions;
 }
 
-function whatCopyWaitsFor(shard: ObservedReplicaShard): Finding | undefined {
+function whatCopyWaitsFor({ observed }: SetInput, shard: ObservedReplicaShard): Finding | undefined {
   if (shard.primary.state !== 'present')
     return {
       reason: 'NoPrimary',
@@ -78,6 +78,8 @@ function whatCopyWaitsFor(shard: ObservedReplicaShard): Finding | undefined {
     };
   if (shard.primary.value.bytes === undefined)
     return { reason: 'CountingData', message: `shard ${shard.name} has not said how large it is` };
+  if (observed.parameterProblems === undefined)
+    return { reason: 'CheckingParameters', message: 'a server of the cluster judges spec.parameters' };
   if (!shard.isCertified) {
     return {
       reason: 'WaitingForCertificate',

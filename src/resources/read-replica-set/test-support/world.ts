@@ -157,6 +157,7 @@ export function input(
       shards,
       objects: new Map<string, KubernetesObject>(),
       parameterProblems: [],
+      weighers: [],
       replicas: set.spec.replicas,
       ...fields,
     },
