@@ -117,7 +117,6 @@ describe('lag', () => {
     'of every member leads the Service to whom %s says',
     async (whenNoneFresh, servedBy, standby) => {
       await applySet(set, { ...spec, whenNoneFresh });
-      const _names = (await replicaPods(set)).map(({ metadata }) => metadata.name);
       const heartbeat = await startHeartbeat(target, await readConfig(set, cluster.name));
       try {
         const release = await holdReplay(target, await replicaPods(set));
