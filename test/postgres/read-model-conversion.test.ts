@@ -156,18 +156,20 @@ it('goes on with them also while it copies them', async () => {
     model.operator,
     streams.map(({ name }) => name),
   );
-  await application.query({
-    text: 'INSERT INTO public.lines SELECT n % 50, 1000000 + n, n FROM generate_series(1, 100000) n',
-  });
   conversions.tables = [
     { name: 'orders', strategy: 'hash', key: 'customer_id', group: 'customer', buckets: 4 },
     { name: 'lines', strategy: 'hash', key: 'customer_id', group: 'customer' },
   ];
   const changes = await startChanges();
   await conversions.run('customer', (plan) => plan.kind === 'step' && plan.step === 'switch');
-  await model.copy(shards, ['s0'], copied);
+  const copy = await model.copy(shards, [], copied);
+  // Nothing is copied before the switch: what is begun waits for a lock in the model.
+  const holder = await model.connectApplication();
+  await holder.query({ text: 'BEGIN; LOCK TABLE public.orders, public.lines IN SHARE ROW EXCLUSIVE MODE' });
+  await model.follow(shards, 's0', copied, copy, true);
   await conversions.run('customer', isFollowing);
   expect(await kinds()).toBe('pp');
+  await holder.close();
   expect(await changes.stop()).toBeGreaterThan(0);
   await model.until('all is copied', ({ streams: found }) =>
     found.every(({ copying, running }) => running && copying.length === 0),

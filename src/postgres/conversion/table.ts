@@ -138,12 +138,16 @@ export function makeLike(facts: TableFacts, schema: string, partitionBy: string)
     ...(primary === undefined
       ? []
       : [`ALTER TABLE ${made} ADD CONSTRAINT ${primary.name} ${primary.definition}`]),
-    ...facts.grants.map(
-      ({ privilege, column, grantee, grantable }) =>
-        `GRANT ${privilege}${column === null ? '' : ` (${column})`} ON ${made} TO ${grantee}${grantable ? ' WITH GRANT OPTION' : ''}`,
-    ),
+    ...grantsOn(facts, made),
     ...(facts.comment === null ? [] : [`COMMENT ON TABLE ${made} IS ${quoteLiteral(facts.comment)}`]),
   ];
+}
+
+function grantsOn({ grants }: TableFacts, table: string): string[] {
+  return grants.map(
+    ({ privilege, column, grantee, grantable }) =>
+      `GRANT ${privilege}${column === null ? '' : ` (${column})`} ON ${table} TO ${grantee}${grantable ? ' WITH GRANT OPTION' : ''}`,
+  );
 }
 
 /** What of the other constraints and the indexes a table that was made like it lacks; names stay the same. */
@@ -181,6 +185,8 @@ export function replaceTable(facts: TableFacts, from: string, aside: string): st
     `ALTER TABLE ${serving} SET SCHEMA ${quoteIdentifier(aside)}`,
     `ALTER TABLE ${quoteIdentifier(from)}.${name} SET SCHEMA ${quoteIdentifier(applicationSchema)}`,
     ...serials.map((sequence) => `ALTER SEQUENCE ${sequence.name} OWNED BY ${serving}.${sequence.column}`),
+    // Also those that were given since the other table was made, as to a read model that copies this one.
+    ...grantsOn(facts, serving),
   ];
 }
 
