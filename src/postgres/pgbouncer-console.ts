@@ -50,6 +50,8 @@ export interface Console {
   pause(database: string): Promise<void>;
   /** Lets clients go on; that they do already is no error. */
   resume(database: string): Promise<void>;
+  /** Changes a setting until the next `reload`. */
+  set(name: string, value: number): Promise<void>;
   /** Replaces every server connection as soon as its transaction ends. */
   reconnect(database: string): Promise<void>;
   /** Calls back once when the session has ended, for whatever reason. */
@@ -119,6 +121,9 @@ export async function openConsole(options: ConsoleOptions): Promise<Console> {
       } catch (error) {
         if (!(error instanceof PostgresError && /is not paused/.test(error.message))) throw error;
       }
+    },
+    async set(name, value) {
+      await command(`SET ${name} = ${value}`);
     },
     async reconnect(database) {
       await command(`RECONNECT ${quoteIdentifier(database)}`);

@@ -117,33 +117,33 @@ export interface Run {
   readonly serverMs: number;
 }
 
-/** Runs pgbench. */
+/** Makes pgbench's tables. */
+export async function makeTables(place: Place, scale: number): Promise<void> {
+  await runPgbench(place, ['-i', '-q', '-s', `${scale}`]);
+}
+
+/** Runs transactions of pgbench. */
 export async function pgbench(place: Place, words: readonly string[]): Promise<Run> {
+  const before = serverMs();
+  const stdout = await runPgbench(place, words);
+  const used = serverMs() - before;
+  const number = (pattern: RegExp) => Number(pattern.exec(stdout)?.[1] ?? 0);
+  const transactions = number(/^number of transactions actually processed: (\d+)/m);
+  if (transactions === 0) throw new Error(`pgbench did nothing in its time: ${stdout}`);
+  return { tps: number(/^tps = ([0-9.]+)/m), serverMs: used / transactions };
+}
+
+async function runPgbench(place: Place, words: readonly string[]): Promise<string> {
   const rootfs = await findRootfs();
-  const command = [
-    'pgbench',
-    ...words,
-    '-h',
-    '127.0.0.1',
-    '-p',
-    `${place.port}`,
-    '-U',
-    app.name,
-    place.database,
-  ];
+  const where = ['-h', '127.0.0.1', '-p', `${place.port}`, '-U', app.name, place.database];
+  const command = ['pgbench', ...words, ...where];
   const [file = '', ...arguments_] = rootfs === '/' ? command : ['chroot', rootfs, ...command];
   const env = {
     PGPASSWORD: app.password,
     PGSSLMODE: 'require',
     PATH: '/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   };
-  const before = serverMs();
-  const { stdout } = await run(file, arguments_, { env });
-  const used = serverMs() - before;
-  const number = (pattern: RegExp) => Number(pattern.exec(stdout)?.[1] ?? 0);
-  const transactions = number(/^number of transactions actually processed: (\d+)/m);
-  if (transactions === 0) throw new Error(`pgbench did nothing in its time: ${stdout}`);
-  return { tps: number(/^tps = ([0-9.]+)/m), serverMs: used / transactions };
+  return (await run(file, arguments_, { env })).stdout;
 }
 
 /** CPU time that PostgreSQL and PgBouncer have used on this machine, with that of sessions that have ended. */

@@ -4,7 +4,15 @@ import { applyPooler, type PoolerKey, startPoolerLoad, waitUntilPooling } from '
 import type { PoolerServers } from '../support/pooler-server.ts';
 import { applyCluster, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
-import { app, type Contenders, pgbench, type Run, startContenders, type Way } from './pooler-servers.ts';
+import {
+  app,
+  type Contenders,
+  makeTables,
+  pgbench,
+  type Run,
+  startContenders,
+  type Way,
+} from './pooler-servers.ts';
 import { type Measured, median, note, type Reach, reached, runCount } from './report.ts';
 import { targets } from './targets.ts';
 
@@ -36,7 +44,7 @@ async function measureSpeed(): Promise<Measured> {
   const contenders = await startContenders();
   try {
     const turns = runCount(5);
-    await pgbench(contenders.places.direct, ['-i', '-q', '-s', '10']);
+    await makeTables(contenders.places.direct, 10);
     const reach: Reach[] = [];
     const detail: Record<string, unknown> = {};
     for (const clients of crowds) {

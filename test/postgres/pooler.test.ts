@@ -594,6 +594,35 @@ it('a server that is lost costs each client what it was at, where consoles are o
   }
 });
 
+it('no connections are kept open while clients are held back, since each that is closed counts as a failed login', async () => {
+  const all = poolers;
+  const spec = { minPoolSize: 5 };
+  poolers = await startPoolers({
+    monitoring,
+    shards: { s0: { server, database: 'one' } },
+    instances: 1,
+    spec,
+  });
+  const least = () => withConsole(0, async (console) => (await console.showConfig()).get('min_pool_size'));
+  try {
+    const asking = await client();
+    await asking.query('SELECT 1');
+    await gateOf(noGatedShards(), spec, [0]).whilePaused(
+      shard,
+      async () => {
+        await waitUntil('none are kept', async () => (await least()) === '0');
+      },
+      never,
+    );
+    expect(await least()).toBe('5');
+    await asking.query('SELECT 1');
+    await asking.end();
+  } finally {
+    await poolers.stop();
+    poolers = all;
+  }
+});
+
 it('an instance that answers nobody keeps nobody waiting for it', async () => {
   const way = await wayTo(poolers.ports[0] ?? 0);
   const silent = await openConsole({ ...poolers.console(0), port: way.port });

@@ -58,6 +58,8 @@ export function holdInFailovers(
     const cluster = clusterOf(key);
     if (cluster === undefined) return;
     const access = accessTo(cluster);
+    // Whoever asks by it is told of its failure; before that nobody listens.
+    access.catch(() => undefined);
     await gate.whilePaused(
       {
         ...key,

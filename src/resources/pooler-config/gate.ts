@@ -1,12 +1,12 @@
 import { poolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
-import { type Console, openConsole } from '../../postgres/pgbouncer-console.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
+import { isPodReady } from '../sharded-cluster/kubernetes.ts';
 import type { GatedShard, PoolerGate } from '../sharded-cluster/pooler-gate.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
+import { type Candidate, holdBack } from './hold.ts';
 import { longestPauseMs } from './holding.ts';
 import type { PoolerConfig } from './model.ts';
 import { databaseName } from './names.ts';
@@ -25,21 +25,6 @@ export interface GateDependencies {
   readonly gated: GatedShards;
   readonly clock: Clock;
   readonly log: Logger;
-}
-
-/** One database of one instance whose clients wait. */
-interface Held {
-  readonly key: string;
-  /** Resolves when no transaction is left. */
-  readonly drained: Promise<void>;
-  release(): Promise<void>;
-}
-
-/** An instance that shall hold back clients of a database. */
-interface Candidate {
-  readonly pod: Pod;
-  readonly access: ConsoleAccess;
-  readonly database: string;
 }
 
 /** Share of `maxPause` in which transactions may end; the rest is for the switchover. */
@@ -80,11 +65,14 @@ export function createPoolerGate({
           keyString({ namespace, name: pooler.metadata.name }),
         );
         const databases = databasesTo(pooler, shard);
+        const { minPoolSize } = pooler.spec;
         return console === undefined
           ? []
           : pods
               .filter(isPodReady)
-              .flatMap((pod) => databases.map((database) => ({ pod, access: console, database })));
+              .flatMap((pod) =>
+                databases.map((database) => ({ pod, access: console, database, minPoolSize })),
+              );
       }),
     );
     return {
@@ -92,55 +80,6 @@ export function createPoolerGate({
       poolers: found.map(({ pooler }) => pooler.metadata.name),
       maxPauseMs: Math.min(...found.map((entry) => entry.maxPauseMs)),
     };
-  }
-
-  /** A pooler that cannot be reached holds nobody back: its clients see what they would see without a gate. */
-  async function hold(candidate: Candidate): Promise<Held[]> {
-    const { pod, database } = candidate;
-    const address = pod.status?.podIP ?? '';
-    const key = `${pod.metadata.uid}/${database}`;
-    // Who holds it already lets it go, too.
-    if (gated.held.has(key)) return [];
-    gated.held.add(key);
-    const open = (timeoutMs: number) => openConsole({ ...candidate.access.options(address), timeoutMs });
-    let pausing: Console;
-    try {
-      pausing = consoles.take(pod.metadata.uid ?? '') ?? (await open(1_000));
-    } catch (error) {
-      gated.held.delete(key);
-      log.warn({ pod: pod.metadata.name, error: messageOf(error) }, 'pooler is not paused');
-      return [];
-    }
-    const paused = pausing.pause(database).catch(() => undefined);
-    // Another session than the one that waits for the pause has to end it. An instance that opens none is away.
-    const resuming = open(2_000);
-    return [
-      {
-        key,
-        drained: Promise.race([
-          paused,
-          resuming.then(
-            () => paused,
-            () => undefined,
-          ),
-        ]),
-        async release() {
-          const resume = async (opening: Promise<Console>) => {
-            const console = await opening;
-            await console.resume(database).finally(() => console.close());
-          };
-          try {
-            await resume(resuming).catch(() => resume(open(2_000)));
-          } catch (error) {
-            log.warn({ pod: pod.metadata.name, error: messageOf(error) }, 'pooler is not resumed');
-          } finally {
-            // From now on the controller resumes what is found paused.
-            gated.held.delete(key);
-            await pausing.close();
-          }
-        },
-      },
-    ];
   }
 
   /** Whether there was an answer as wanted before the time was up. */
@@ -181,7 +120,8 @@ export function createPoolerGate({
       const startedMs = clock.monotonicMs();
       const passedMs = () => clock.monotonicMs() - startedMs;
       const leftMs = () => Math.max(0, maxPauseMs - passedMs());
-      const paused = (await Promise.all(candidates.map(hold))).flat();
+      const holding = candidates.map((candidate) => holdBack(candidate, { consoles, gated, log }));
+      const paused = (await Promise.all(holding)).filter((held) => held !== undefined);
       let released: Promise<unknown> | undefined;
       const release = () => {
         released ??= Promise.all(paused.map((entry) => entry.release()));
@@ -252,8 +192,4 @@ function databasesTo({ status, spec }: PoolerConfig, { shard, database }: GatedS
 
 function rounded(ms: number | undefined): number | undefined {
   return ms === undefined ? undefined : Math.round(ms);
-}
-
-function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -28,6 +28,8 @@ export interface InstanceFacts {
   readonly waiting: number;
   readonly servers: number;
   readonly maxWaitSeconds: number;
+  /** Its `min_pool_size`, where it is PgBouncer. */
+  readonly minPoolSize?: number;
   /** The servers behind it, where it is Pgpool-II. */
   readonly nodes?: readonly PgpoolNode[];
 }

@@ -329,5 +329,6 @@ async function readInstance(console: Console): Promise<InstanceFacts> {
     waiting: sum((pool) => pool.cl_waiting),
     servers: sum((pool) => pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_tested + pool.sv_login),
     maxWaitSeconds: Math.max(0, ...pools.map((pool) => pool.maxwait)),
+    minPoolSize: Number(config.get('min_pool_size') ?? 0),
   };
 }

@@ -286,6 +286,22 @@ describe('clients that wait', () => {
   });
 });
 
+describe('an instance that was left without the connections that it keeps open', () => {
+  const reloads = (left: number, held: readonly string[] = []) => {
+    const pooler = poolerConfig({ minPoolSize: 2 });
+    const { observed, last } = settle(pooler, observedWorld({ secrets: all }));
+    const instances = [instance(0, { revision: last.revision, minPoolSize: left })];
+    const { actions } = plan(planInput(pooler, { ...observed, instances, held: new Set(held) }));
+    return actions.filter(({ kind }) => kind === 'reload');
+  };
+
+  it('reads its settings anew, once nobody holds its clients back', () => {
+    expect(reloads(0)).toEqual([{ kind: 'reload', pod: 'web-pooler-0' }]);
+    expect(reloads(0, ['uid-0/app'])).toEqual([]);
+    expect(reloads(2)).toEqual([]);
+  });
+});
+
 describe('a new primary', () => {
   const moved = (changes: Partial<Observed> = {}, spec = {}) => {
     const pooler = poolerConfig(spec, { primaries: { s0: 'shop-s0-2/1' } });

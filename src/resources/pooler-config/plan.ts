@@ -88,7 +88,7 @@ export function plan(input: PlanInput): Plan {
       known,
     );
 
-  const behind = observed.instances.filter((instance) => isBehind(instance, revision));
+  const behind = observed.instances.filter((instance) => isBehind(input, instance, revision));
   // Pools of running instances have become smaller before others come to share the servers with them.
   const replicas =
     behind.length > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
@@ -232,11 +232,18 @@ function presentReplicas({ statefulSet }: Observed): number {
   return statefulSet?.spec?.replicas ?? Number.POSITIVE_INFINITY;
 }
 
-function isBehind({ pod, facts }: Observed['instances'][number], revision: string): boolean {
+function isBehind(
+  { pooler, observed }: PlanInput,
+  { pod, facts }: Observed['instances'][number],
+  revision: string,
+): boolean {
   if (pod.metadata.deletionTimestamp !== undefined) return false;
-  return facts.state === 'present'
-    ? facts.value.revision !== revision
-    : pod.metadata.annotations?.[revisionAnnotation] !== revision && pod.status?.phase === 'Running';
+  if (facts.state !== 'present')
+    return pod.metadata.annotations?.[revisionAnnotation] !== revision && pod.status?.phase === 'Running';
+  // Who holds clients back changes it meanwhile, and may end before it is set back.
+  const isHeld = [...observed.held].some((key) => key.startsWith(`${pod.metadata.uid}/`));
+  const { minPoolSize = pooler.spec.minPoolSize } = facts.value;
+  return facts.value.revision !== revision || (minPoolSize !== pooler.spec.minPoolSize && !isHeld);
 }
 
 interface Progress {

@@ -1,0 +1,90 @@
+import { type Console, openConsole } from '../../postgres/pgbouncer-console.ts';
+import type { Logger } from '../../runtime/logger.ts';
+import type { Pod } from '../sharded-cluster/kubernetes.ts';
+import type { ConsoleAccess } from './console-access.ts';
+import type { GatedShards } from './gated-shards.ts';
+import type { ReadyConsoles } from './ready-consoles.ts';
+
+/** An instance that shall hold back clients of a database. */
+export interface Candidate {
+  readonly pod: Pod;
+  readonly access: ConsoleAccess;
+  readonly database: string;
+  /** Its `min_pool_size`. */
+  readonly minPoolSize: number;
+}
+
+/** One database of one instance whose clients wait. */
+export interface Held {
+  /** Resolves when no transaction is left. */
+  readonly drained: Promise<unknown>;
+  release(): Promise<void>;
+}
+
+/** What holding works with. */
+export interface HoldDependencies {
+  readonly consoles: Pick<ReadyConsoles, 'take'>;
+  readonly gated: GatedShards;
+  readonly log: Logger;
+}
+
+/** A pooler that cannot be reached holds nobody back: its clients see what they would see without a gate. */
+export async function holdBack(
+  { pod, access, database, minPoolSize }: Candidate,
+  { consoles, gated, log }: HoldDependencies,
+): Promise<Held | undefined> {
+  const key = `${pod.metadata.uid}/${database}`;
+  // Who holds it already lets it go, too.
+  if (gated.held.has(key)) return undefined;
+  gated.held.add(key);
+  const warn = (error: unknown, what: string): void => {
+    const { name } = pod.metadata;
+    log.warn({ pod: name, error: error instanceof Error ? error.message : String(error) }, what);
+  };
+  const open = (timeoutMs: number) => openConsole({ ...access.options(pod.status?.podIP ?? ''), timeoutMs });
+  let pausing: Console;
+  try {
+    pausing = consoles.take(pod.metadata.uid ?? '') ?? (await open(1_000));
+  } catch (error) {
+    gated.held.delete(key);
+    warn(error, 'pooler is not paused');
+    return undefined;
+  }
+  const paused = Promise.all([
+    // Even while paused PgBouncer would open connections up to the least number, close them, and turn away who asks next.
+    minPoolSize > 0 ? pausing.set('min_pool_size', 0) : undefined,
+    pausing.pause(database),
+  ]).catch(() => undefined);
+  // Another session than the one that waits for the pause has to end it.
+  const resuming = open(2_000);
+  const resume = async (opening: Promise<Console>): Promise<void> => {
+    const console = await opening;
+    try {
+      await console.resume(database);
+      if (minPoolSize > 0) await console.set('min_pool_size', minPoolSize);
+    } finally {
+      await console.close();
+    }
+  };
+  return {
+    // An instance that opens no session is away.
+    drained: Promise.race([
+      paused,
+      resuming.then(
+        () => paused,
+        () => undefined,
+      ),
+    ]),
+    async release() {
+      try {
+        await resume(resuming).catch(() => resume(open(2_000)));
+      } catch (error) {
+        warn(error, 'pooler is not resumed');
+      } finally {
+        // From now on the controller resumes what is found paused.
+        gated.held.delete(key);
+        await pausing.close();
+      }
+    },
+  };
+}
