@@ -24,40 +24,45 @@ import { dropIntakes, intakesOf } from './intake.ts';
 const detachLockMs = 100;
 
 /**
- * Gives the leaves of the owner back what the move took from them: autovacuum, and no CHECK of the bound. The target's have left
- * the tables that the stream came through, so that these can go.
+ * Gives the leaves of the owner back what the move took from them: autovacuum, thorough statistics, and no CHECK of the bound.
+ * The target's have left the tables that the stream came through, so that these can go.
  */
 export async function settle(context: MoveContext): Promise<StepResult> {
   for (const side of ['target', 'source'] as const) {
-    await context.use(side, async (connection) => {
-      let attached = 0;
-      const leaves = leavesOf(context, side);
-      for (const leaf of leaves) {
-        const [state] = await connection.query<{ attached: boolean }>(
-          statement(
-            `SELECT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = to_regclass($1)
+    await context.use(
+      side,
+      async (connection) => {
+        let attached = 0;
+        const leaves = leavesOf(context, side);
+        for (const leaf of leaves) {
+          const [state] = await connection.query<{ attached: boolean }>(
+            statement(
+              `SELECT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = to_regclass($1)
               AND i.inhparent = to_regclass($2)) AS attached`,
-            leaf.qualified,
-            leaf.parent,
-          ),
-        );
-        if (state?.attached !== true) continue;
-        attached += 1;
-        await runTogether(
-          connection,
-          [
-            `ALTER TABLE ${leaf.qualified} RESET (autovacuum_enabled)`,
-            `ALTER TABLE ${leaf.qualified} DROP CONSTRAINT IF EXISTS herdsman_bound`,
-          ],
-          detachLockMs,
-        );
-      }
-      if (side === 'target' && attached === leaves.length && isReshape(context.move)) {
-        const known = `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} FOR SHARE`;
-        const drop = `${known}; IF FOUND THEN ${dropIntakes(context)} END IF;`;
-        await runTogether(connection, [block(drop)], detachLockMs);
-      }
-    });
+              leaf.qualified,
+              leaf.parent,
+            ),
+          );
+          if (state?.attached !== true) continue;
+          attached += 1;
+          await runTogether(
+            connection,
+            [
+              `ALTER TABLE ${leaf.qualified} RESET (autovacuum_enabled)`,
+              `ALTER TABLE ${leaf.qualified} DROP CONSTRAINT IF EXISTS herdsman_bound`,
+            ],
+            detachLockMs,
+          );
+          if (side === 'target') await connection.query({ text: `ANALYZE ${leaf.qualified}` });
+        }
+        if (side === 'target' && attached === leaves.length && isReshape(context.move)) {
+          const known = `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} FOR SHARE`;
+          const drop = `${known}; IF FOUND THEN ${dropIntakes(context)} END IF;`;
+          await runTogether(connection, [block(drop)], detachLockMs);
+        }
+      },
+      true,
+    );
   }
   return done;
 }
