@@ -166,3 +166,26 @@ it.each([
   const status = await change(name, spec);
   expect(status).toMatchObject({ phase: 'failed', message: expect.stringContaining(says) });
 });
+
+it('moves of two people that cross keep out of each other’s way', async () => {
+  const ended = await Promise.all([
+    change('there', { group: 'orders', buckets: [4], to: 's1' }),
+    change('here', { group: 'orders', buckets: [1], to: 's0' }),
+  ]);
+  expect(ended).toMatchObject([{ phase: 'done' }, { phase: 'done' }]);
+  expect(bucketsOf('orders')).toMatchObject([
+    { id: 1, shard: 's0' },
+    { id: 4, shard: 's1' },
+  ]);
+});
+
+it('of two people who move the same bucket, one does, and the other is told', async () => {
+  const ended = await Promise.all(
+    ['first', 'second'].map((name) => change(name, { group: 'orders', buckets: [1], to: 's1' })),
+  );
+  expect(ended.map(({ phase }) => phase).sort()).toEqual(['done', 'failed']);
+  expect(ended.find(({ phase }) => phase === 'failed')?.lastEnding?.message).toMatch(
+    /on shard s1 already|owner is s1/,
+  );
+  expect(bucketsOf('orders')).toContainEqual(expect.objectContaining({ id: 1, shard: 's1' }));
+});
