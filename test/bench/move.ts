@@ -6,18 +6,13 @@ import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { leafName } from '../../src/sharding/names.ts';
 import { kube } from '../support/cluster.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
-import {
-  type PacedWriters,
-  startPacedWriters,
-  type Write,
-  type WrittenBucket,
-} from '../support/paced-writers.ts';
+import { startPacedWriters, type WrittenBucket } from '../support/paced-writers.ts';
 import { applicationConfig, query } from '../support/pg.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 import { compareWays, pipeCopy } from './copy-ways.ts';
-import { type Measured, median, note, percentile, reached, runCount } from './report.ts';
-import { targets } from './targets.ts';
+import { type Moved, reportMoves } from './move-report.ts';
+import { type Measured, note, runCount } from './report.ts';
 
 const group = 'customer';
 const bucketCount = 8;
@@ -29,14 +24,27 @@ const writers = 8;
 const writesPerSecond = Number(process.env.WRITES ?? 400);
 const fencesWanted = Number(process.env.FENCES ?? 100);
 
-/** Moves of a large bucket and of small ones under writers, beside a raw COPY of the same leaf and other ways to copy. */
-export async function move(): Promise<Measured> {
+/** What can be measured by itself. */
+const parts = ['large', 'small', 'ways'] as const;
+type Part = (typeof parts)[number];
+
+/** Moves of a large bucket and of small ones under writers, beside a raw COPY of the same leaf; and other ways to copy. Or one of these. */
+export async function move(words: readonly string[]): Promise<Measured> {
+  const strange = words.find((word) => !parts.some((part) => part === word));
+  if (strange !== undefined) throw new Error(`${strange}: write ${parts.join(', ')} or nothing`);
+  const chosen = new Set<Part>(words.length === 0 ? parts : parts.filter((part) => words.includes(part)));
+  const moves = chosen.has('large') || chosen.has('small') ? await moveUnderWriters(chosen) : undefined;
+  const ways = chosen.has('ways') ? { ways: await compareWays(largeRows) } : {};
+  return { reach: moves?.reach ?? [], detail: { ...moves?.detail, ...ways } };
+}
+
+async function moveUnderWriters(chosen: ReadonlySet<Part>): Promise<Measured> {
   const key: ClusterKey = { namespace: await createNamespace('bench'), name: 'shop' };
   try {
     await prepare(key);
-    const buckets = await bucketsOf(key);
-    const bench = new Bench(key, buckets);
-    return await bench.run();
+    const rows = chosen.has('large') ? largeRows : smallRows;
+    const bench = new Bench(key, await bucketsOf(key, rows), rows);
+    return await bench.run(chosen);
   } finally {
     await deleteNamespace(key.namespace);
   }
@@ -62,7 +70,7 @@ async function prepare(key: ClusterKey): Promise<void> {
 }
 
 /** Customers of every bucket, with the rows that nobody writes. */
-async function bucketsOf(key: ClusterKey): Promise<WrittenBucket[]> {
+async function bucketsOf(key: ClusterKey, rowsOfLarge: number): Promise<WrittenBucket[]> {
   const shardAt = (id: number) => (id % 2 === 0 ? 's0' : 's1');
   const buckets: WrittenBucket[] = [];
   const places = new Map(
@@ -85,7 +93,7 @@ async function bucketsOf(key: ClusterKey): Promise<WrittenBucket[]> {
         WHERE satisfies_hash_partition('orders'::regclass, ${bucketCount}, ${id}, n) ORDER BY n LIMIT 100`,
     );
     const keys = customers.map(({ n }) => n);
-    const rows = id === large ? largeRows : smallRows;
+    const rows = id === large ? rowsOfLarge : smallRows;
     await query(
       target,
       `INSERT INTO orders SELECT ($1::int[])[1 + n % 100], n, n, repeat(md5(n::text), 6) FROM generate_series(1, $2::int) n`,
@@ -97,33 +105,23 @@ async function bucketsOf(key: ClusterKey): Promise<WrittenBucket[]> {
   return buckets;
 }
 
-/** One move, as its status and its clients tell of it. */
-interface Moved {
-  readonly bucket: number;
-  readonly bytes: number;
-  readonly wholeMs: number;
-  readonly copyMs: number;
-  readonly fenceMs: number;
-  readonly fromMs: number;
-  readonly toMs: number;
-  readonly phasesMs: Readonly<Record<string, number>>;
-}
-
 class Bench {
   readonly #key: ClusterKey;
   readonly #buckets: readonly WrittenBucket[];
   readonly #configs = new Map<string, pg.ClientConfig>();
   readonly #owners = new Map<number, string>();
+  readonly #rowsOfLarge: number;
   #count = 0;
 
-  constructor(key: ClusterKey, buckets: readonly WrittenBucket[]) {
+  constructor(key: ClusterKey, buckets: readonly WrittenBucket[], rowsOfLarge: number) {
     this.#key = key;
     this.#buckets = buckets;
+    this.#rowsOfLarge = rowsOfLarge;
   }
 
-  async run(): Promise<Measured> {
+  async run(chosen: ReadonlySet<Part>): Promise<Measured> {
     for (const { id } of this.#buckets) this.#owners.set(id, await this.#ownerOf(id));
-    const alone = await this.#rawRate();
+    const alone = chosen.has('large') ? await this.#rawRate() : undefined;
     const work = startPacedWriters({
       group,
       table: 'public.orders',
@@ -139,17 +137,19 @@ class Bench {
     };
     const raw: number[] = [];
     const moves: Moved[] = [];
-    for (let turn = 0; turn < runCount(5); turn += 1) {
+    for (let turn = 0; chosen.has('large') && turn < runCount(5); turn += 1) {
       raw.push(await this.#rawRate());
       moves.push(await this.#move(large));
       tell(moves.at(-1));
     }
-    for (let turn = 0; moves.length < fencesWanted; turn += 1)
+    for (let turn = 0; chosen.has('small') && moves.length < fencesWanted; turn += 1) {
       moves.push(await this.#move(1 + (turn % (bucketCount - 1))));
+      if (moves.length % 10 === 0) tell(moves.at(-1));
+    }
     const rows = await work.stop();
     const ledger = await this.#judge(rows);
-    const ways = await compareWays(largeRows);
-    return this.#report({ moves, raw, alone, work, before, ledger, ways });
+    const results = { moves, raw, work, before, ledger, large, writesPerSecond };
+    return reportMoves(alone === undefined ? results : { ...results, alone });
   }
 
   async #config(shard: string): Promise<pg.ClientConfig> {
@@ -279,95 +279,14 @@ class Bench {
         return Number(there[0]?.n);
       }),
     );
-    const untouched = counts.reduce((sum, n) => sum + n, 0) - (largeRows + smallRows * (bucketCount - 1));
+    const untouched =
+      counts.reduce((sum, n) => sum + n, 0) - (this.#rowsOfLarge + smallRows * (bucketCount - 1));
     return {
       lost: [...rows.keys()].filter((key) => !found.has(key)).length + Math.max(0, -untouched),
       doubled: [...found.values()].filter((amounts) => amounts.length > 1).length + Math.max(0, untouched),
       stale: [...found].filter(([key, amounts]) => rows.get(key) !== amounts[0]).length,
     };
   }
-
-  #report({ moves, raw, alone, work, before, ledger, ways }: Results): Measured {
-    const big = moves.filter(({ bucket }) => bucket === large);
-    const fences = moves.map(({ fenceMs }) => fenceMs).filter((ms) => !Number.isNaN(ms));
-    const between = (fromMs: number, toMs: number, of: (write: Write) => boolean) =>
-      work.writes.filter((write) => write.atMs >= fromMs && write.atMs <= toMs && of(write));
-    const usual = (of: (write: Write) => boolean) =>
-      percentile(
-        between(before.fromMs, before.toMs, of).map(({ tookMs }) => tookMs),
-        0.99,
-      );
-    const longest = (writes: readonly Write[]) => Math.max(0, ...writes.map(({ tookMs }) => tookMs));
-    const gapsMoved = moves.map(({ bucket, fromMs, toMs }) => {
-      const isMoved = (write: Write) => write.bucket === bucket;
-      return Math.max(0, longest(between(fromMs, toMs, isMoved)) - usual(isMoved));
-    });
-    const gapsOthers = moves.map(({ bucket, fromMs, toMs }) => {
-      const isOther = (write: Write) => write.bucket !== bucket;
-      return Math.max(0, longest(between(fromMs, toMs, isOther)) - usual(isOther));
-    });
-    const rate = (fromMs: number, toMs: number, of: (write: Write) => boolean) =>
-      between(fromMs, toMs, of).length / ((toMs - fromMs) / 1000);
-    const throughputs = big.map(({ fromMs, toMs }) => {
-      const isOther = (write: Write) => write.bucket !== large;
-      return rate(fromMs, toMs, isOther) / rate(before.fromMs, before.toMs, isOther);
-    });
-    const whole = big.map(({ bytes, wholeMs }) => bytes / (wholeMs / 1000));
-    const copy = big.map(({ bytes, copyMs }) => bytes / (copyMs / 1000));
-    const t = targets.move;
-    return {
-      reach: [
-        reached(t.fenceMedian, percentile(fences, 0.5), fences.length),
-        reached(t.fenceP99, percentile(fences, 0.99), fences.length),
-        reached(t.gapMoved, percentile(gapsMoved, 0.99), gapsMoved.length),
-        reached(t.gapOthers, percentile(gapsOthers, 0.99), gapsOthers.length),
-        reached(t.rate, median(raw) / median(whole), big.length),
-        reached(t.throughput, 1 / median(throughputs), throughputs.length),
-        reached(t.errors, work.errors.length, 1),
-        reached(t.lost, ledger.lost + ledger.stale, 1),
-        reached(t.doubled, ledger.doubled, 1),
-      ],
-      detail: {
-        megabytes: Math.round((big[0]?.bytes ?? 0) / 1e6),
-        writesPerSecond: {
-          asked: writesPerSecond,
-          before: Math.round(rate(before.fromMs, before.toMs, () => true)),
-        },
-        copyMBps: copy.map(megabytes),
-        wholeMBps: whole.map(megabytes),
-        rawMBps: raw.map(megabytes),
-        rawWithoutWritersMBps: megabytes(alone),
-        copyToRaw: Math.round((median(copy) / median(raw)) * 100) / 100,
-        fenceMaxMs: Math.max(...fences),
-        gapMovedMs: { p50: Math.round(percentile(gapsMoved, 0.5)), max: Math.round(Math.max(...gapsMoved)) },
-        gapOthersMs: {
-          p50: Math.round(percentile(gapsOthers, 0.5)),
-          max: Math.round(Math.max(...gapsOthers)),
-        },
-        usualP99Ms: Math.round(usual(() => true) * 10) / 10,
-        phasesMs: big.map(({ phasesMs }) => phasesMs),
-        smallWholeMs: Math.round(
-          median(moves.filter(({ bucket }) => bucket !== large).map(({ wholeMs }) => wholeMs)),
-        ),
-        errors: [...new Set(work.errors)].slice(0, 5),
-        ways,
-      },
-    };
-  }
-}
-
-interface Results {
-  readonly moves: readonly Moved[];
-  readonly raw: readonly number[];
-  readonly alone: number;
-  readonly work: PacedWriters;
-  readonly before: { readonly fromMs: number; readonly toMs: number };
-  readonly ledger: { readonly lost: number; readonly doubled: number; readonly stale: number };
-  readonly ways: Readonly<Record<string, number>>;
-}
-
-function megabytes(bytesPerSecond: number): number {
-  return Math.round(bytesPerSecond / 1e5) / 10;
 }
 
 function tell(moved: Moved | undefined): void {
