@@ -360,8 +360,11 @@ export class Model {
       case 'catch-up':
         return done;
       case 'index':
-        target().unsettled = true;
-        source().unsettled = true;
+        for (const state of [target, source]) {
+          if (!has(state(), step.copy)) return refuse('guard');
+          state().unsettled = true;
+          await turn();
+        }
         return done;
       case 'verify':
         return done;

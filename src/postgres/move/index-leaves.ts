@@ -32,7 +32,9 @@ export async function indexLeaves(context: MoveContext, copy: number): Promise<S
   await context.use('target', (connection) => indexTarget(connection, context, copy), true);
   await context.use('source', async (connection) => {
     for (const leaf of leavesOf(context, 'source')) {
-      await runTogether(connection, [`ALTER TABLE ${leaf.qualified} SET (autovacuum_enabled = off)`]);
+      // Whoever was paused until the move is over must not send it away for good.
+      const guard = block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE'));
+      await runTogether(connection, [guard, `ALTER TABLE ${leaf.qualified} SET (autovacuum_enabled = off)`]);
     }
   });
   return done;
