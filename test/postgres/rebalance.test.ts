@@ -16,7 +16,7 @@ import type { Sources } from '../../src/resources/sharded-cluster/sources.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import type { RunningController } from '../../src/runtime/controller.ts';
 import type { EventInput, EventRecorder } from '../../src/runtime/events.ts';
-import { podType } from '../../src/runtime/kubernetes-types.ts';
+import { persistentVolumeClaimType, podType } from '../../src/runtime/kubernetes-types.ts';
 import { type MemoryApi, memoryApi } from '../support/memory-api.ts';
 import { type MoveShards, startShards } from '../support/move-world.ts';
 import { waitFor } from '../support/wait.ts';
@@ -99,6 +99,7 @@ function start(): void {
     clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
     maps: api.informer<ShardMapObject>(shardMapType, {}),
     replicaSets: api.informer(readReplicaSetType, { cluster: () => [] }),
+    claims: api.informer(persistentVolumeClaimType, { cluster: () => [] }),
     moves: api.informer<ShardMove>(shardMoveType, { cluster: ({ spec }) => byCluster(spec.cluster) }),
     pods: api.informer(podType, { cluster: () => [] }),
   } as unknown as Sources;

@@ -15,6 +15,7 @@ import type { ShardedCluster, ShardMapObject } from '../../src/resources/sharded
 import type { Sources } from '../../src/resources/sharded-cluster/sources.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import type { RunningController } from '../../src/runtime/controller.ts';
+import { persistentVolumeClaimType } from '../../src/runtime/kubernetes-types.ts';
 import { type MemoryApi, memoryApi } from '../support/memory-api.ts';
 import { type MoveShards, startShards } from '../support/move-world.ts';
 import type { ShardMap } from '../support/sharded-cluster.ts';
@@ -61,6 +62,7 @@ beforeAll(async () => {
   const sources = {
     clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
     replicaSets: api.informer(readReplicaSetType, { cluster: () => [] }),
+    claims: api.informer(persistentVolumeClaimType, { cluster: () => [] }),
     moves: api.informer<ShardMove>(shardMoveType, {
       cluster: ({ spec }) => [`${namespace}/${spec.cluster}`],
     }),

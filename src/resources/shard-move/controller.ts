@@ -33,13 +33,14 @@ import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
+import { volumeBytes } from './volume.ts';
 import { closedWindow } from './window.ts';
 import { createMoveWorld, type memberAddress } from './world.ts';
 
 /** What the controller works with. */
 export interface ShardMoveDependencies {
   readonly client: KubeClient;
-  readonly sources: Pick<Sources, 'clusters' | 'moves' | 'replicaSets'>;
+  readonly sources: Pick<Sources, 'claims' | 'clusters' | 'moves' | 'replicaSets'>;
   readonly connections: Connections;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -116,6 +117,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
     const stopwatch = stopwatches.get(key) ?? createStopwatch(clock.monotonicMs, move.verify);
     stopwatches.set(key, stopwatch);
+    const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
     const watch = watchCopy(clock, (progress) => tellProgress(shardMove, progress, signal));
     const world = createMoveWorld({
       client,
@@ -135,11 +137,8 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         tell: (latest, reason, message) => say(latest, reason, message, signal),
       }),
       watch,
-      others: () =>
-        sources.moves.cache.byIndex(
-          byCluster,
-          clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name),
-        ),
+      capacityBytes: volumeBytes(cluster, sources.claims.cache.byIndex(byCluster, ofCluster), move.to),
+      others: () => sources.moves.cache.byIndex(byCluster, ofCluster),
       onStep(step, result, tookMs) {
         stopwatch.note(step, result, tookMs);
         const outcome = result === 'unknown' ? result : result.kind;

@@ -12,7 +12,6 @@ import { type KubernetesObject, keyOf, type ResourceType } from '../../runtime/k
 import { layoutOf } from '../../sharding/layout.ts';
 import type { MoveWorld, Store } from '../../sharding/move/drive.ts';
 import type { Move, MoveRecord } from '../../sharding/move/model.ts';
-import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
@@ -39,6 +38,8 @@ export interface WorldOptions {
   readonly hold: NonNullable<MoveWorld['hold']>;
   /** The ShardMoves of the cluster, this one among them. */
   readonly others: () => readonly ShardMove[];
+  /** What fits on the target. */
+  readonly capacityBytes: number;
   /** Follows copies. */
   readonly watch: CopyWatch;
   /** Told of every step that was done, with what it took. */
@@ -80,8 +81,10 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
       context.use(side, (connection) => readFacts(connection, context, side, now().getTime())),
     async obstacles() {
       const busy = busyObstacle(shardMove, options.others());
-      const capacity = bytesOf(cluster.spec.storage.size);
-      return [...(busy === undefined ? [] : [busy]), ...(await findObstacles(context, capacity))];
+      return [
+        ...(busy === undefined ? [] : [busy]),
+        ...(await findObstacles(context, options.capacityBytes)),
+      ];
     },
     perform: (_, step, view) => {
       const perform = () => performStep(context, step, view);
