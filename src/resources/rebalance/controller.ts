@@ -29,7 +29,7 @@ import { moveFacts, shardMoveFor } from './moves.ts';
 import { createLoadObserver } from './observe.ts';
 import { decideRebalance, type NewMove, type RebalanceDecision } from './plan.ts';
 import { hotText, type OwnStatus, statusOf } from './status.ts';
-import { coresOf, intervalOf, isSettling, runningMoves, shardsOf } from './world.ts';
+import { coresOf, intervalOf, isSettling, restingShards, runningMoves, shardsOf } from './world.ts';
 
 /** What the controller works with. */
 export interface RebalanceDependencies {
@@ -113,7 +113,9 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       const patch = { spec: { retention: '0s' } };
       await client.patch(shardMoveType, { ...key, name }, patch, { type: 'merge', signal: context.signal });
     }
-    return { requeueAfterMs: Math.max(soonMs, memory.askedAtMs + intervalMs - monotonicMs()) };
+    const rests = restingShards(moves, clock.now()).values();
+    const nextMs = Math.min(memory.askedAtMs + intervalMs - monotonicMs(), ...rests);
+    return { requeueAfterMs: Math.max(soonMs, nextMs) };
   }
 
   async function measure(

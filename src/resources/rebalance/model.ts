@@ -52,6 +52,8 @@ export interface MoveFacts {
   readonly isRunning: boolean;
   /** When its bucket was on its new shard. */
   readonly movedAtMs?: number;
+  /** How long it took until then. */
+  readonly tookMs?: number;
   /** When it ended without having moved its bucket. */
   readonly failedAtMs?: number;
   /** Whether it changes which buckets there are. */

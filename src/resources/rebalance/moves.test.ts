@@ -37,6 +37,7 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     expect(big).toMatchObject({
       isRunning: false,
       movedAtMs: Date.parse(finishedAt),
+      tookMs: 4_000,
       bytesPerSecond: 25 * MiB,
     });
     const small = moveFacts(shardMove({ phase: 'done', finishedAt, phases, bytes: MiB }));

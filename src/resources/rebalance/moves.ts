@@ -29,9 +29,11 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
     case 'retain':
     case 'done': {
       const isOurs = metadata.labels?.[managedByLabel] === 'herdsman';
+      const tookMs = endedMs - Date.parse(status?.phases?.[0]?.startedAt ?? '');
       const moved = {
         ...facts,
         movedAtMs: endedMs,
+        ...(Number.isNaN(tookMs) ? {} : { tookMs }),
         ...(isOurs && phase === 'retain' ? { isRetained: true } : {}),
       };
       const seconds = secondsOf(status);

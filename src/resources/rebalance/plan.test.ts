@@ -56,6 +56,30 @@ describe('the rebalancer', () => {
     expect(later.create[0]?.name).toBe('shop-customer-b0000-e1-2');
   });
 
+  it.each([
+    ['twice as long as it took', 4_000, 7_999, true],
+    ['no longer', 4_000, 8_000, false],
+    ['a minute at most', 3_600_000, 60_000, false],
+  ])('lets shards rest after a move: %s', (_, tookMs, agoMs, isResting) => {
+    const bucket = { group: 'customer', id: 0, from: 's0', to: 's3' };
+    const moved = {
+      name: 'm',
+      buckets: [bucket],
+      isRunning: false,
+      tookMs,
+      movedAtMs: start.getTime() - agoMs,
+    };
+    const { create } = decide(sketchView(wider, { moves: [moved] }));
+    expect(create.map(({ from, to }) => [from, to])).toEqual(
+      isResting
+        ? [['s1', 's2']]
+        : [
+            ['s0', 's3'],
+            ['s1', 's2'],
+          ],
+    );
+  });
+
   it('moves for mere balance when that has been lacking for a while, and a bucket that has just come not at all', () => {
     const view = sketchView();
     // Busy, and not yet hot.

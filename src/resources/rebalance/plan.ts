@@ -14,7 +14,7 @@ import { conditionsBefore } from '../sharded-cluster/status.ts';
 import { decideAutoscaling } from './autoscale.ts';
 import type { RebalanceView } from './model.ts';
 import { type Remedy, remedyOf } from './remedies.ts';
-import { failingGroups, intervalOf, runningMoves, shardsOf, worldOf } from './world.ts';
+import { failingGroups, intervalOf, restingShards, runningMoves, shardsOf, worldOf } from './world.ts';
 
 /** So many rounds must show a lack of balance before buckets move for it: load that comes and goes moves nothing. */
 const lastingIntervals = 3;
@@ -112,13 +112,20 @@ function releasable({ cluster, moves }: RebalanceView, { shards }: RebalanceInpu
     .map(({ name }) => name);
 }
 
-/** The moves to start: for mere balance only when it has been lacking for some rounds, or a shard has nothing at all. */
-function due(plan: RebalancePlan, { cluster, now }: RebalanceView): readonly PlannedMove[] {
+/**
+ * The moves to start: for mere balance only when it has been lacking for some rounds, or a shard has nothing at all; and none
+ * of shards that rest after their last one.
+ */
+function due(plan: RebalancePlan, { cluster, moves, now }: RebalanceView): readonly PlannedMove[] {
   const isEmpty = plan.shards.some((shard) => shard.buckets === 0 && shard.bucketsAfter > 0);
   const condition = conditionsBefore(cluster.status).find(({ type }) => type === 'Balanced');
   const sinceMs = condition?.status === 'False' ? Date.parse(condition.lastTransitionTime) : now.getTime();
   const isLasting = now.getTime() - sinceMs >= lastingIntervals * intervalOf(cluster);
-  return plan.next.filter((move) => move.reason !== 'balance' || isEmpty || isLasting);
+  const resting = restingShards(moves, now);
+  return plan.next.filter(
+    ({ from, to, reason }) =>
+      !resting.has(from) && !resting.has(to) && (reason !== 'balance' || isEmpty || isLasting),
+  );
 }
 
 /** Why nothing is moved though it is planned. */

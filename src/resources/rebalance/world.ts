@@ -70,6 +70,24 @@ export function isSettling(moves: readonly MoveFacts[], now: Date): boolean {
   });
 }
 
+/** So many times as long as a move took its shards rest from moves, so that clients have them to themselves most of the time. */
+const restFactor = 2;
+const longestRestMs = 60_000;
+
+/** Shards that rest after a move, each with how much longer. */
+export function restingShards(moves: readonly MoveFacts[], now: Date): ReadonlyMap<string, number> {
+  const resting = new Map<string, number>();
+  for (const { buckets, movedAtMs, tookMs = 0 } of moves) {
+    if (movedAtMs === undefined) continue;
+    const leftMs = movedAtMs + Math.min(restFactor * tookMs, longestRestMs) - now.getTime();
+    if (leftMs <= 0) continue;
+    for (const { from, to } of buckets) {
+      for (const shard of [from, to]) resting.set(shard, Math.max(leftMs, resting.get(shard) ?? 0));
+    }
+  }
+  return resting;
+}
+
 /** The world in the planner's terms. */
 export function worldOf(view: RebalanceView): RebalanceInput {
   const { cluster, map, measurements } = view;
