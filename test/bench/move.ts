@@ -232,7 +232,9 @@ class Bench {
       async () => {
         const found = await client.get<ShardMove>(shardMoveType, { namespace, name });
         if (found?.status?.phase === 'failed') throw new Error(JSON.stringify(found.status));
-        return found?.status?.phase === 'done' ? { done: found.status } : { state: found?.status };
+        // How long it was fenced is told with the next message.
+        const isTold = found?.status?.phase === 'done' && found.status.fenceMs !== undefined;
+        return isTold && found.status !== undefined ? { done: found.status } : { state: found?.status };
       },
       { everyMs: 100, timeoutMs: 120_000 },
     );
