@@ -1,9 +1,10 @@
 import { spawn } from 'node:child_process';
 import { randomInt } from 'node:crypto';
-import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { cacheFolder } from './support/program.ts';
 import { binPath, checks, runCheck } from './verify.ts';
 
 // node test/run.ts [STAGE…] [NAME]: runs the stages in order, all by default; of chaos, which alone is run whole, only the
@@ -122,6 +123,13 @@ async function main(): Promise<void> {
   const environment = { HERDSMAN_SEED: seed, HERDSMAN_CHAOS: isWhole ? 'part' : 'all' };
   if (chosen.includes('chaos') && isWhole) {
     console.log(`some scenarios of the fault matrices by seed ${seed} (again: SEED=${seed} make test)`);
+  }
+  if (chosen.some((stage) => ['postgres', 'e2e', 'chaos'].includes(stage))) {
+    console.log('installs what is missing: Debian packages, and Kubernetes and Helm as Go modules');
+    if (!existsSync(join(cacheFolder, 'bin/kube-apiserver')))
+      console.log(
+        `a first run compiles Kubernetes, about 9 minutes on 2 cores; it is kept in ${cacheFolder}`,
+      );
   }
   const results: StageResult[] = [];
   for (const [index, stage] of chosen.entries()) {

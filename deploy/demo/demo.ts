@@ -1,6 +1,6 @@
 import pg from 'pg';
 import { kubeconfigPath } from '../../test/support/cluster.ts';
-import { type Images, installOperator } from '../../test/support/operator.ts';
+import type { Images } from '../../test/support/operator.ts';
 import { applicationConfig } from '../../test/support/pg.ts';
 import {
   type ClusterKey,
@@ -17,10 +17,16 @@ import { type ScaleOutcome, scaleUnderLoad } from './scale.ts';
 import { duration, say, step } from './screen.ts';
 import { printSummary } from './summary.ts';
 
+process.on('uncaughtException', (error) => {
+  const place = process.env.DEBUG === undefined ? '(DEBUG=1 shows where)' : (error.stack ?? '');
+  say(`\n${error.message} ${place}\nWhat is done is kept: run make demo again when the cause is gone.`);
+  process.exit(1);
+});
+
 const platform = choosePlatform();
 const places = { local: 'on this machine', kind: 'in Docker, by kind', yours: 'the one of your kubeconfig' };
 
-say();
+for (const line of ['', ...platform.about, '']) say(line);
 await step('1/10', `A Kubernetes, ${places[platform.name]}`, async (progress) => {
   await platform.start(progress);
   return `kubeconfig ${kubeconfigPath()}`;
@@ -29,13 +35,12 @@ await step('1/10', `A Kubernetes, ${places[platform.name]}`, async (progress) =>
 let images: Images | undefined;
 await step('2/10', 'Images of PostgreSQL and of the operator', async (progress) => {
   images = await platform.images(progress);
-  return `${images.postgres}\n${images.operator}`;
+  return images === undefined
+    ? 'those of the operator that is there'
+    : `${images.postgres}\n${images.operator}`;
 });
 
-await step('3/10', 'The operator, by its Helm chart', async () => {
-  if (images !== undefined) await installOperator(images);
-  return 'helm upgrade --install herdsman helm/herdsman';
-});
+await step('3/10', 'The operator, by its Helm chart', () => platform.operator(images));
 
 let cluster: ShardedCluster | undefined;
 await step('4/10', `kubectl apply -n ${namespace} -f ${samplePath}`, async (progress) => {

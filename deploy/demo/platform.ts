@@ -1,28 +1,55 @@
 import { existsSync } from 'node:fs';
 import { homedir, tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root } from '../../test/support/cluster.ts';
-import { ensureCluster, ensureImages, type Images } from '../../test/support/operator.ts';
-import { run } from '../../test/support/program.ts';
+import { localKubeconfig, root } from '../../test/support/cluster.ts';
+import { ensureCluster, ensureImages, type Images, installOperator } from '../../test/support/operator.ts';
+import { cacheFolder, run } from '../../test/support/program.ts';
+import { type Choice, choose } from './choice.ts';
+import { yours } from './yours.ts';
 
 /** The kind of cluster that the demo runs on. */
 export interface Platform {
-  readonly name: 'local' | 'kind' | 'yours';
+  readonly name: Choice['name'];
+  /** What it is, and what the demo will do to this machine. */
+  readonly about: readonly string[];
   /** Makes the cluster unless it is there. */
   start(progress: (line: string) => void): Promise<void>;
-  /** Makes the images and gives them to the cluster. */
-  images(progress: (line: string) => void): Promise<Images>;
-  /** Removes the cluster, if the demo made it. */
+  /** Makes the images and gives them to the cluster; none where the operator that is there has its own. */
+  images(progress: (line: string) => void): Promise<Images | undefined>;
+  /** Installs the operator with the images, or takes the one that is there. */
+  operator(images: Images | undefined): Promise<string>;
+  /** Removes what the demo made. */
   stop(progress: (line: string) => void): Promise<void>;
 }
 
 const kindName = 'herdsman';
 const kindKubeconfig = join(tmpdir(), 'herdsman-kind.kubeconfig');
 
+async function install(images: Images | undefined): Promise<string> {
+  if (images === undefined) throw new Error('there are no images to install');
+  await installOperator(images);
+  return 'helm upgrade --install herdsman helm/herdsman';
+}
+
+/** What the local cluster takes: said before anything is done. */
+function needsOfLocal(): string[] {
+  const isBuilt = existsSync(join(cacheFolder, 'bin/kube-apiserver'));
+  return [
+    'Installs what is missing: Debian packages (containerd, etcd, buildah, …), and Kubernetes and Helm as Go modules.',
+    isBuilt
+      ? `Kubernetes is built already, in ${cacheFolder}: this takes about 4 minutes.`
+      : `A first run compiles Kubernetes: about 15 minutes on 2 cores, kept in ${cacheFolder} for the next.`,
+  ];
+}
+
 const local: Platform = {
   name: 'local',
+  get about() {
+    return needsOfLocal();
+  },
   start: ensureCluster,
   images: ensureImages,
+  operator: install,
   stop: async (progress) => {
     await run(`${root}deploy/local/cluster`, ['down'], { onLine: progress });
   },
@@ -30,6 +57,7 @@ const local: Platform = {
 
 const kind: Platform = {
   name: 'kind',
+  about: ['Makes a cluster by kind, in Docker. Builds the images here: as root on Debian.'],
   async start(progress) {
     const clusters = await run('kind', ['get', 'clusters']);
     if (!clusters.split('\n').includes(kindName)) {
@@ -38,7 +66,6 @@ const kind: Platform = {
     } else if (!existsSync(kindKubeconfig)) {
       await run('kind', ['export', 'kubeconfig', '--name', kindName, '--kubeconfig', kindKubeconfig]);
     }
-    process.env.KUBECONFIG = kindKubeconfig;
   },
   images: (progress) =>
     ensureImages(progress, async (archives) => {
@@ -46,16 +73,10 @@ const kind: Platform = {
         await run('kind', ['load', 'image-archive', archive, '--name', kindName], { onLine: progress });
       }
     }),
+  operator: install,
   async stop(progress) {
     await run('kind', ['delete', 'cluster', '--name', kindName], { onLine: progress });
   },
-};
-
-const yours: Platform = {
-  name: 'yours',
-  start: async () => undefined,
-  images: ensureImages,
-  stop: async () => undefined,
 };
 
 const kindConfig = JSON.stringify({
@@ -70,33 +91,17 @@ const kindConfig = JSON.stringify({
   ],
 });
 
-/**
- * `CLUSTER=kind` asks for kind and `CLUSTER=local` for the local cluster; else `$KUBECONFIG`; else the local cluster where it
- * can run (root on Linux with apt); else the cluster that kubectl uses.
- */
-export function choosePlatform(environment: NodeJS.ProcessEnv = process.env): Platform {
-  if (environment.CLUSTER === 'kind') {
-    process.env.KUBECONFIG = kindKubeconfig;
-    return kind;
-  }
-  if (environment.CLUSTER === 'local') {
-    delete process.env.KUBECONFIG;
-    return local;
-  }
-  if (environment.CLUSTER !== undefined && environment.CLUSTER !== '') {
-    throw new Error(
-      `CLUSTER=${environment.CLUSTER}: write "local" or "kind", or set KUBECONFIG to a cluster of yours`,
-    );
-  }
-  if (environment.KUBECONFIG !== undefined && environment.KUBECONFIG !== '') return yours;
-  if (process.platform === 'linux' && process.getuid?.() === 0 && existsSync('/usr/bin/apt-get'))
-    return local;
+const platforms = { local, kind, yours };
+
+/** The cluster that the demo runs on; `KUBECONFIG` leads to it from then on. */
+export function choosePlatform(): Platform {
   const usual = join(homedir(), '.kube/config');
-  if (!existsSync(usual)) {
-    throw new Error(
-      'no cluster: run as root on Debian, or set KUBECONFIG, or CLUSTER=kind where Docker runs',
-    );
-  }
-  process.env.KUBECONFIG = usual;
-  return yours;
+  const { name, kubeconfig } = choose(process.env, {
+    localKubeconfig: localKubeconfig(),
+    kindKubeconfig,
+    usualKubeconfig: existsSync(usual) ? usual : undefined,
+    canRunLocal: process.platform === 'linux' && process.getuid?.() === 0 && existsSync('/usr/bin/apt-get'),
+  });
+  process.env.KUBECONFIG = kubeconfig;
+  return platforms[name];
 }

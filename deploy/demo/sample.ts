@@ -11,6 +11,7 @@ import {
   shardedClusterType,
   waitUntilReady,
 } from '../../test/support/sharded-cluster.ts';
+import { waitUntilSpread } from './scale.ts';
 
 /** Namespace of the demo. */
 export const namespace = 'herdsman-demo';
@@ -26,11 +27,12 @@ export async function applySample(progress: (text: string) => void): Promise<Sha
     kind: 'Namespace',
     metadata: { name: namespace, labels: { 'pod-security.kubernetes.io/enforce': 'restricted' } },
   });
+  const key: ClusterKey = { namespace, name: 'flights' };
+  const before = await client.get<ShardedCluster>(shardedClusterType, key);
   const sample = load(readFileSync(`${root}${samplePath}`, 'utf8')) as ShardedCluster;
   sample.metadata.namespace = namespace;
   useZones(sample, await zonesOf());
   await client.apply(shardedClusterType, sample, { fieldManager: 'kubectl', force: true });
-  const key: ClusterKey = { namespace, name: sample.metadata.name };
   const timer = setInterval(() => {
     readCluster(key).then(
       (cluster) => progress(summaryOf(cluster)),
@@ -38,6 +40,10 @@ export async function applySample(progress: (text: string) => void): Promise<Sha
     );
   }, 500);
   try {
+    const ready = await waitUntilReady(key, { timeoutMs: 600_000 });
+    if (before === undefined) return ready;
+    // A demo that was interrupted may have left more shards, and buckets on their way.
+    await waitUntilSpread(key, sample.spec.shards?.count ?? 1);
     return await waitUntilReady(key, { timeoutMs: 600_000 });
   } finally {
     clearInterval(timer);

@@ -111,7 +111,8 @@ async function shardsOf(key: ClusterKey): Promise<string[]> {
   return [...new Set((await placesOf(key)).map(({ shard }) => shard))];
 }
 
-async function waitUntilSpread(key: ClusterKey, count: number): Promise<void> {
+/** Waits until so many shards share the buckets, and none is on its way. */
+export async function waitUntilSpread(key: ClusterKey, count: number): Promise<void> {
   await waitFor(
     `${count} shards share the buckets`,
     async () => {

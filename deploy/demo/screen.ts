@@ -26,11 +26,13 @@ export function say(text = ''): void {
   process.stdout.write(`${text}\n`);
 }
 
-/** What a step can tell while it runs, with a picture below it; rewritten on a terminal, and dropped elsewhere. */
+/** What a step can tell while it runs, with a picture below it; rewritten on a terminal, and told now and then elsewhere. */
 export type Progress = (text: string, picture?: readonly string[]) => void;
 
 /** Back to the beginning of the line, and nothing from there on. */
 const clear = '\r\u001B[J';
+/** How often a step that takes long tells a file or a pipe that it goes on. */
+const tellMs = 20_000;
 
 /** Runs one numbered step, showing what it does, how long it takes and what came of it. */
 export async function step(
@@ -51,8 +53,9 @@ export async function step(
       `${clear}${head}  ${paint('dim', `${time}  ${detail.slice(0, Math.max(0, room))}`)}${below}${back}`,
     );
   };
+  const tell = (): void => say(`        ${duration(performance.now() - begun)}  ${detail}`.trimEnd());
   if (!isTerminal) say(`${place} ${title} …`);
-  const timer = isTerminal ? setInterval(draw, 100) : undefined;
+  const timer = isTerminal ? setInterval(draw, 100) : setInterval(tell, tellMs);
   try {
     const outcome = await work((text, lines = []) => {
       detail = text;

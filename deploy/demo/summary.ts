@@ -1,5 +1,6 @@
-import { kubeconfigPath } from '../../test/support/cluster.ts';
+import { isLocalCluster, kubeconfigPath } from '../../test/support/cluster.ts';
 import { query } from '../../test/support/pg.ts';
+import { cacheFolder } from '../../test/support/program.ts';
 import type { ClusterKey, ShardedCluster } from '../../test/support/sharded-cluster.ts';
 import type { FailoverOutcome } from './failover.ts';
 import { type Comparison, number } from './load.ts';
@@ -82,7 +83,8 @@ export async function printSummary(
   head('Try next');
   const [first] = shards;
   const kubectl = `kubectl -n ${key.namespace}`;
-  say(`    ${paint('dim', `export KUBECONFIG=${kubeconfigPath()} PATH=/var/cache/herdsman/bin:$PATH`)}`);
+  const path = isLocalCluster() ? ` PATH=${cacheFolder}/bin:$PATH` : '';
+  say(`    ${paint('dim', `export KUBECONFIG=${kubeconfigPath()}${path}`)}`);
   say(`    ${kubectl} get shardedcluster,shardmap,pods -L herdsman.dev/role`);
   say(
     `    ${kubectl} exec -it ${first?.primary ?? `${key.name}-s0-0`} -- psql ${cluster.spec.postgres?.database ?? 'app'}`,

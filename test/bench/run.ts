@@ -30,7 +30,7 @@ if (benchmark === undefined) {
 }
 try {
   note('cluster, images and operator');
-  await ensureOperator();
+  await ensureOperator(note);
   const { reach, detail } = await benchmark(words);
   console.log(JSON.stringify({ name, machine: machine(), reach, detail }));
   process.exit(0);

@@ -8,7 +8,7 @@ export const root = fileURLToPath(new URL('../..', import.meta.url));
 let localPath: string | undefined;
 
 /** The kubeconfig of the cluster of `deploy/local`, whether it runs or not. */
-function localKubeconfig(): string {
+export function localKubeconfig(): string {
   localPath ??= execFileSync(`${root}deploy/local/cluster`, ['kubeconfig'], { encoding: 'utf8' }).trim();
   return localPath;
 }

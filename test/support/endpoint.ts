@@ -1,9 +1,9 @@
-import { spawn } from 'node:child_process';
-import { connect } from 'node:net';
+import { once } from 'node:events';
+import { connect, createServer } from 'node:net';
+import { KubeConfig, PortForward } from '@kubernetes/client-node';
 import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { serviceType } from '../../src/runtime/kubernetes-types.ts';
 import { kube, kubeconfigPath } from './cluster.ts';
-import { toolPath } from './program.ts';
 
 /** Where a Service can be reached from this machine. */
 export interface Endpoint {
@@ -15,21 +15,22 @@ interface Service extends KubernetesObject {
   spec?: { clusterIP?: string };
 }
 
+const postgresPort = 5432;
 const forwards = new Map<string, Promise<Endpoint>>();
 
 /**
  * The address of a Service's PostgreSQL port. The local cluster's nodes are this machine, so its Services are reached
- * directly; of any other cluster the port is forwarded, by a process that ends with this one.
+ * directly; of any other cluster the port is forwarded.
  */
 export async function endpoint(namespace: string, service: string): Promise<Endpoint> {
   const found = await (await kube()).get<Service>(serviceType, { namespace, name: service });
   const host = found?.spec?.clusterIP;
   if (host === undefined) throw new Error(`Service ${namespace}/${service} is not there`);
-  if (await accepts(host, 5432)) return { host, port: 5432 };
+  if (await accepts(host, postgresPort)) return { host, port: postgresPort };
   const key = `${namespace}/${service}`;
   const known = forwards.get(key);
   if (known !== undefined) return known;
-  const forward = forwardPort(namespace, service, () => forwards.delete(key));
+  const forward = forwardPort(namespace, service);
   forwards.set(key, forward);
   return forward;
 }
@@ -52,20 +53,27 @@ async function accepts(host: string, port: number): Promise<boolean> {
   return reachable;
 }
 
-function forwardPort(namespace: string, service: string, closed: () => void): Promise<Endpoint> {
-  const child = spawn(
-    'kubectl',
-    ['--kubeconfig', kubeconfigPath(), '-n', namespace, 'port-forward', `service/${service}`, ':5432'],
-    { env: { ...process.env, PATH: toolPath }, stdio: ['ignore', 'pipe', 'inherit'] },
-  );
-  process.once('exit', () => child.kill());
-  child.once('exit', closed);
-  return new Promise((resolve, reject) => {
-    child.once('error', reject);
-    child.once('exit', (code) => reject(new Error(`kubectl port-forward ended with ${code}`)));
-    child.stdout.setEncoding('utf8').on('data', (text: string) => {
-      const port = /127\.0\.0\.1:(\d+)/.exec(text)?.[1];
-      if (port !== undefined) resolve({ host: '127.0.0.1', port: Number(port) });
-    });
+/**
+ * Forwards each connection by a stream of its own, to the pod that the Service leads to then. `kubectl port-forward` stays with
+ * the pod of its beginning, and gives up altogether when PostgreSQL closes one connection with a reset.
+ */
+async function forwardPort(namespace: string, service: string): Promise<Endpoint> {
+  const config = new KubeConfig();
+  config.loadFromFile(kubeconfigPath());
+  const server = createServer((socket) => {
+    socket.on('error', () => undefined);
+    new PortForward(config).portForwardService(namespace, service, [postgresPort], socket, null, socket).then(
+      (stream) => {
+        if (typeof stream === 'function') return;
+        stream.onclose = () => socket.end();
+        socket.once('close', () => stream.close());
+      },
+      () => socket.destroy(),
+    );
   });
+  server.listen(0, '127.0.0.1').unref();
+  await once(server, 'listening');
+  const address = server.address();
+  if (address === null || typeof address === 'string') throw new Error('the forwarded port has no number');
+  return { host: '127.0.0.1', port: address.port };
 }

@@ -59,7 +59,7 @@ export function applicationOf(key: ClusterKey): { connectApplication(shard: stri
       found.catch(() => configs.delete(shard));
       const { host, port, user, password, database, ssl } = await found;
       if (typeof ssl !== 'object') throw new Error('the application connects by TLS');
-      return connect({
+      const opened = connect({
         host: host ?? '',
         port: port ?? 5432,
         user: user ?? '',
@@ -68,6 +68,9 @@ export function applicationOf(key: ClusterKey): { connectApplication(shard: stri
         tls: { ca: String(ssl.ca), servername: ssl.servername ?? '' },
         connectTimeoutMs: 2_000,
       });
+      // A forwarded port ends with its pod, so the way there is asked for again.
+      opened.catch(() => configs.delete(shard));
+      return opened;
     },
   };
 }

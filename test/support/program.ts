@@ -1,12 +1,15 @@
 import { spawn } from 'node:child_process';
+import { homedir } from 'node:os';
 import { delimiter, join } from 'node:path';
 import { root } from './cluster.ts';
 
+/** Where downloads and builds are kept: for all who are root, else for oneself. */
+export const cacheFolder =
+  process.env.HERDSMAN_CACHE ??
+  (process.getuid?.() === 0 ? '/var/cache/herdsman' : join(homedir(), '.cache/herdsman'));
+
 /** A PATH on which programs that the local cluster compiled (kubectl, helm) come before those of the machine. */
-export const toolPath = [
-  join(process.env.HERDSMAN_CACHE ?? '/var/cache/herdsman', 'bin'),
-  process.env.PATH ?? '',
-].join(delimiter);
+export const toolPath = [join(cacheFolder, 'bin'), process.env.PATH ?? ''].join(delimiter);
 
 /** How a program is run. */
 export interface ProgramOptions {
@@ -37,7 +40,9 @@ export function run(
       complaints += text;
       tell(text, onLine);
     });
-    child.once('error', reject);
+    child.once('error', (error: NodeJS.ErrnoException) =>
+      reject(error.code === 'ENOENT' ? new Error(`${program} is not installed, and is needed here`) : error),
+    );
     child.once('close', (code, signal) => {
       if (code === 0) resolve(output);
       else
