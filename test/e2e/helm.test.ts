@@ -5,6 +5,7 @@ import { renderManifest } from '../../src/api/manifest.ts';
 import { kubeconfigPath, root } from '../support/cluster.ts';
 import { kubectl, refusal } from '../support/kubectl.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
+import { ensureImages } from '../support/operator.ts';
 import { run } from '../support/program.ts';
 
 interface Rule {
@@ -158,6 +159,33 @@ describe('the chart', () => {
     const shown = await run('helm', ['show', 'chart', chart]);
     expect(shown).toContain(`\nversion: ${version}\n`);
     expect(shown).toContain(`appVersion: ${version}\n`);
+  });
+});
+
+describe('an operator of one namespace', () => {
+  test('has all the rights that it needs there, and gets ready', async () => {
+    const { operator, postgres } = await ensureImages();
+    const colon = operator.lastIndexOf(':');
+    const settings = [
+      ...[`image.repository=${operator.slice(0, colon)}`, `image.tag=${operator.slice(colon + 1)}`],
+      ...[`postgresImage=${postgres}`, `watch.namespaces={${namespace}}`, 'replicas=1'],
+      ...['crds.install=false', 'rbac.aggregate=false'],
+    ];
+    const where = ['--namespace', namespace, '--kubeconfig', kubeconfigPath()];
+    const set = settings.flatMap((setting) => ['--set', setting]);
+    // It is ready when its caches are filled: each kind that it watches could be listed there.
+    await run('helm', ['install', 'limited', chart, ...where, ...set, '--wait', '--timeout', '90s']);
+    try {
+      const log = await kubectl(['logs', '-n', namespace, 'deployment/limited']);
+      expect(log).not.toMatch(/forbidden/i);
+      const account = `--as=system:serviceaccount:${namespace}:limited`;
+      const mayRead = (...where: readonly string[]): Promise<string> =>
+        kubectl(['auth', 'can-i', 'get', 'secrets', account, ...where]).catch((error) => String(error));
+      expect(await mayRead('-n', namespace)).toContain('yes');
+      expect(await mayRead('-n', 'kube-system')).not.toContain('yes');
+    } finally {
+      await run('helm', ['uninstall', 'limited', ...where, '--wait']);
+    }
   });
 });
 

@@ -1,22 +1,78 @@
-import { beforeAll, expect, it } from 'vitest';
-import { podType } from '../../src/runtime/kubernetes-types.ts';
+import { X509Certificate } from 'node:crypto';
+import type { TLSSocket } from 'node:tls';
+import pg from 'pg';
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { issueCertificate } from '../../src/pki/certificate.ts';
+import { podType, secretType } from '../../src/runtime/kubernetes-types.ts';
 import { isLocalCluster, kube } from '../support/cluster.ts';
 import { leaderPod, waitForSuccessor } from '../support/leader.ts';
 import { ensureImages, installOperator, operatorNamespace } from '../support/operator.ts';
+import { applicationConfig, connectApplication, readSecret } from '../support/pg.ts';
 import { isWrite, listenToOperator } from '../support/requests.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, memberPods, waitUntilReady } from '../support/sharded-cluster.ts';
-import { waitFor } from '../support/wait.ts';
+import { waitFor, waitUntil } from '../support/wait.ts';
 
 const namespace = await namespaceForFile('operator');
 const key: ClusterKey = { namespace, name: 'quiet' };
 
+const day = 86_400_000;
+/** Connected from the beginning to the end. */
+let session: pg.Client;
+/** Fingerprint of a certificate that is due for renewal, in the place of the first one. */
+let aged: string;
+
 beforeAll(async () => {
   await applyCluster(key, { members: 2 });
   await waitUntilReady(key);
+  session = await connectApplication({ namespace, cluster: key.name });
 });
 
+afterAll(() => session?.end());
+
+async function storedFingerprint(): Promise<string> {
+  const { 'tls.crt': certificate = '' } = await readSecret(namespace, 'quiet-s0-tls');
+  return new X509Certificate(certificate).fingerprint256;
+}
+
+/** Puts a server certificate of the cluster's own authority in the Secret that has lived for 70 of its 90 days. */
+async function ageCertificate(): Promise<string> {
+  const { 'ca.crt': certificate = '', 'ca.key': key = '' } = await readSecret(namespace, 'quiet-ca');
+  const { 'tls.crt': present = '' } = await readSecret(namespace, 'quiet-s0-tls');
+  const { subject, subjectAltName = '' } = new X509Certificate(present);
+  const pair = await issueCertificate(
+    { certificate, key },
+    {
+      commonName: subject.replace('CN=', ''),
+      dnsNames: subjectAltName.split(', ').map((name) => name.replace('DNS:', '')),
+      usage: 'server',
+      now: new Date(Date.now() - 70 * day),
+      lifetime: 90 * day,
+    },
+  );
+  const encoded = (text: string): string => Buffer.from(text).toString('base64');
+  const data = { 'tls.crt': encoded(pair.certificate), 'tls.key': encoded(pair.key) };
+  await (await kube()).patch(secretType, { namespace, name: 'quiet-s0-tls' }, { data }, { type: 'merge' });
+  return new X509Certificate(pair.certificate).fingerprint256;
+}
+
+/** Fingerprints of the certificates that the servers of all members show to clients. */
+async function servedFingerprints(): Promise<string[]> {
+  const config = await applicationConfig({ namespace, cluster: key.name });
+  return Promise.all(
+    (await memberPods(key)).map(async ({ status }) => {
+      const client = new pg.Client({ ...config, host: status?.podIP ?? '', port: 5432 });
+      await client.connect();
+      const { stream } = (client as unknown as { connection: { stream: TLSSocket } }).connection;
+      const { fingerprint256 } = stream.getPeerCertificate();
+      await client.end();
+      return fingerprint256;
+    }),
+  );
+}
+
 it('goes on in another pod when the leader is killed', async () => {
+  aged = await ageCertificate();
   const before = await leaderPod();
   await (await kube()).delete(
     podType,
@@ -26,6 +82,10 @@ it('goes on in another pod when the leader is killed', async () => {
   await applyCluster(key, { members: 2, postgres: { parameters: { work_mem: '6MB' } } });
   await waitForSuccessor(before);
   await waitUntilReady(key);
+});
+
+it('issues a certificate again that is due', async () => {
+  await waitUntil('the Secret has another one', async () => (await storedFingerprint()) !== aged);
 });
 
 it('restarts no member when it is upgraded', async () => {
@@ -43,6 +103,22 @@ it('restarts no member when it is upgraded', async () => {
   await applyCluster(key, { members: 2, postgres: { parameters: { work_mem: '5MB' } } });
   await waitUntilReady(key);
   expect(versions(await memberPods(key))).toEqual(versions(before));
+});
+
+it('has members take the certificate over, with no restart and no connection lost', async () => {
+  const stored = await storedFingerprint();
+  await waitFor(
+    'all servers show the certificate of the Secret',
+    async () => {
+      const served = await servedFingerprints();
+      return served.every((one) => one === stored) ? { done: true } : { state: { stored, served } };
+    },
+    // Kubelets look for changes of Secrets about once a minute.
+    { timeoutMs: 180_000, everyMs: 1000 },
+  );
+  const restarts = (await memberPods(key)).flatMap(({ status }) => status?.containerStatuses ?? []);
+  expect(restarts.map(({ restartCount }) => restartCount)).toEqual(restarts.map(() => 0));
+  expect((await session.query('SELECT 1 AS alive')).rows).toEqual([{ alive: 1 }]);
 });
 
 it('writes nothing while nothing changes', async () => {

@@ -1,10 +1,12 @@
 import { readFileSync } from 'node:fs';
+import pg from 'pg';
 import { beforeAll, expect, it } from 'vitest';
-import { configMapType, eventType, podType } from '../../src/runtime/kubernetes-types.ts';
+import { generatePassword } from '../../src/pki/password.ts';
+import { configMapType, eventType, podType, secretType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import { kubectl } from '../support/kubectl.ts';
 import { operatorNamespace } from '../support/operator.ts';
-import { query, readSecret } from '../support/pg.ts';
+import { applicationConfig, query, readSecret } from '../support/pg.ts';
 import { processesOf } from '../support/processes.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import {
@@ -15,16 +17,27 @@ import {
   shardMapType,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
 
 const namespace = await namespaceForFile('passwords');
 const key: ClusterKey = { namespace, name: 'discreet' };
 
-/** Every generated password, and the private keys, line by line, that must be seen nowhere. */
+/** The login that the user brings, first and later. */
+const brought = { username: 'keeper', password: generatePassword() };
+const rotated = { ...brought, password: generatePassword() };
+
+/** Every password, and the private keys, line by line, that must be seen nowhere. */
 let secrets: string[];
 
 beforeAll(async () => {
+  const client = await kube();
+  await client.create(secretType, {
+    ...{ apiVersion: 'v1', kind: 'Secret', metadata: { name: 'brought', namespace } },
+    ...{ stringData: brought },
+  });
   await applyCluster(key, {
     members: 2,
+    credentials: { application: 'brought' },
     // The statement that sets a password is what a careless operator would have logged here.
     postgres: { parameters: { log_statement: 'all', log_min_duration_statement: '0' } },
     schema: [{ name: 'one', sql: 'CREATE TABLE one (id int)' }],
@@ -37,9 +50,12 @@ beforeAll(async () => {
   const keyLines = (authority['ca.key'] ?? '')
     .split('\n')
     .filter((line) => line.length > 40 && !line.startsWith('-'));
-  secrets = [...found.map(({ password }) => password ?? ''), ...keyLines];
+  secrets = [...found.map(({ password }) => password ?? ''), rotated.password, ...keyLines];
   expect(secrets.filter((secret) => secret.length < 20)).toEqual([]);
   expect(keyLines.length).toBeGreaterThan(0);
+  expect(found[0]).toMatchObject(brought);
+  const change = { stringData: { password: rotated.password } };
+  await client.patch(secretType, { namespace, name: 'brought' }, change, { type: 'merge' });
 });
 
 function leaks(text: string): string[] {
@@ -61,7 +77,10 @@ it('no log has one', async () => {
 });
 
 it('the servers really log statements', async () => {
-  await query({ namespace, cluster: key.name }, `SELECT 'a sentence for the log'`);
+  // The password may be changing just now.
+  await waitFor('a statement runs', async () => ({
+    done: await query({ namespace, cluster: key.name }, `SELECT 'a sentence for the log'`),
+  }));
   const logs = await Promise.all(
     (await memberPods(key)).map(({ metadata }) => kubectl(['logs', '-n', namespace, metadata.name])),
   );
@@ -94,4 +113,23 @@ it('no process has one among its arguments or in its environment', async () => {
       expect(leaks(read('cmdline') + read('environ')), `${name} in ${pod.metadata.name}`).toEqual([]);
     }
   }
+});
+
+it('a password that the user changes holds soon, and the former one no more', async () => {
+  const config = await applicationConfig({ namespace, cluster: key.name });
+  const logIn = async (login: typeof brought): Promise<string> => {
+    const client = new pg.Client({ ...config, user: login.username, password: login.password });
+    await client.connect();
+    const { rows } = await client.query<{ user: string }>('SELECT current_user AS user');
+    await client.end();
+    return rows[0]?.user ?? '';
+  };
+  // Secrets are read by name, not watched: a change is seen within two minutes.
+  await waitFor('the new password', async () => ({ done: await logIn(rotated) }), {
+    timeoutMs: 180_000,
+    everyMs: 1000,
+  });
+  await expect(logIn(brought)).rejects.toThrow(/password authentication failed/);
+  expect(await readSecret(namespace, 'discreet-app')).toMatchObject(rotated);
+  expect(leaks(await kubectl(['get', 'events', '-n', namespace, '-o', 'json']))).toEqual([]);
 });

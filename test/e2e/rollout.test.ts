@@ -1,4 +1,7 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
+import { persistentVolumeClaimType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from '../support/cluster.ts';
 import { ledgerMigration, loadShard, type ShardLoad } from '../support/endurance.ts';
 import { query } from '../support/pg.ts';
 import { namespaceForFile } from '../support/scene.ts';
@@ -14,6 +17,15 @@ import {
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
+
+interface Claim extends KubernetesObject {
+  spec?: { resources?: { requests?: { storage?: string } } };
+  status?: { capacity?: { storage?: string } };
+}
+
+interface Template extends KubernetesObject {
+  spec?: { volumeClaimTemplates?: Claim[] };
+}
 
 const namespace = await namespaceForFile('rollout');
 const key: ClusterKey = { namespace, name: 'rolling' };
@@ -99,6 +111,26 @@ it('rolls out new resources: standbys first, the old primary last', async () => 
   const limits = (await memberPods(key)).map((pod) => pod.spec?.containers?.[0]?.resources);
   expect(limits).toEqual(limits.map(() => expect.objectContaining({ limits: { memory: '640Mi' } })));
   expect(await setting('shared_buffers')).toBe('160MB');
+});
+
+it('grows the volumes of all members, without new pods', async () => {
+  const client = await kube();
+  const before = await memberPods(key);
+  await change({ storage: { size: '1536Mi' } });
+  await waitFor(
+    'volumes, and the template of those to come, are larger',
+    async () => {
+      const { items } = await client.list<Claim>(persistentVolumeClaimType, { namespace });
+      const statefulSet = await client.get<Template>(statefulSetType, { namespace, name: 'rolling-s0' });
+      const template = statefulSet?.spec?.volumeClaimTemplates?.[0]?.spec?.resources?.requests?.storage;
+      const sizes = items.map(({ status }) => status?.capacity?.storage);
+      const isDone = [template, ...sizes].every((size) => size === '1536Mi');
+      return isDone && sizes.length === 3 ? { done: true } : { state: { template, sizes } };
+    },
+    patient,
+  );
+  await waitUntilReady(key, patient);
+  expect(uids(await memberPods(key))).toEqual(uids(before));
 });
 
 it('keeps serving when the new image cannot be pulled, and goes back', async () => {
