@@ -213,7 +213,10 @@ export const poolerConfigSpec = z
       .describe('Transport security of clients. Connections to servers always use it, verified in full.'),
     maxPause: duration
       .default('10s')
-      .describe('How long clients are made to wait at most while a primary changes on purpose; 0s: never.'),
+      .describe(
+        'How long clients are made to wait at most while a primary changes; 0s: never. Before a change on purpose ' +
+          'transactions have three tenths of it to end.',
+      ),
     drainTimeout: duration
       .default('1m')
       .describe(
