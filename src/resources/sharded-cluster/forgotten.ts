@@ -1,19 +1,30 @@
+import type { Reading } from '../../runtime/reading.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
-import type { ObservedShard } from './model.ts';
+import type { ObservedShard, ShardMapObject } from './model.ts';
 import { catalogOf } from './steps/shards.ts';
 
 /** Whoever was sent to a shard has gone there, and was sent on, within this time. */
 export const farewellMs = 5_000;
 
+/** What is looked at of a cluster. */
+interface Forgetting {
+  readonly shards: readonly ObservedShard[];
+  readonly map: Reading<ShardMapObject>;
+  /** Number of shards that are wanted. */
+  readonly count: number;
+}
+
 /**
  * Shards whose mirror of the map sends clients to a shard, or might: one that is wanted and does not answer now may do so to
- * clients. One that shall go too, and does not answer, sends nobody anywhere.
+ * clients. One that shall go too, and does not answer, sends nobody anywhere; and a group that is no more has no clients.
  */
-export function senders(shards: readonly ObservedShard[], count: number, name: string): string[] {
+export function senders({ shards, map, count }: Forgetting, name: string): string[] {
+  const groups = map.state === 'present' ? map.value.spec.groups.map((group) => group.name) : undefined;
   return shards
     .filter((other) => {
       const catalog = catalogOf(other);
-      return catalog === undefined ? other.index < count : catalog.mirror.some((row) => row.shard === name);
+      if (catalog === undefined) return other.index < count;
+      return catalog.mirror.some((row) => row.shard === name && groups?.includes(row.group_name) !== false);
     })
     .map((other) => other.name);
 }
@@ -21,13 +32,12 @@ export function senders(shards: readonly ObservedShard[], count: number, name: s
 /** The shards, each that shall go with how long no other sends clients there. */
 export function withFarewells(
   memory: Pick<ClusterMemory, 'forgotten'>,
-  shards: readonly ObservedShard[],
-  count: number,
+  cluster: Forgetting,
   nowMs: number,
 ): ObservedShard[] {
-  return shards.map((shard) => {
+  return cluster.shards.map((shard) => {
     const { name, index } = shard;
-    if (index < count || senders(shards, count, name).length > 0) {
+    if (index < cluster.count || senders(cluster, name).length > 0) {
       memory.forgotten.delete(name);
       return shard;
     }

@@ -291,13 +291,14 @@ export function createObserver({
       const answers = await Promise.all(
         cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion, signal)),
       );
-      const shards = withFarewells(memory, answers, cluster.spec.shards.count, monotonicMs());
       // As it is now: a map that is older than what the shards hold would be taken for one that was put back.
       const latestMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });
       const map: Reading<ShardMapObject> =
         latestMap === undefined
-          ? await readMissingMap(cluster, shards, signal)
+          ? await readMissingMap(cluster, answers, signal)
           : { state: 'present', value: latestMap };
+      const { count } = cluster.spec.shards;
+      const shards = withFarewells(memory, { shards: answers, map, count }, monotonicMs());
       const references = await readReferences(
         { connections, monotonicMs },
         cluster,

@@ -329,7 +329,12 @@ describe('a shard beyond the number wanted that owns nothing', () => {
     const { database } = shardOf(world, 's0');
     if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no answer');
     const catalog = { ...database.value.catalog, mirror: mirrorOf('s0', 's1') };
-    const { actions, outcomes } = planOf(withFacts(world, 's0', { catalog }));
+    const { map } = world.observed;
+    if (map.state !== 'present') throw new Error('no map');
+    const groups = [{ name: 'orders', strategy: 'hash' as const, buckets: [] }];
+    const value = { ...map.value, spec: { ...map.value.spec, groups } };
+    const late = observing(withFacts(world, 's0', { catalog }), { map: { state: 'present', value } });
+    const { actions, outcomes } = planOf(late);
     expect(deletions(actions)).toEqual([]);
     expect(outcomes.find(({ track }) => track === 'topology')?.result).toMatchObject({
       reason: 'Draining',

@@ -120,7 +120,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   if (table !== undefined && isOfMove(table)) return ending(`table "${table}"`);
   if (table !== undefined)
     return refuse(`shard ${shard.name} has rows in table "${table}": move or delete them first`);
-  const farewell = farewellOf(cluster, observed.shards, shard);
+  const farewell = farewellOf({ cluster, observed }, shard);
   if (farewell !== undefined) return { kind: 'draining', message: farewell };
   return {
     kind: 'empty',
@@ -130,11 +130,10 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
 
 /** Why clients that follow the map may still come to the shard: one that is gone would be an error to them. */
 function farewellOf(
-  { spec }: PlanInput['cluster'],
-  shards: readonly ObservedShard[],
+  { cluster, observed }: Pick<PlanInput, 'cluster' | 'observed'>,
   { name, forgottenMs = 0 }: ObservedShard,
 ): string | undefined {
-  const others = senders(shards, spec.shards.count, name);
+  const others = senders({ ...observed, count: cluster.spec.shards.count }, name);
   if (others.length > 0)
     return `shard ${name} is empty, and goes when herdsman.shard_map names it on no shard: now on ${others.join(', ')}`;
   if (forgottenMs >= farewellMs) return undefined;
