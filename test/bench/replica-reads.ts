@@ -1,5 +1,7 @@
 import { startPgbench } from '../support/pgbench.ts';
-import { applySet, readConfig, waitUntilServing } from '../support/read-replica-set.ts';
+import { applySet, readConfig, replicaPods, waitUntilServing } from '../support/read-replica-set.ts';
+import type { MemberPod } from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
 import type { ReplicaScene } from './replicas.ts';
 import { type Measured, note, reached } from './report.ts';
 import { targets } from './targets.ts';
@@ -12,6 +14,11 @@ export async function throughput({ cluster, set, spec }: ReplicaScene): Promise<
   const tps: number[] = [];
   for (const replicas of [1, 2, 3]) {
     await applySet(set, { ...spec, replicas, resources, maxConcurrentClones: 2 });
+    await waitFor('members have their limit', async () => {
+      const limits = (await replicaPods(set)).map(limitOf);
+      const isDone = limits.length === replicas && limits.every((limit) => limit === resources.limits.cpu);
+      return isDone ? { done: true } : { state: limits };
+    });
     await waitUntilServing(set, replicas);
     const words = ['-n', '-S', '-c', '24', '-j', '2', '-T', `${seconds}`];
     const { output } = await startPgbench(await readConfig(set, cluster.name), words);
@@ -26,4 +33,11 @@ export async function throughput({ cluster, set, spec }: ReplicaScene): Promise<
     ],
     detail: { tps: tps.map(Math.round) },
   };
+}
+
+function limitOf({ spec }: MemberPod): string | undefined {
+  const found = spec?.containers?.[0]?.resources as
+    | { readonly limits?: { readonly cpu?: string } }
+    | undefined;
+  return found?.limits?.cpu;
 }
