@@ -192,8 +192,8 @@ it('a lost primary is an error for those only that were in a transaction', async
   await load.stop();
   const messages = load.errors.map(({ message }) => message);
   console.log(`lost primary: longest wait ${Math.round(load.longestMs())} ms`, messages);
-  // Who asks in the instant before clients are held back is turned away as well, once.
-  expect(messages.length).toBeLessThanOrEqual(20);
+  // Who was at work connects anew, and may find that nobody is held back yet, once: a second of it would be a dozen times.
+  expect(messages.length).toBeLessThanOrEqual(2 * 20);
   await expect(busy.query('SELECT 1')).rejects.toThrow();
   for (const client of idle) await client.query('SELECT 1');
   await Promise.all([...idle, busy].map((client) => client.end()));
