@@ -25,10 +25,27 @@ export interface MemoryApi {
   delete(type: ResourceType, key: ObjectKey): void;
 }
 
+type Status = Readonly<Record<string, unknown>> & {
+  readonly conditions?: readonly { readonly type: string }[];
+};
+
+/** Server-side apply: fields and conditions that the manager no longer sends go, those of others stay. */
+function merged(old: Status, sent: Status, before: Status): Status {
+  const others = Object.entries(old).filter(([name]) => !(name in before) && !(name in sent));
+  const types = [...(before.conditions ?? []), ...(sent.conditions ?? [])].map(({ type }) => type);
+  const conditions = [
+    ...(old.conditions ?? []).filter(({ type }) => !types.includes(type)),
+    ...(sent.conditions ?? []),
+  ];
+  return { ...Object.fromEntries(others), ...sent, ...(conditions.length === 0 ? {} : { conditions }) };
+}
+
 /** Makes an empty one. */
 export function memoryApi(): MemoryApi {
   const objects = new Map<string, Map<string, KubernetesObject>>();
   const listeners = new Map<string, ((change: Change<KubernetesObject>) => void)[]>();
+  /** What each manager of a status has applied last. */
+  const owned = new Map<string, Status>();
   let version = 0;
 
   const of = (type: ResourceType) => {
@@ -85,10 +102,20 @@ export function memoryApi(): MemoryApi {
       replace(type, object, 'spec'),
     updateStatus: async <T extends KubernetesObject>(type: ResourceType, object: T) =>
       replace(type, object, 'status'),
-    applyStatus: async <T extends KubernetesObject>(type: ResourceType, object: T) => {
+    applyStatus: async <T extends KubernetesObject>(
+      type: ResourceType,
+      object: T,
+      { fieldManager = '' }: { fieldManager?: string } = {},
+    ) => {
       const old = current(type, keyOf(object));
-      const status = { ...(old.status as object), ...(object.status as object) };
+      const owner = `${type.plural} ${keyString(keyOf(object))} ${fieldManager}`;
+      const status = merged((old.status ?? {}) as Status, object.status as Status, owned.get(owner) ?? {});
+      owned.set(owner, object.status as Status);
       return replace(type, { ...old, status }, 'status');
+    },
+    read: async (type: ResourceType, key: ObjectKey) => {
+      const found = of(type).get(keyString(key));
+      return found === undefined ? { state: 'absent' } : { state: 'present', value: structuredClone(found) };
     },
     patch: async (type: ResourceType, key: ObjectKey, patch: { metadata: object }) => {
       const old = current(type, key);
