@@ -3,6 +3,7 @@ import { pino } from 'pino';
 import { readConfig } from './config.ts';
 import { createConnections } from './postgres/connections.ts';
 import { conversionController } from './resources/conversion/controller.ts';
+import { importController } from './resources/import/controller.ts';
 import { poolerConfigController } from './resources/pooler-config/controller.ts';
 import { holdInFailovers } from './resources/pooler-config/failover-gate.ts';
 import { createPoolerGate } from './resources/pooler-config/gate.ts';
@@ -110,6 +111,7 @@ const ending = await runOperator(
         settings: { postgresImage: config.postgresImage },
       }),
       conversionController({ client, sources, connections, events, clock: systemClock, findPrimaries }),
+      importController({ client, sources, connections, events, clock: systemClock, findPrimaries }),
       rebalanceController({ client, sources, connections, events, clock: systemClock, findPrimaries }),
       shardMoveController({
         client,

@@ -1,3 +1,4 @@
+import { isIP } from 'node:net';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import pg from 'pg';
 import { PostgresError, UnreachableError } from './postgres-error.ts';
@@ -14,6 +15,8 @@ export interface ConnectOptions {
   readonly password?: string;
   /** TLS is verified in full: chain and name. `off` is for servers that offer none. */
   readonly tls: TlsOptions | 'off';
+  /** For a server that is not ours, and may be older; `encrypted`: where `tls` is off, by TLS with whatever certificate it has. */
+  readonly foreign?: { readonly encrypted: boolean };
   readonly applicationName?: string;
   /** Default 5 s. */
   readonly connectTimeoutMs?: number;
@@ -59,9 +62,9 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     keepAlive: true,
     keepAliveInitialDelayMillis: 10_000,
     ...(statementTimeout === 0 ? {} : { query_timeout: statementTimeout + 5_000 }),
-    options: sessionSettings(statementTimeout),
+    options: sessionSettings(statementTimeout, options.foreign !== undefined),
     ...(options.replication === true ? { replication: 'database' } : {}),
-    ssl: options.tls === 'off' ? false : tlsConfig(options.tls),
+    ssl: options.tls === 'off' ? unverified(options) : tlsConfig(options.tls),
   });
   const state = { closed: false };
   client.on('end', () => {
@@ -82,23 +85,28 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
 }
 
 /** A server notices within half a minute that we are gone, and gives back the locks of what we were doing. */
-function sessionSettings(statementTimeout: number): string {
+function sessionSettings(statementTimeout: number, isForeign: boolean): string {
   return Object.entries({
     search_path: 'pg_catalog,pg_temp',
     statement_timeout: statementTimeout,
     tcp_keepalives_idle: 10,
     tcp_keepalives_interval: 5,
     tcp_keepalives_count: 3,
-    client_connection_check_interval: 5000,
+    ...(isForeign ? {} : { client_connection_check_interval: 5000 }),
   })
     .map(([name, value]) => `-c ${name}=${value}`)
     .join(' ');
 }
 
+function unverified({ foreign }: ConnectOptions) {
+  return foreign?.encrypted === true ? { rejectUnauthorized: false } : false;
+}
+
 function tlsConfig(tls: TlsOptions) {
   return {
     ca: tls.ca,
-    servername: tls.servername,
+    // The name that is asked for must not be an address (RFC 6066); what the certificate says is checked all the same.
+    ...(isIP(tls.servername) === 0 ? { servername: tls.servername } : {}),
     rejectUnauthorized: true,
     minVersion: 'TLSv1.2' as const,
     checkServerIdentity: (_: string, certificate: PeerCertificate) =>

@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { Connection } from './connection.ts';
 import { conversionTables } from './conversion/schema.ts';
 import { quoteIdentifier } from './identifier.ts';
+import { importTables } from './import/schema.ts';
 import { locateFunctions } from './locate.ts';
 import { moveTables } from './move/schema.ts';
 import { poolerRole } from './roles.ts';
@@ -70,6 +71,7 @@ DROP TABLE IF EXISTS herdsman.role_secrets;
 ${functions}
 ${moveTables}
 ${conversionTables}
+${importTables}
 ${locateFunctions}
 REVOKE ALL ON SCHEMA herdsman, own FROM PUBLIC;
 REVOKE ALL ON ALL TABLES IN SCHEMA herdsman, own FROM PUBLIC;

@@ -67,6 +67,13 @@ export const specRules: readonly CelRule[] = [
   },
 ];
 
+const bootstrapRule: CelRule = {
+  rule: '!has(self.spec.bootstrap) || has(oldSelf.spec.bootstrap)',
+  fieldPath: '.spec.bootstrap',
+  message:
+    'only a new cluster can be filled by an import: remove bootstrap, and create another ShardedCluster with it',
+};
+
 const laid = 'self.status.laidOutTables';
 const before = 'oldSelf.spec.tables';
 const now = 'self.spec.tables';
@@ -162,4 +169,4 @@ const laidOutRules: readonly CelRule[] = [
 ];
 
 /** What the whole ShardedCluster can have wrong: its name, and changes of what lies on the shards. */
-export const clusterRules: readonly CelRule[] = [...nameRules, ...laidOutRules];
+export const clusterRules: readonly CelRule[] = [...nameRules, bootstrapRule, ...laidOutRules];

@@ -13,6 +13,7 @@ import {
 } from './common.ts';
 import { conversion, conversionsStatus } from './conversion.ts';
 import { groupRules } from './group-rules.ts';
+import { bootstrap, importStatus } from './import.ts';
 import { migration } from './migration.ts';
 import { parameters } from './parameters.ts';
 import { loadStatus, rebalance, rebalanceStatus } from './rebalance.ts';
@@ -204,6 +205,7 @@ export const shardedClusterSpec = z
       .default([])
       .describe('Tables that are distributed over the shards, and reference tables that are on all of them.')
       .meta({ ...keyedBy('name'), ...cel(...groupRules) }),
+    bootstrap: bootstrap.optional(),
     conversion: conversion.prefault({}),
     rebalance: rebalance.prefault({}),
     suspend: z.boolean().default(false).describe('Whether the operator leaves the cluster as it is.'),
@@ -300,6 +302,7 @@ export const shardedClusterStatus = z
       .describe('Tables that lie on every shard, with their buckets; their layout can no longer change.'),
     primaries: z.string().optional().describe('Pod names of the primaries, for people.'),
     conversions: conversionsStatus.optional(),
+    import: importStatus.optional(),
     rebalance: rebalanceStatus.optional(),
     load: loadStatus.optional(),
     autoscaling: shardAutoscalingStatus.optional(),

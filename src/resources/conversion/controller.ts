@@ -13,6 +13,7 @@ import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
+import { isImporting } from '../../sharding/import/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -61,6 +62,8 @@ export function conversionController(dependencies: ConversionDependencies): Cont
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const spec = shardedClusterSpec.parse(found.spec);
     if (spec.suspend || found.status?.shards === undefined) return undefined;
+    // Nor while rows still come from elsewhere; the cluster's own controller asks for us after it.
+    if (isImporting(spec.bootstrap?.import, found.status.import?.phase)) return undefined;
     const { generation } = found.metadata;
     if (!isWaiting(found) && idle.has(owner) && idle.get(owner) === generation) return undefined;
     const count = desiredShards(spec, found.status);

@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
+import { type ShardedClusterStatus, shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
@@ -85,18 +85,25 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     if (cluster.spec.suspend) return undefined;
     const memory = memories.get(owner) ?? emptyMemory();
     memories.set(owner, memory);
-    return pass(cluster, found.status?.conversions ?? [], owner, memory, context);
+    return pass(cluster, found.status ?? {}, owner, memory, context);
   }
 
   async function pass(
     cluster: ShardedCluster,
-    conversions: NonNullable<PlanInput['conversions']>,
+    others: Pick<ShardedClusterStatus, 'conversions' | 'import'>,
     owner: string,
     memory: ClusterMemory,
     { signal, leading, log }: ReconcileContext,
   ): Promise<ReconcileResult> {
     const { observed, access } = await observer.observe(cluster, memory, signal);
-    const input: PlanInput = { cluster, observed, settings, conversions, now: clock.now() };
+    const input: PlanInput = {
+      cluster,
+      observed,
+      settings,
+      conversions: others.conversions ?? [],
+      import: others.import,
+      now: clock.now(),
+    };
     const parameters = decideParameters(
       cluster.spec.postgres.parameters,
       { lastGood: cluster.status?.lastGoodParameters, refused: cluster.status?.refusedParameters },

@@ -1,4 +1,5 @@
 import type { ConversionStatus } from '../../api/v1alpha1/conversion.ts';
+import type { ImportStatus } from '../../api/v1alpha1/import.ts';
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import type { ShardedClusterSpec, ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ResolvedMigration } from '../../postgres/migration-plan.ts';
@@ -127,6 +128,8 @@ export interface PlanInput {
   readonly settings: Settings;
   /** What the status says of conversions. */
   readonly conversions?: readonly ConversionStatus[];
+  /** What it says of the import. */
+  readonly import?: ImportStatus | undefined;
   readonly now: Date;
 }
 

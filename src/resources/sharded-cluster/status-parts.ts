@@ -6,18 +6,23 @@ export const rebalanceManager = 'herdsman-rebalance';
 /** Field manager of what the conversions' controller writes there. */
 export const conversionManager = 'herdsman-conversion';
 
-type Writer = 'rebalance' | 'conversion' | 'cluster';
+/** Field manager of what the controller of imports writes there. */
+export const importManager = 'herdsman-import';
+
+type Writer = 'rebalance' | 'conversion' | 'import' | 'cluster';
 
 const fields: Readonly<Record<string, Writer>> = {
   rebalance: 'rebalance',
   load: 'rebalance',
   autoscaling: 'rebalance',
   conversions: 'conversion',
+  import: 'import',
 };
 const conditionTypes: Readonly<Record<string, Writer>> = {
   Balanced: 'rebalance',
   Hot: 'rebalance',
   Converted: 'conversion',
+  Imported: 'import',
 };
 
 /** The part of a status that the rebalancer writes: controllers share one status, each with fields of its own. */
@@ -28,6 +33,11 @@ export function rebalancePart(status: ShardedClusterStatus | undefined): Sharded
 /** The part that the conversions' controller writes. */
 export function conversionPart(status: ShardedClusterStatus | undefined): ShardedClusterStatus {
   return part(status, 'conversion');
+}
+
+/** The part that the controller of imports writes. */
+export function importPart(status: ShardedClusterStatus | undefined): ShardedClusterStatus {
+  return part(status, 'import');
 }
 
 /** The rest, which the ShardedCluster's own controller writes. */

@@ -4,6 +4,21 @@ import { autoscaled, type BadSpec, minimal, parameters } from './specs.ts';
 export const badSpecs: readonly BadSpec[] = [
   { what: 'no volume size', spec: {}, says: 'storage: Required value' },
   {
+    what: 'an import that verifies without an authority',
+    spec: {
+      ...minimal,
+      bootstrap: {
+        import: { host: 'old', database: 'shop', credentials: 'old', tls: { mode: 'verify-full' } },
+      },
+    },
+    says: 'verify-full needs the authority',
+  },
+  {
+    what: 'an import from nowhere',
+    spec: { ...minimal, bootstrap: { import: { database: 'shop', credentials: 'old' } } },
+    says: 'bootstrap.import.host: Required value',
+  },
+  {
     what: 'an unknown PostgreSQL version',
     spec: { ...minimal, postgres: { version: 16 } },
     says: 'only PostgreSQL 17 is supported: write "version: 17"',

@@ -7,6 +7,11 @@ export const badNames: readonly { readonly name: string; readonly says: string }
   { name: 'my.shop', says: 'lower-case letters, digits and "-" only' },
 ];
 
+const importing = (change: object = {}): Spec => ({
+  ...minimal,
+  bootstrap: { import: { host: 'old', database: 'shop', credentials: 'old', ...change } },
+});
+
 /** Changes that must be refused, whatever lies on the shards. */
 export const badChanges: readonly BadChange[] = [
   {
@@ -32,6 +37,24 @@ export const badChanges: readonly BadChange[] = [
     before: minimal,
     spec: { ...minimal, postgres: { database: 'shop' } },
     says: 'the database cannot be renamed',
+  },
+  {
+    what: 'an import into a cluster that is there',
+    before: minimal,
+    spec: importing(),
+    says: 'only a new cluster can be filled by an import',
+  },
+  {
+    what: 'an import of another database',
+    before: importing(),
+    spec: importing({ database: 'other' }),
+    says: 'an import under way cannot change its database',
+  },
+  {
+    what: 'an import of other tables',
+    before: importing({ tables: ['orders'] }),
+    spec: importing({ tables: ['orders', 'lines'] }),
+    says: 'an import under way cannot change its tables',
   },
 ];
 

@@ -49,6 +49,16 @@ function withLedger(input: PlanInput, shard: string, entries: readonly LedgerEnt
 
 describe('migrations', () => {
   it.each([
+    ['waiting' as const, 'Migrating'],
+    ['refused' as const, 'Migrating'],
+    ['copying' as const, 'Importing'],
+    ['done' as const, 'Migrating'],
+  ])('wait while rows come from another server, but not before they do: %s', (phase, reason) => {
+    const input: PlanInput = { ...applied(0, 0, 0), import: { phase, source: 'old', slot: 'slot' } };
+    expect(schema(input)).toMatchObject({ kind: 'wait', reason });
+  });
+
+  it.each([
     ['none has any', [0, 0, 0], '001', 1, ['s0', 's1', 's2']],
     ['one lacks the last', [3, 2, 3], '003', 3, ['s1']],
     ['the furthest behind goes first', [3, 0, 2], '001', 1, ['s1']],

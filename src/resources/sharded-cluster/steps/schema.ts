@@ -1,9 +1,13 @@
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { planMigrations, type ResolvedMigration } from '../../../postgres/migration-plan.ts';
 import { isBeforeSwitch } from '../../../sharding/conversion/model.ts';
+import { isImporting } from '../../../sharding/import/model.ts';
 import { type PlanInput, proceed, type StepResult } from '../model.ts';
 import { fail, wait } from './result.ts';
 import { catalogOf, contentShards } from './shards.ts';
+
+/** Phases of an import in which its tables may still be made as they have to be. */
+const beginning: ReadonlySet<string> = new Set(['waiting', 'refused']);
 
 /** The next migration, on all shards that lack it at once: all of them commit it, or none. */
 export function schema(input: PlanInput): StepResult {
@@ -49,6 +53,11 @@ export function schema(input: PlanInput): StepResult {
   if (converting !== undefined) {
     const message = `migration "${next.migration.name}" waits until the tables of group "${converting.group}" are converted`;
     return wait('Converting', message, 2_000);
+  }
+  const { phase } = input.import ?? {};
+  if (phase !== undefined && isImporting(cluster.spec.bootstrap?.import, phase) && !beginning.has(phase)) {
+    const message = `migration "${next.migration.name}" waits until the import has ended`;
+    return wait('Importing', message, 2_000);
   }
   return wait('Migrating', `migration "${next.migration.name}" is being applied`, 0, [
     { kind: 'migrate', ...next, shards: lacking },

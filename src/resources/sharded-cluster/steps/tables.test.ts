@@ -180,3 +180,40 @@ describe('leaves', () => {
     expect(result).toMatchObject({ kind: 'fail', message: expect.stringContaining('older than the data') });
   });
 });
+
+describe('tables that are filled from another server', () => {
+  const filling = (phase?: 'waiting' | 'copying' | 'switched' | 'withdrawing'): PlanInput => {
+    const spec = {
+      ...world.cluster.spec,
+      bootstrap: {
+        import: {
+          host: 'old',
+          port: 5432,
+          database: 'shop',
+          credentials: 'old',
+          tls: { mode: 'require' as const },
+          cutover: 'manual' as const,
+          verify: 'full' as const,
+        },
+      },
+    };
+    return {
+      ...world,
+      cluster: { ...world.cluster, spec },
+      ...(phase === undefined ? {} : { import: { phase, source: 'old', slot: 'slot' } }),
+    };
+  };
+
+  it.each([undefined, 'waiting' as const, 'copying' as const])('are let be while they are: %s', (phase) => {
+    expect(tables(filling(phase))).toMatchObject({ kind: 'wait', reason: 'Importing' });
+  });
+
+  it.each(['switched' as const, 'withdrawing' as const])('are distributed after it: %s', (phase) => {
+    expect(tables(filling(phase))).toEqual({ kind: 'continue' });
+  });
+
+  it('are let be as well when the import is given up and not yet taken back', () => {
+    const { cluster: _cluster, ...rest } = filling('copying');
+    expect(tables({ ...rest, cluster: world.cluster })).toMatchObject({ reason: 'Importing' });
+  });
+});

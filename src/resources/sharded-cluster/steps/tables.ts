@@ -1,5 +1,6 @@
 import { isBeforeSwitch } from '../../../sharding/conversion/model.ts';
 import { planForeignKeys } from '../../../sharding/foreign-keys.ts';
+import { isImporting } from '../../../sharding/import/model.ts';
 import { type Layout, layoutOf } from '../../../sharding/layout.ts';
 import { planLeaves } from '../../../sharding/leaves.ts';
 import { type Endpoint, planMirror } from '../../../sharding/mirror.ts';
@@ -30,7 +31,13 @@ export function tables(input: PlanInput): StepResult {
     if (keys.length > 0 && layout.groups.some((group) => plainTables(group, catalog).length > 0))
       return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(keys)}`);
   }
-  return conversions(input, layout);
+  return importing(input) ?? conversions(input, layout);
+}
+
+/** While rows come from another server nothing else is done with tables; a controller of its own sees to that. */
+function importing({ cluster, import: status }: PlanInput): StepResult | undefined {
+  if (!isImporting(cluster.spec.bootstrap?.import, status?.phase)) return undefined;
+  return wait('Importing', 'rows come from another server: see status.import', 2_000);
 }
 
 /** Plain tables are converted by a controller of their own, which says in `status.conversions` how far it is. */

@@ -1,0 +1,362 @@
+import fc from 'fast-check';
+import { describe, expect, it } from 'vitest';
+import type { ImportSpec } from '../../api/v1alpha1/import.ts';
+import {
+  bytesBetween,
+  hasReached,
+  type ImportPhase,
+  type ImportRecord,
+  isImporting,
+  type ShardFacts,
+  type ShardTable,
+  type SourceFacts,
+  type SourceTable,
+} from './model.ts';
+import { drainMs, type ImportPlan, type ImportView, maxLagBytes, planImport } from './plan.ts';
+import { importedTables, importProblems } from './problems.ts';
+
+const wanted: ImportSpec = {
+  host: 'old',
+  port: 5432,
+  database: 'shop',
+  credentials: 'old',
+  tls: { mode: 'require' },
+  cutover: 'auto',
+  verify: 'full',
+};
+const columns = [
+  { name: 'id', type: 'bigint', optional: false },
+  { name: 'note', type: 'text', optional: true },
+];
+
+function there(rest: Partial<SourceTable> = {}): SourceTable {
+  return { name: 'orders', kind: 'plain', owned: true, columns, identity: ['id'], bytes: 100, ...rest };
+}
+
+function here(rest: Partial<ShardTable> = {}): ShardTable {
+  return {
+    name: 'orders',
+    partitioned: false,
+    owner: 'app',
+    columns,
+    generated: [],
+    primaryKey: ['id'],
+    refersTo: [],
+    hasRows: false,
+    bytes: 0,
+    ...rest,
+  };
+}
+
+function server(rest: Partial<SourceFacts> = {}): SourceFacts {
+  return {
+    version: 15_00_04,
+    walLevel: 'logical',
+    inRecovery: false,
+    lsn: '0/1000',
+    freeSlots: 10,
+    freeSenders: 10,
+    mayReplicate: true,
+    mayCreate: true,
+    tables: [there()],
+    isPublished: true,
+    slot: 'present',
+    isFenced: false,
+    ...rest,
+  };
+}
+
+function record(phase: ImportPhase, rest: Partial<ImportRecord> = {}): ImportRecord {
+  return {
+    name: 'herdsman_import_1',
+    phase,
+    tables: ['orders'],
+    source: wanted,
+    connection: 'hash',
+    subscription: 4711,
+    attempt: 1,
+    startedAtMs: 0,
+    fencedAtMs: 1_000,
+    switchedAtMs: null,
+    fenceLsn: '0/1000',
+    failure: null,
+    ...rest,
+  };
+}
+
+const inStep = { ready: ['orders'], total: 1, receivedLsn: '0/1000', errors: 0 };
+
+function shard(rest: Partial<ShardFacts> = {}): ShardFacts {
+  return { record: undefined, tables: [here()], subscription: inStep, ...rest };
+}
+
+function view(rest: Partial<ImportView> = {}, facts: Partial<SourceFacts> = {}): ImportView {
+  return {
+    wanted,
+    shard: shard(),
+    source: { state: 'known', facts: server(facts) },
+    connection: 'hash',
+    nowMs: 2_000,
+    ...rest,
+  };
+}
+
+const unreachable: ImportView['source'] = {
+  state: 'unknown',
+  reason: 'SourceUnreachable',
+  message: 'no answer',
+};
+const at = (phase: ImportPhase, rest: Partial<ImportRecord> = {}, more: Partial<ShardFacts> = {}) =>
+  shard({ record: record(phase, rest), ...more });
+
+/** The step, or the reason. */
+function word(plan: ImportPlan): string {
+  if (plan.kind === 'none') return 'none';
+  return plan.kind === 'step' ? plan.step : plan.reason;
+}
+
+describe('the next step of an import', () => {
+  it.each<[string, ImportView, string]>([
+    ['nothing is wanted', view({ wanted: undefined }), 'none'],
+    ['the shard is silent', view({ shard: undefined }), 'PrimaryUnknown'],
+    ['all is well', view({}, { slot: undefined, isPublished: false }), 'prepare'],
+    ['the server is silent', view({ source: unreachable }), 'SourceUnreachable'],
+    ['prepared', view({ shard: at('prepared') }, { slot: undefined, isPublished: false }), 'publish'],
+    ['prepared, with a slot that is lost', view({ shard: at('prepared') }, { slot: 'lost' }), 'publish'],
+    ['prepared again', view({ shard: at('prepared', { connection: null }) }), 'publish'],
+    ['prepared, and published', view({ shard: at('prepared') }), 'subscribe'],
+    ['copying', view({ shard: at('copying', {}, { subscription: { ...inStep, ready: [] } }) }), 'Copying'],
+    ['copied', view({ shard: at('copying') }), 'follow'],
+    [
+      'copying, and the server is silent',
+      view({ source: unreachable, shard: at('copying') }),
+      'SourceUnreachable',
+    ],
+    ['copying, and the slot is gone', view({ shard: at('copying') }, { slot: undefined }), 'restart'],
+    ['in step, and the slot is lost', view({ shard: at('following') }, { slot: 'lost' }), 'restart'],
+    [
+      'in step, and the publication is gone',
+      view({ shard: at('following') }, { isPublished: false }),
+      'restart',
+    ],
+    [
+      'in step, and the subscription is gone',
+      view({ shard: at('following', {}, { subscription: undefined }) }),
+      'restart',
+    ],
+    ['in step, with another password', view({ shard: at('following'), connection: 'other' }), 'reconnect'],
+    [
+      'in step, and a column is new',
+      view({ shard: at('following', {}, { tables: [here({ columns: [] })] }) }),
+      'ColumnDiffers',
+    ],
+    [
+      'in step, and nobody has said when',
+      view({ shard: at('following'), wanted: { ...wanted, cutover: 'manual' } }),
+      'AwaitingCutover',
+    ],
+    [
+      'fenced by one that died, and not wanted any more',
+      view({ shard: at('following'), wanted: { ...wanted, cutover: 'manual' } }, { isFenced: true }),
+      'unfence',
+    ],
+    [
+      'far behind',
+      view({ shard: at('following') }, { lsn: `0/${(0x1001 + maxLagBytes).toString(16)}` }),
+      'CatchingUp',
+    ],
+    [
+      'not connected',
+      view({ shard: at('following', {}, { subscription: { ...inStep, receivedLsn: null } }) }),
+      'CatchingUp',
+    ],
+    ['in step', view({ shard: at('following') }), 'fence'],
+    [
+      'fenced, and not all is there',
+      view({ shard: at('fenced', { fenceLsn: '0/1001' }) }, { isFenced: true }),
+      'Draining',
+    ],
+    [
+      'fenced for too long',
+      view({ shard: at('fenced', { fenceLsn: '0/1001' }), nowMs: 1_000 + drainMs }, { isFenced: true }),
+      'unfence',
+    ],
+    [
+      'fenced, and a table is copied',
+      view({ shard: at('fenced', {}, { subscription: { ...inStep, total: 2 } }) }),
+      'Draining',
+    ],
+    ['fenced, and all is there', view({ shard: at('fenced') }, { isFenced: true }), 'verify'],
+    ['verified', view({ shard: at('verified') }, { isFenced: true }), 'switch'],
+    ['different', view({ shard: at('failed') }, { isFenced: true }), 'unfence'],
+    ['different, and writes go on', view({ shard: at('failed') }), 'VerificationFailed'],
+    [
+      'different, and told to begin again',
+      view({ shard: at('failed'), wanted: { ...wanted, cutover: 'manual' } }),
+      'restart',
+    ],
+    ['switched', view({ shard: at('switched') }, { isFenced: true }), 'release'],
+    [
+      'switched, and the server is silent',
+      view({ source: unreachable, shard: at('switched') }),
+      'LeftBehind',
+    ],
+    ['done', view({ shard: at('done') }), 'none'],
+    ['done and removed', view({ wanted: undefined, shard: at('done') }), 'forget'],
+    ['given up and withdrawn', view({ wanted: undefined, shard: at('withdrawing') }), 'release'],
+    [
+      'given up, and the server is silent',
+      view({ wanted: undefined, source: unreachable, shard: at('withdrawing') }),
+      'LeftBehind',
+    ],
+  ])('%s', (_, seen, expected) => {
+    expect(word(planImport(seen))).toBe(expected);
+  });
+
+  it.each<ImportPhase>(['prepared', 'copying', 'following', 'fenced', 'verified', 'failed'])(
+    'is to withdraw when it is given up before the switch: %s',
+    (phase) => {
+      expect(word(planImport(view({ wanted: undefined, shard: at(phase) })))).toBe('withdraw');
+      expect(word(planImport(view({ wanted: undefined, shard: at(phase), source: unreachable })))).toBe(
+        'withdraw',
+      );
+    },
+  );
+
+  it('never lets the cluster take over before everything was compared, nor gives anything back after', () => {
+    const phases: ImportPhase[] = [
+      'prepared',
+      'copying',
+      'following',
+      'fenced',
+      'verified',
+      'switched',
+      'done',
+      'failed',
+      'withdrawing',
+    ];
+    fc.assert(
+      fc.property(
+        fc.constantFrom(...phases),
+        fc.boolean(),
+        fc.constantFrom<SourceFacts['slot']>('present', 'lost', undefined),
+        fc.boolean(),
+        fc.constantFrom('manual' as const, 'auto' as const, undefined),
+        fc.constantFrom('0/0', '0/1000', '1/0', null),
+        (phase, isFenced, slot, isPublished, cutover, receivedLsn) => {
+          const seen = view(
+            {
+              shard: at(phase, {}, { subscription: { ...inStep, receivedLsn } }),
+              wanted: cutover === undefined ? undefined : { ...wanted, cutover },
+            },
+            { isFenced, slot, isPublished },
+          );
+          const step = word(planImport(seen));
+          if (step === 'switch') expect(phase).toBe('verified');
+          if (step === 'verify') expect([phase, hasReached(receivedLsn, '0/1000')]).toEqual(['fenced', true]);
+          if (['switched', 'done'].includes(phase)) expect(['release', 'forget', 'none']).toContain(step);
+          if (step === 'fence') expect([phase, cutover]).toEqual(['following', 'auto']);
+        },
+      ),
+    );
+  });
+
+  it('tells by hand what to do at a server that is gone', () => {
+    const plan = planImport(view({ source: unreachable, shard: at('switched') }));
+    expect(plan).toMatchObject({
+      message: expect.stringContaining("pg_drop_replication_slot('herdsman_import_1')"),
+    });
+  });
+});
+
+describe('what keeps an import from beginning', () => {
+  const fresh = { slot: undefined, isPublished: false };
+  it.each<[string, Partial<SourceFacts>, readonly ShardTable[], RegExp]>([
+    ['VersionTooOld', { version: 9_06_24 }, [here()], /PostgreSQL 9\.6.*upgrade/],
+    ['IsStandby', { inRecovery: true }, [here()], /host of its primary/],
+    ['WalLevel', { walLevel: 'replica' }, [here()], /ALTER SYSTEM SET wal_level = logical/],
+    ['MayNotReplicate', { mayReplicate: false }, [here()], /ALTER ROLE … REPLICATION/],
+    ['MayNotCreate', { mayCreate: false }, [here()], /GRANT CREATE ON DATABASE/],
+    ['TooFewSlots', { freeSlots: 1 }, [here()], /has 1 replication slots left.*max_replication_slots/],
+    ['TooFewSenders', { freeSenders: 0 }, [here()], /max_wal_senders/],
+    ['NoTables', { tables: [] }, [here()], /has no tables in the schema public/],
+    ['TableMissing', {}, [], /make it in spec.schema/],
+    ['NotTheOwner', { tables: [there({ owned: false })] }, [here()], /GRANT its owner/],
+    ['WrongKind', { tables: [there({ kind: 'unlogged' })] }, [here()], /SET LOGGED/],
+    ['WrongKind', { tables: [there({ kind: 'inherited' })] }, [here()], /NO INHERIT/],
+    ['WrongKind', { version: 12_00_00, tables: [there({ kind: 'partitioned' })] }, [here()], /PostgreSQL 13/],
+    ['Partitioned', {}, [here({ partitioned: true })], /without PARTITION BY/],
+    ['NoReplicaIdentity', { tables: [there({ identity: [] })] }, [here()], /REPLICA IDENTITY/],
+    ['NoPrimaryKey', {}, [here({ primaryKey: [] })], /no primary key on the cluster/],
+    ['KeyDiffers', {}, [here({ primaryKey: ['note', 'id'] })], /\(id\) on the server and \(note, id\)/],
+    ['ColumnDiffers', {}, [here({ columns: columns.slice(0, 1) })], /"note" \(text\) on the server only/],
+    ['ColumnDiffers', {}, [here({ columns: columns.slice(0, 1), generated: ['note'] })], /generates it/],
+    [
+      'ColumnDiffers',
+      {},
+      [here({ columns: columns.map((column) => ({ ...column, type: 'text' })) })],
+      /"id" as bigint on the server and as text/,
+    ],
+    [
+      'ColumnDiffers',
+      {},
+      [here({ columns: [...columns, { name: 'x', type: 'int', optional: false }] })],
+      /"x" on the cluster only/,
+    ],
+    ['ReferenceMissing', {}, [here({ refersTo: ['customers'] })], /"customers" is not brought in/],
+    [
+      'ReferenceMissing',
+      {},
+      [here(), here({ name: 'lines', refersTo: ['orders'] })],
+      /"lines" is not brought in/,
+    ],
+    ['NotEmpty', {}, [here({ hasRows: true })], /has rows on the cluster already/],
+  ])('%s', (code, facts, tables, message) => {
+    const problems = importProblems(wanted, server({ ...fresh, ...facts }), tables);
+    expect(problems.map((problem) => problem.code)).toEqual([code]);
+    expect(problems[0]?.message).toMatch(message);
+    const plan = planImport(view({ shard: shard({ tables }) }, { ...fresh, ...facts }));
+    expect(plan).toMatchObject({ kind: 'refuse', reason: code });
+  });
+
+  it('is nothing where a column may be empty, an identity is full, or a partitioned table is published as a whole', () => {
+    const optional = here({ columns: [...columns, { name: 'x', type: 'int', optional: true }] });
+    expect(importProblems(wanted, server(fresh), [optional])).toEqual([]);
+    const full = server({ ...fresh, tables: [there({ identity: 'full' })] });
+    expect(importProblems(wanted, full, [here({ primaryKey: ['id', 'note'] })])).toEqual([]);
+    const parts = [there({ kind: 'partitioned' }), there({ name: 'orders_1', kind: 'partition' })];
+    expect(importProblems(wanted, server({ ...fresh, tables: parts }), [here()])).toEqual([]);
+    expect(importedTables(wanted, server({ tables: parts }))).toEqual(['orders']);
+  });
+
+  it('is a name that the server does not know', () => {
+    const named = { ...wanted, tables: ['orders', 'oders'] };
+    const [problem] = importProblems(named, server(fresh), [here(), here({ name: 'oders' })]);
+    expect(problem?.message).toBe('the server has no table "oders" in the schema public: correct the name');
+  });
+});
+
+describe('places in the WAL', () => {
+  it('are compared as numbers', () => {
+    expect(hasReached('1/0', '0/FFFFFFFF')).toBe(true);
+    expect(hasReached('0/9', '0/10')).toBe(false);
+    expect(hasReached(null, '0/1')).toBe(false);
+    expect(bytesBetween('0/FFFFFFFF', '1/0')).toBe(1);
+    expect(bytesBetween('1/0', '0/1')).toBe(0);
+    expect(bytesBetween(null, '0/1')).toBeUndefined();
+  });
+});
+
+describe('whether tables are let be', () => {
+  it.each([
+    [undefined, undefined, false],
+    [wanted, undefined, true],
+    [wanted, 'copying', true],
+    [undefined, 'copying', true],
+    [wanted, 'switched', false],
+    [wanted, 'done', false],
+    [undefined, 'withdrawing', false],
+  ])('%#', (spec, phase, expected) => {
+    expect(isImporting(spec, phase)).toBe(expected);
+  });
+});

@@ -1,0 +1,464 @@
+import { Client } from 'pg';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ImportSpec } from '../../src/api/v1alpha1/import.ts';
+import { type Connection, connect } from '../../src/postgres/connection.ts';
+import { scramVerifier } from '../../src/postgres/scram.ts';
+import { Import, isOver, Kill, waitsFor } from '../support/import.ts';
+import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { waitFor } from '../support/wait.ts';
+import { makeWorld, rows, type World } from './world.ts';
+
+const schema = `
+CREATE TYPE public.mood AS ENUM ('good', 'bad');
+CREATE TABLE public.countries (code text PRIMARY KEY);
+CREATE TABLE public.orders (customer_id int NOT NULL, id bigserial, country text REFERENCES public.countries, total numeric,
+  twice numeric GENERATED ALWAYS AS (total * 2) STORED, n bigint GENERATED ALWAYS AS IDENTITY, mood public.mood DEFAULT 'good',
+  tags text[], at timestamptz DEFAULT now(), weight float8, raw bytea, PRIMARY KEY (customer_id, id));
+CREATE INDEX orders_by_total ON public.orders (total);
+CREATE TABLE public.lines (customer_id int, order_id bigint, line int, what text, PRIMARY KEY (customer_id, order_id, line),
+  FOREIGN KEY (customer_id, order_id) REFERENCES public.orders ON DELETE CASCADE);
+CREATE SEQUENCE public.tickets;
+CREATE FUNCTION public.loud() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN NEW.what := upper(NEW.what); RETURN NEW; END $$;
+CREATE TRIGGER loud BEFORE INSERT ON public.lines FOR EACH ROW EXECUTE FUNCTION public.loud()`;
+const fill = `
+INSERT INTO public.countries VALUES ('de'), ('fr');
+INSERT INTO public.orders (customer_id, country, total, tags, weight, raw)
+  SELECT n % 100, 'de', n, ARRAY['a', 'b''c'], sqrt(n), decode(md5(n::text), 'hex') FROM generate_series(1, 5000) n;
+INSERT INTO public.lines SELECT customer_id, id, 1, 'a' FROM public.orders;
+SELECT nextval('public.tickets') FROM generate_series(1, 7)`;
+
+let server: PostgresServer;
+beforeAll(async () => {
+  server = await startPostgres();
+});
+afterAll(() => server?.stop());
+
+const login = { username: 'importer', password: "it's secret" };
+
+/** A session on the other server, as its superuser or as who owns its tables. */
+async function onServer(database: string, user = 'postgres'): Promise<Connection> {
+  const password = user === 'postgres' ? server.password : login.password;
+  const { host, port } = server;
+  return connect({ host, port, database, user, password, tls: 'off', foreign: { encrypted: false } });
+}
+
+interface Scene {
+  readonly world: World;
+  readonly source: Connection;
+  readonly database: string;
+  readonly import: Import;
+  /** A session of an application of the other server. */
+  application(): Promise<Connection>;
+}
+
+/** A database on the other server with tables, and a cluster with the same ones, empty. */
+async function sceneOf(name: string, change: Partial<ImportSpec> = {}, count = 1): Promise<Scene> {
+  const database = `${name}_old`;
+  const maintenance = await onServer('postgres');
+  await maintenance.query({ text: `CREATE DATABASE ${database}` });
+  await maintenance.query({
+    text: `DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'importer') THEN
+        CREATE ROLE owner_of_old; CREATE ROLE importer LOGIN REPLICATION IN ROLE owner_of_old; END IF; END $$`,
+  });
+  await maintenance.query({ text: `ALTER ROLE importer PASSWORD '${scramVerifier(login.password)}'` });
+  await maintenance.query({ text: `GRANT CREATE ON DATABASE ${database} TO owner_of_old` });
+  await maintenance.close();
+  const source = await onServer(database);
+  await source.query({
+    text: `GRANT ALL ON SCHEMA public TO owner_of_old; SET ROLE owner_of_old; SET search_path = public; ${schema}; ${fill}; RESET ROLE; RESET search_path`,
+  });
+  const world = await makeWorld(name, count);
+  for (const shard of world.shards) await shard.application.query({ text: schema });
+  const wanted: ImportSpec = {
+    host: server.host,
+    port: server.port,
+    database,
+    credentials: 'old',
+    tls: { mode: 'disable' },
+    cutover: 'manual',
+    verify: 'full',
+    ...change,
+  };
+  return {
+    world,
+    source,
+    database,
+    import: new Import(`herdsman_import_${name}`, world.shard(0), wanted, login),
+    application: () => onServer(database, 'importer'),
+  };
+}
+
+const contentQuery = `
+SELECT (SELECT md5(string_agg(o::text, chr(10) ORDER BY customer_id, id)) FROM public.orders o) AS orders,
+  (SELECT md5(string_agg(l::text, chr(10) ORDER BY customer_id, order_id, line)) FROM public.lines l) AS lines,
+  (SELECT string_agg(c::text, chr(10) ORDER BY code) FROM public.countries c) AS countries`;
+
+/** What an import has made on the other server and on the shard. */
+async function leftovers({ source, world }: Scene): Promise<unknown[]> {
+  const there = await rows(
+    source,
+    `SELECT slot_name::text AS name FROM pg_replication_slots WHERE database = current_database() UNION ALL SELECT pubname::text FROM pg_publication
+      UNION ALL SELECT tgname::text FROM pg_trigger WHERE tgname LIKE 'herdsman%'
+      UNION ALL SELECT nspname::text FROM pg_namespace WHERE nspname LIKE 'herdsman%'`,
+  );
+  const here = await rows(
+    world.shard(0).operator,
+    `SELECT subname::text AS name FROM pg_subscription WHERE subdbid = (SELECT oid FROM pg_database WHERE datname = current_database())
+      UNION ALL SELECT tgname::text FROM pg_trigger WHERE tgname LIKE 'herdsman%' UNION ALL SELECT name FROM herdsman.imports`,
+  );
+  return [...there, ...here];
+}
+
+/** Clients of the other server, until it refuses them; what it has acknowledged must be on the cluster afterwards. */
+function startWriters(scene: Scene, count: number) {
+  const wanted = new Map<string, number>();
+  const refusals: string[] = [];
+  let acknowledged = 0;
+  let stopping = false;
+  async function work(writer: number): Promise<void> {
+    const session = await scene.application();
+    const customer = 1000 + writer;
+    for (let n = 0; !stopping; n += 1) {
+      const id = n - (n % 4);
+      const where = `customer_id = ${customer} AND id = ${id}`;
+      const texts = [
+        `INSERT INTO public.orders (customer_id, id, country, total) VALUES (${customer}, ${id}, 'fr', ${n})`,
+        `INSERT INTO public.lines VALUES (${customer}, ${id}, 1, 'line')`,
+        `UPDATE public.orders SET total = ${n} WHERE ${where}`,
+        n % 8 > 3
+          ? `DELETE FROM public.orders WHERE ${where}`
+          : `UPDATE public.orders SET total = ${n} WHERE ${where}`,
+      ];
+      try {
+        await session.query({ text: texts[n % 4] ?? '' });
+      } catch (error) {
+        refusals.push(String(error));
+        break;
+      }
+      const key = `${customer}/${id}`;
+      if (texts[n % 4]?.startsWith('DELETE') === true) wanted.delete(key);
+      else if (n % 4 !== 1) wanted.set(key, n);
+      acknowledged += 1;
+    }
+    await session.close();
+  }
+  const working = Promise.all(Array.from({ length: count }, (_, writer) => work(writer)));
+  return {
+    acknowledged: () => acknowledged,
+    refusals,
+    async stop() {
+      stopping = true;
+      await working;
+      const found = await rows<{ key: string; total: string }>(
+        scene.world.shard(0).application,
+        "SELECT customer_id || '/' || id AS key, total FROM public.orders WHERE customer_id >= 1000",
+      );
+      const there = new Map(found.map(({ key, total }) => [key, Number(total)]));
+      return {
+        lost: [...wanted].filter(([key, total]) => there.get(key) !== total).map(([key]) => key),
+        strange: [...there.keys()].filter((key) => !wanted.has(key)),
+        doubled: found.length - there.size,
+      };
+    },
+  };
+}
+
+const nothing = { lost: [], strange: [], doubled: 0 };
+
+describe('an import with writers', () => {
+  let scene: Scene;
+  let writers: ReturnType<typeof startWriters>;
+  beforeAll(async () => {
+    scene = await sceneOf('imp');
+    writers = startWriters(scene, 4);
+  });
+  afterAll(() => scene?.world.close());
+
+  it('copies and keeps in step, and the cluster takes no writes meanwhile', async () => {
+    expect(await scene.import.run(waitsFor('AwaitingCutover'))).toEqual([
+      'prepare',
+      'publish',
+      'subscribe',
+      'follow',
+    ]);
+    const write = scene.world
+      .shard(0)
+      .application.query({ text: "INSERT INTO public.countries VALUES ('it')" });
+    await expect(write).rejects.toMatchObject({ sqlstate: 'HD004' });
+    await expect(
+      scene.world.shard(0).application.query({ text: 'TRUNCATE public.lines' }),
+    ).rejects.toMatchObject({ sqlstate: 'HD004' });
+  });
+
+  it('switches without losing or doubling a row', async () => {
+    const before = writers.acknowledged();
+    await waitFor('writers write', async () =>
+      writers.acknowledged() > before + 100 ? { done: true } : { state: writers.refusals },
+    );
+    scene.import.want({ cutover: 'auto' });
+    expect(await scene.import.run(isOver)).toEqual(['fence', 'verify', 'switch', 'release']);
+    expect(await writers.stop()).toEqual(nothing);
+    expect(writers.refusals).toHaveLength(4);
+    expect(writers.refusals[0]).toMatch(/has moved to cluster "test"/);
+    expect(await rows(scene.world.shard(0).operator, contentQuery)).toEqual(
+      await rows(scene.source, contentQuery),
+    );
+  });
+
+  it('lets sequences go on where they were', async () => {
+    const next = `SELECT (SELECT last_value FROM public.orders_id_seq) AS id, (SELECT last_value FROM public.orders_n_seq) AS n,
+      (SELECT last_value FROM public.tickets) AS ticket`;
+    expect(await rows(scene.world.shard(0).application, next)).toEqual(await rows(scene.source, next));
+    await scene.world.shard(0).application.query({
+      text: 'INSERT INTO public.orders (customer_id, total) VALUES (1, 1)',
+    });
+  });
+
+  it('leaves nothing at the other server but the refusal of writes, and nothing when it is forgotten', async () => {
+    const name = scene.import.name;
+    expect(await leftovers(scene)).toEqual([{ name }, { name }, { name }, { name }, { name }]);
+    scene.import.want(undefined);
+    expect(await scene.import.run(isOver)).toEqual(['forget']);
+    expect(await leftovers(scene)).toEqual([{ name }, { name }, { name }, { name }]);
+  });
+});
+
+describe('an import whose operator is killed', () => {
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await sceneOf('imp_kill', { cutover: 'auto' });
+  });
+  afterAll(() => scene?.world.close());
+
+  it('is gone on with by the next one, wherever it was', async () => {
+    const killed = new Map<string, number>();
+    const endsMs = Date.now() + 120_000;
+    for (;;) {
+      const seen = await scene.import.look();
+      if (isOver(seen.plan)) break;
+      if (Date.now() > endsMs) throw new Error(JSON.stringify([seen.plan, [...killed]]));
+      if (seen.plan.kind !== 'step') continue;
+      // Every step is killed before its first query and after each of them; then it may do all.
+      const key = `${seen.plan.step} ${seen.view.shard?.record?.phase ?? ''}`;
+      const attempt = killed.get(key) ?? 0;
+      killed.set(key, attempt + 1);
+      const kill = attempt === 0 ? new Kill(1, 'before') : new Kill(attempt, 'after');
+      await scene.import.perform(seen, kill).catch((error: unknown) => {
+        if (!kill.fired) throw error;
+      });
+    }
+    expect([...killed.keys()]).toEqual([
+      'prepare ',
+      'publish prepared',
+      'subscribe prepared',
+      'follow copying',
+      'fence following',
+      'verify fenced',
+      'switch verified',
+      'release switched',
+    ]);
+    expect([...killed.values()].reduce((sum, count) => sum + count, 0)).toBeGreaterThan(40);
+    expect(await rows(scene.world.shard(0).operator, contentQuery)).toEqual(
+      await rows(scene.source, contentQuery),
+    );
+    expect(await leftovers(scene)).toHaveLength(5);
+  });
+});
+
+describe('an import that is given up', () => {
+  it.each<[string, (scene: Scene) => Promise<unknown>]>([
+    ['prepared', async ({ import: it }) => it.perform(await it.look())],
+    ['published', ({ import: it }) => it.run((plan) => plan.kind === 'step' && plan.step === 'subscribe')],
+    [
+      'while it copies',
+      ({ import: it }) => it.run((plan) => plan.kind === 'wait' && plan.reason === 'Copying'),
+    ],
+    ['in step', ({ import: it }) => it.run(waitsFor('AwaitingCutover'))],
+    [
+      'fenced',
+      async ({ import: it }) => {
+        it.want({ cutover: 'auto' });
+        await it.run((plan) => plan.kind === 'step' && plan.step === 'verify');
+      },
+    ],
+    [
+      'verified',
+      async ({ import: it }) => {
+        it.want({ cutover: 'auto' });
+        await it.run((plan) => plan.kind === 'step' && plan.step === 'switch');
+      },
+    ],
+  ])('leaves nothing on either side: %s', async (name, until) => {
+    const scene = await sceneOf(`imp_up_${name.replaceAll(' ', '_').slice(0, 9)}`);
+    await until(scene);
+    scene.import.want(undefined);
+    expect(await scene.import.run(isOver)).toEqual(['withdraw', 'release']);
+    expect(await leftovers(scene)).toEqual([]);
+    const [empty] = await rows(scene.world.shard(0).operator, 'SELECT count(*)::int AS n FROM public.orders');
+    expect(empty).toEqual({ n: 0 });
+    for (const session of [scene.source, scene.world.shard(0).application])
+      await session.query({ text: "INSERT INTO public.countries VALUES ('it')" });
+    await scene.world.close();
+  });
+});
+
+describe('an import in trouble', () => {
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await sceneOf('imp_bad');
+  });
+  afterAll(() => scene?.world.close());
+  const shardContent = () => rows(scene.world.shard(0).operator, contentQuery);
+  const crash = async () => {
+    const [row] = await rows<{ pid: number }>(scene.source, 'SELECT pg_backend_pid() AS pid');
+    const killing = await onServer(scene.database);
+    await killing.query({ text: `COPY (SELECT 1) TO PROGRAM 'kill -9 ${row?.pid}'` }).catch(() => undefined);
+    await waitFor('the server has noticed', () =>
+      scene.source.closed && killing.closed ? { done: true } : { state: 'open' },
+    );
+    return waitFor('the server has recovered', async () => ({ done: await onServer(scene.database) }));
+  };
+
+  it('begins again when its slot is lost', async () => {
+    await scene.import.run(waitsFor('AwaitingCutover'));
+    await scene.source.query({
+      text: `SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = 'herdsman_import_imp_bad'`,
+    });
+    await waitFor(
+      'the slot is dropped',
+      async () => {
+        await scene.source.query({ text: "SELECT pg_drop_replication_slot('herdsman_import_imp_bad')" });
+        return { done: true };
+      },
+      { everyMs: 5 },
+    );
+    await scene.source.query({ text: "UPDATE public.orders SET country = 'fr' WHERE customer_id < 10" });
+    expect(await scene.import.run(waitsFor('AwaitingCutover'))).toEqual([
+      'restart',
+      'publish',
+      'subscribe',
+      'follow',
+    ]);
+  });
+
+  it('goes on when the server has crashed', async () => {
+    const source = await crash();
+    await source.query({
+      text: 'INSERT INTO public.orders (customer_id, total) SELECT 7, n FROM generate_series(1, 50) n',
+    });
+    await waitFor('the rows are there', async () => {
+      const [found] = await rows<{ n: number }>(
+        scene.world.shard(0).operator,
+        'SELECT count(*)::int AS n FROM public.orders WHERE customer_id = 7',
+      );
+      return found?.n === 100 ? { done: true } : { state: found };
+    });
+    await source.close();
+  });
+
+  it('lets the server write again when rows differ, and copies again when told', async () => {
+    await scene.world.shard(0).application.query({
+      text: `ALTER TABLE public.orders DISABLE TRIGGER USER; UPDATE public.orders SET total = total + 1 WHERE customer_id = 5;
+        ALTER TABLE public.orders ENABLE TRIGGER USER`,
+    });
+    scene.import.want({ cutover: 'auto' });
+    expect(await scene.import.run(waitsFor('VerificationFailed'))).toEqual(['fence', 'verify', 'unfence']);
+    const source = await onServer(scene.database);
+    await source.query({ text: "INSERT INTO public.countries VALUES ('it')" });
+    scene.import.want({ cutover: 'manual' });
+    expect(await scene.import.run(waitsFor('AwaitingCutover'))).toEqual([
+      'restart',
+      'publish',
+      'subscribe',
+      'follow',
+    ]);
+    scene.import.want({ cutover: 'auto' });
+    await scene.import.run(isOver);
+    expect(await shardContent()).toEqual(await rows(source, contentQuery));
+    await source.close();
+  });
+});
+
+describe('an import over TLS of a partitioned table', () => {
+  let secure: PostgresServer;
+  beforeAll(async () => {
+    secure = await startPostgres({ ssl: true });
+  });
+  afterAll(() => secure?.stop());
+
+  it('holds the stream to the server whose certificate was verified, and stops who writes to a partition', async () => {
+    const admin = new Client(await secure.connection('postgres'));
+    await admin.connect();
+    await admin.query('CREATE DATABASE old');
+    await admin.query(`CREATE ROLE importer LOGIN REPLICATION PASSWORD '${scramVerifier(login.password)}'`);
+    await admin.query('GRANT CREATE ON DATABASE old TO importer');
+    await admin.end();
+    const source = new Client(await secure.connection('old'));
+    await source.connect();
+    await source.query(`CREATE TABLE events (id int, at int, PRIMARY KEY (id, at)) PARTITION BY RANGE (at);
+      CREATE TABLE events_1 PARTITION OF events FOR VALUES FROM (0) TO (100);
+      CREATE TABLE events_2 PARTITION OF events FOR VALUES FROM (100) TO (200);
+      INSERT INTO events SELECT n, n FROM generate_series(0, 199) n; ALTER TABLE events OWNER TO importer;
+      ALTER TABLE events_1 OWNER TO importer; ALTER TABLE events_2 OWNER TO importer`);
+    const world = await makeWorld('imp_tls', 1);
+    await world.shard(0).application.query({
+      text: 'CREATE TABLE public.events (id int, at int, PRIMARY KEY (id, at))',
+    });
+    const wanted: ImportSpec = {
+      host: secure.host,
+      port: secure.port,
+      database: 'old',
+      credentials: 'old',
+      tls: { mode: 'verify-full', caSecret: 'ca' },
+      cutover: 'auto',
+      verify: 'full',
+    };
+    const trusting = new Import('herdsman_import_tls', world.shard(0), wanted, { ...login, ca: secure.ca });
+    expect(await trusting.run(isOver)).toContain('switch');
+    await expect(source.query('INSERT INTO events_1 VALUES (1, 99)')).rejects.toMatchObject({
+      code: 'HD004',
+    });
+    const count = 'SELECT count(*)::int AS n FROM public.events';
+    expect(await rows(world.shard(0).application, count)).toEqual([{ n: 200 }]);
+    await source.end();
+    await world.close();
+  });
+});
+
+describe('what a server says of itself', () => {
+  it('is refused with what to do', async () => {
+    const plain = await startPostgres({ parameters: { wal_level: 'replica', max_replication_slots: '1' } });
+    const world = await makeWorld('imp_no', 1);
+    const wanted: ImportSpec = {
+      host: plain.host,
+      port: plain.port,
+      database: 'postgres',
+      credentials: 'old',
+      tls: { mode: 'disable' },
+      cutover: 'auto',
+      verify: 'full',
+    };
+    const trying = (change: Partial<ImportSpec>, password = plain.password) =>
+      new Import(
+        'herdsman_import_no',
+        world.shard(0),
+        { ...wanted, ...change },
+        { username: 'postgres', password },
+      );
+    expect((await trying({}).look()).plan).toMatchObject({ reason: 'WalLevel' });
+    expect((await trying({}, 'wrong').look()).plan).toMatchObject({
+      message: expect.stringMatching(/password/),
+    });
+    expect((await trying({ database: 'nowhere' }).look()).plan).toMatchObject({
+      message: expect.stringMatching(/does not exist/),
+    });
+    expect((await trying({ port: 1 }).look()).plan).toMatchObject({
+      message: expect.stringMatching(/cannot connect/),
+    });
+    expect((await trying({ tls: { mode: 'require' } }).look()).plan).toMatchObject({
+      message: expect.stringMatching(/does not support SSL/),
+    });
+    await world.close();
+    await plain.stop();
+  });
+});
