@@ -1,10 +1,12 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { readWriteService } from '../../src/resources/sharded-cluster/names.ts';
 import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import { ledgerMigration, loadShard, type ShardLoad } from '../support/endurance.ts';
 import { query } from '../support/pg.ts';
 import { namespaceForFile } from '../support/scene.ts';
+import { followEndpoints } from '../support/service-endpoints.ts';
 import {
   applyCluster,
   type ClusterKey,
@@ -72,6 +74,7 @@ it('changes parameters that need no restart without one', async () => {
 
 it('changes parameters that need a restart by a switchover, without new pods', async () => {
   const before = await memberPods(key);
+  const endpoints = await followEndpoints(namespace, readWriteService(key.name, 's0'));
   await change({ postgres: { parameters: { work_mem: '7MB', max_locks_per_transaction: '80' } } });
   await waitFor(
     'the parameter holds',
@@ -85,6 +88,11 @@ it('changes parameters that need a restart by a switchover, without new pods', a
   const { status } = await readCluster(key);
   expect(status?.shards?.items[0]?.members.filter((member) => member.pendingRestart === true)).toEqual([]);
   expect(uids(await memberPods(key))).toEqual(uids(before));
+  endpoints.stop();
+  // It led to the old primary until it led to the new one: without an endpoint, clients would lose SYNs.
+  expect(endpoints.history().length).toBeGreaterThan(1);
+  expect(endpoints.history()).not.toContainEqual([]);
+  expect(endpoints.history().at(-1)).toHaveLength(1);
 });
 
 it('rolls out new resources: standbys first, the old primary last', async () => {

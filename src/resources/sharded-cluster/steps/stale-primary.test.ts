@@ -25,9 +25,12 @@ function relabelled(shard: ObservedShard): string[] {
 
 describe('stalePrimaries', () => {
   it('takes the label from a member that another has taken over from', () => {
-    expect(relabelled(labelled(sketchShard([{}, {}, {}], { leader: 1 }), 0, 'primary'))).toEqual([
-      'shop-s0-0',
-    ]);
+    const shard = labelled(labelled(sketchShard([{}, {}, {}], { leader: 1 }), 0, 'primary'), 1, 'primary');
+    expect(relabelled(shard)).toEqual(['shop-s0-0']);
+  });
+
+  it('leaves it its place while the one that leads has no label yet', () => {
+    expect(relabelled(labelled(sketchShard([{}, {}, {}], { leader: 1 }), 0, 'primary'))).toEqual([]);
   });
 
   it('leaves the leader and the standbys alone', () => {
