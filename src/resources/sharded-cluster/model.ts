@@ -51,6 +51,8 @@ export interface GroupFacts {
   readonly leader: string | undefined;
   /** Whether somebody paused Patroni's automatic failover. */
   readonly paused: boolean;
+  /** Whether commits wait for any of several standbys, and not for a certain one. */
+  readonly quorum: boolean;
   readonly members: ReadonlyMap<string, MemberFacts>;
 }
 

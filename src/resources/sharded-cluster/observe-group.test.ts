@@ -24,6 +24,7 @@ describe("Patroni's view of a shard", () => {
     expect(groupFacts(view)).toEqual({
       leader: 'shop-s0-0',
       paused: false,
+      quorum: true,
       members: new Map([
         [
           'shop-s0-0',
@@ -69,6 +70,7 @@ describe("Patroni's view of a shard", () => {
     expect(groupFacts({ members: [], pause: true })).toEqual({
       leader: undefined,
       paused: true,
+      quorum: false,
       members: new Map(),
     });
   });
@@ -76,6 +78,7 @@ describe("Patroni's view of a shard", () => {
   it('knows synchronous standbys of both modes', () => {
     const roles = ['sync_standby', 'quorum_standby', 'replica'];
     const members = roles.map((role) => ({ name: role, role, state: 'streaming' }));
+    expect(groupFacts({ members }).quorum).toBe(true);
     const facts = groupFacts({ members }).members;
     expect(roles.map((role) => facts.get(role)?.sync)).toEqual([true, true, false]);
   });

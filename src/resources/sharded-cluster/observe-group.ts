@@ -61,6 +61,7 @@ export function groupFacts(view: ClusterView): GroupFacts {
   return {
     leader: view.members.find((member) => leaders.has(member.role))?.name,
     paused: view.pause === true,
+    quorum: view.members.some((member) => member.role === 'quorum_standby'),
     members: new Map(view.members.map((member) => [member.name, memberFacts(member)])),
   };
 }

@@ -51,6 +51,17 @@ describe('decideRollout', () => {
     ).toMatchObject({ kind: 'wait', reason: 'NoCandidate' });
   });
 
+  it('waits with quorum commit until the word of each close standby counts', () => {
+    const quorum = { quorum: true };
+    expect(decideRollout(sketchShard([old, {}, { facts: { sync: false } }], quorum))).toMatchObject({
+      kind: 'wait',
+      reason: 'StandbyJoining',
+    });
+    const far = { facts: { sync: false, lagBytes: 1e9 } };
+    expect(decideRollout(sketchShard([old, {}, far], quorum))).toMatchObject({ kind: 'switchover' });
+    expect(decideRollout(sketchShard([old, {}, {}], quorum))).toMatchObject({ kind: 'switchover' });
+  });
+
   it('waits while another member is away, starting or not streaming', () => {
     expect(decideRollout(sketchShard([old, { missing: true }, {}]))).toMatchObject({
       reason: 'MemberRestarting',

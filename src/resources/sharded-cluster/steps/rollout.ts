@@ -112,6 +112,8 @@ function nextMember(shard: ObservedShard, group: GroupFacts): RolloutDecision {
     if (primary.outdated) return { kind: 'replace', member: primary, why: replacedWhy(primary) };
     return { kind: 'restart', member: primary.name, why: pendingWhy(primaryFacts) };
   }
+  const apart = standbys.find(({ name }) => isAboutToCount(group, group.members.get(name)));
+  if (apart !== undefined) return wait('StandbyJoining', `commits do not wait for ${apart.name} yet`);
   const candidate = switchoverCandidate(shard, group, (member) => !isRenewedByPod(member));
   if (candidate === undefined)
     return wait('NoCandidate', 'no standby is close enough to the primary to take over');
@@ -159,6 +161,15 @@ function replacedWhy(member: ObservedMember): string {
 /** Whether a standby follows its primary. (Patroni's `running` is a server that is up, and does not.) */
 export function isStreaming(facts: MemberFacts): boolean {
   return facts.state === 'streaming' || facts.state === 'in archive recovery';
+}
+
+/**
+ * Whether Patroni will soon let this standby's word count for commits. If only the candidate's did at a switchover, those that
+ * follow it would wait until the old primary is up again; so both do.
+ */
+function isAboutToCount(group: GroupFacts, facts: MemberFacts | undefined): boolean {
+  const { state, sync, lagBytes = Number.POSITIVE_INFINITY } = facts ?? {};
+  return group.quorum && state === 'streaming' && sync === false && lagBytes <= candidateLagBytes;
 }
 
 function shrinks(facts: MemberFacts): boolean {

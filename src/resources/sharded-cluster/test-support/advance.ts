@@ -169,7 +169,7 @@ function withMembers(input: PlanInput, name: string, statefulSet: StatefulSet): 
     settled: true,
     members,
     claims: ordinals.map((ordinal) => shard.claims[ordinal] ?? claimOf(input, name, ordinal)),
-    group: { state: 'present', value: { leader, paused: false, members: new Map(facts) } },
+    group: { state: 'present', value: { leader, paused: false, quorum: false, members: new Map(facts) } },
     config:
       shard.config.state === 'present' ? shard.config : { state: 'present', value: initialConfig(input) },
     database:

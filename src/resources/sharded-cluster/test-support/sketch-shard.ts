@@ -20,6 +20,7 @@ export function sketchShard(
     settled?: boolean;
     group?: 'unknown' | 'absent';
     paused?: boolean;
+    quorum?: boolean;
     replicas?: number;
   } = {},
 ): ObservedShard {
@@ -28,6 +29,7 @@ export function sketchShard(
   const group: GroupFacts = {
     leader: names[leader],
     paused: options.paused ?? false,
+    quorum: options.quorum ?? false,
     members: new Map(
       sketches.flatMap((sketch, ordinal) =>
         sketch.facts === 'unknown'
