@@ -33,7 +33,7 @@ const drainShare = 0.3;
  * Packets to an endpoint that is just being taken away are lost, and an answer that will never come is not waited for: the next
  * is asked for meanwhile, by so many at most. On a machine that is short of time an answer takes long.
  */
-const asking = { everyMs: 50, patienceMs: 1_500, mostAtOnce: 10 };
+const asking = { everyMs: 100, patienceMs: 1_500, mostAtOnce: 6 };
 
 /** The gate of the poolers that are there. */
 export function createPoolerGate({
