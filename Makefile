@@ -25,10 +25,10 @@ test: $(deps) ## Everything: format, lint, types, unit, runtime, PostgreSQL, end
 	@node test/run.ts
 
 unit: $(deps) ## Unit tests only; seconds
-	@vitest run --project unit
+	@vitest run --config test/vitest.config.ts --project unit
 
 e2e: $(deps) ## End-to-end tests; one scenario with T=name
-	@vitest run --project e2e $(T)
+	@vitest run --config test/vitest.config.ts --project e2e $(T)
 
 chaos: $(deps) ## The complete fault matrix; one scenario with T=name
 	@node test/run.ts chaos $(T)

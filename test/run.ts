@@ -65,7 +65,14 @@ async function verify(): Promise<StageResult> {
 async function runVitest(stage: Stage, environment: NodeJS.ProcessEnv, filter: string): Promise<StageResult> {
   const folder = mkdtempSync(join(tmpdir(), 'herdsman-test-'));
   const file = join(folder, 'report.json');
-  const program = ['run', '--project', stage, '--reporter=./test/support/progress-reporter.ts'];
+  const program = [
+    'run',
+    '--config',
+    'test/vitest.config.ts',
+    '--project',
+    stage,
+    '--reporter=./test/support/progress-reporter.ts',
+  ];
   const report = ['--reporter=json', `--outputFile.json=${file}`];
   const named = filter === '' ? [] : ['-t', filter];
   const code = await new Promise<number | null>((resolve, reject) => {

@@ -1,3 +1,4 @@
+import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const minute = 60_000;
@@ -6,6 +7,7 @@ const leftToChaos = process.env.HERDSMAN_CHAOS === 'part' ? ['test/chaos/replica
 
 /** One project per kind of test: each needs more of the world than the one before. */
 export default defineConfig({
+  root: fileURLToPath(new URL('..', import.meta.url)),
   test: {
     projects: [
       {
