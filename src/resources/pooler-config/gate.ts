@@ -66,12 +66,13 @@ export function createPoolerGate({
         );
         const databases = databasesTo(pooler, shard);
         const { minPoolSize } = pooler.spec;
+        const { isLost = false } = shard;
         return console === undefined
           ? []
           : pods
               .filter(isPodReady)
               .flatMap((pod) =>
-                databases.map((database) => ({ pod, access: console, database, minPoolSize })),
+                databases.map((database) => ({ pod, access: console, database, minPoolSize, isLost })),
               );
       }),
     );
@@ -120,7 +121,7 @@ export function createPoolerGate({
       const startedMs = clock.monotonicMs();
       const passedMs = () => clock.monotonicMs() - startedMs;
       const leftMs = () => Math.max(0, maxPauseMs - passedMs());
-      const holding = candidates.map((candidate) => holdBack(candidate, { consoles, gated, log }));
+      const holding = candidates.map((candidate) => holdBack(candidate, { consoles, gated, clock, log }));
       const paused = (await Promise.all(holding)).filter((held) => held !== undefined);
       let released: Promise<unknown> | undefined;
       const release = () => {

@@ -1,4 +1,5 @@
 import { type Console, openConsole } from '../../postgres/pgbouncer-console.ts';
+import { type Clock, pause } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { ConsoleAccess } from './console-access.ts';
@@ -12,6 +13,8 @@ export interface Candidate {
   readonly database: string;
   /** Its `min_pool_size`. */
   readonly minPoolSize: number;
+  /** Whether there is nobody to log in to, so that nothing is waited for. */
+  readonly isLost: boolean;
 }
 
 /** One database of one instance whose clients wait. */
@@ -25,13 +28,14 @@ export interface Held {
 export interface HoldDependencies {
   readonly consoles: Pick<ReadyConsoles, 'take'>;
   readonly gated: GatedShards;
+  readonly clock: Clock;
   readonly log: Logger;
 }
 
 /** A pooler that cannot be reached holds nobody back: its clients see what they would see without a gate. */
 export async function holdBack(
-  { pod, access, database, minPoolSize }: Candidate,
-  { consoles, gated, log }: HoldDependencies,
+  { pod, access, database, minPoolSize, isLost }: Candidate,
+  { consoles, gated, clock, log }: HoldDependencies,
 ): Promise<Held | undefined> {
   const key = `${pod.metadata.uid}/${database}`;
   // Who holds it already lets it go, too.
@@ -45,6 +49,7 @@ export async function holdBack(
   let pausing: Console;
   try {
     pausing = consoles.take(pod.metadata.uid ?? '') ?? (await open(1_000));
+    if (!isLost) await untilNoLogin(pausing, database, clock);
   } catch (error) {
     gated.held.delete(key);
     warn(error, 'pooler is not paused');
@@ -87,4 +92,17 @@ export async function holdBack(
       }
     },
   };
+}
+
+/** How long it is waited until no login to the server is under way, and how often it is looked. */
+const login = { mostMs: 1_000, everyMs: 20 };
+
+/** A login that a pause cuts off counts as one that failed: whoever asks next after the pause would be turned away. */
+async function untilNoLogin(console: Console, database: string, clock: Clock): Promise<void> {
+  const untilMs = clock.monotonicMs() + login.mostMs;
+  while (clock.monotonicMs() < untilMs) {
+    const pools = await console.showPools();
+    if (!pools.some((pool) => pool.database === database && pool.sv_login > 0)) return;
+    await pause(clock, login.everyMs);
+  }
 }

@@ -59,7 +59,9 @@ export function createReadyConsoles({
           wanted: instances,
           async open({ pooler, address }) {
             const found = await access(pooler, signal);
-            return found === undefined ? undefined : openConsole(found.options(address));
+            return found === undefined
+              ? undefined
+              : openConsole({ ...found.options(address), timeoutMs: 1_000 });
           },
           clock,
         },
