@@ -161,7 +161,10 @@ function preparation({ name, reference }: ModelTable): string[] {
   ];
 }
 
-/** Columns that the shards have and that are not copied stay empty, and are neither filled by a default nor demanded. */
+/**
+ * Columns that the shards have and that are not copied stay empty, and are neither filled by a default nor demanded. Those of a
+ * primary key have to be copied, which is told elsewhere.
+ */
 export function emptyColumns(tables: readonly ModelTable[], sources: readonly SourceTable[]): string[] {
   return tables.flatMap(({ name, columns }) => {
     const known = sources.find((source) => source.name === name)?.columns ?? [];
@@ -170,7 +173,8 @@ export function emptyColumns(tables: readonly ModelTable[], sources: readonly So
     return omitted.map((column) => {
       const alter = `ALTER TABLE ${table} ALTER COLUMN ${quoteIdentifier(column)}`;
       const isColumn = `FROM pg_attribute a WHERE a.attrelid = to_regclass(${quoteLiteral(table)})
-        AND a.attname = ${quoteLiteral(column)} AND a.attidentity = ''`;
+        AND a.attname = ${quoteLiteral(column)} AND a.attidentity = '' AND NOT EXISTS (
+          SELECT FROM pg_index i WHERE i.indrelid = a.attrelid AND i.indisprimary AND a.attnum = ANY (i.indkey))`;
       return `DO $herdsman$ BEGIN
         IF EXISTS (SELECT ${isColumn} AND a.attnotnull) THEN ${alter} DROP NOT NULL; END IF;
         IF EXISTS (SELECT ${isColumn} AND a.atthasdef) THEN ${alter} DROP DEFAULT; END IF; END $herdsman$`;
