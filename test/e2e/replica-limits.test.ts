@@ -130,6 +130,7 @@ describe('a member that is taken away', () => {
     await (await kube()).delete(shardedClusterType, cluster);
     await expectDegraded(set, 'ClusterNotFound', /no ShardedCluster "shop"/);
     await waitForSet(set, 'the member stays', ({ shards }) => shards?.[0]?.members[0]?.rotation === 'in');
+    const [before] = await replicaPods(set);
     await applyCluster(cluster, { members: 2 });
     await waitUntilReady(cluster);
     await waitUntilServing(set, 1);
@@ -139,6 +140,7 @@ describe('a member that is taken away', () => {
       const row = await readOnce<{ name: string | null }>(config, "SELECT to_regclass('late') AS name");
       return row.name === 'late' ? { done: true } : { state: row };
     });
+    expect((await replicaPods(set))[0]?.metadata.uid).toBe(before?.metadata.uid);
     expect((await readSet(set)).status?.shards?.[0]?.servedBy).toBe('members');
   });
 

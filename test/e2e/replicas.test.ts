@@ -107,7 +107,7 @@ describe('lag', () => {
       await heartbeat.stop();
     }
     expect([...heartbeat.errors]).toEqual([]);
-    expect(heartbeat.stalestMs()).toBeLessThanOrEqual((4 + 8) * 1_000);
+    expect(heartbeat.stalestMs()).toBeLessThanOrEqual((4 + 3) * 1_000);
   });
 
   it.each([

@@ -499,11 +499,7 @@ describe('a server that is lost for a while', () => {
 
   it('is an error for those that ask when it could not be reached', async () => {
     await way.cut();
-    // Turned away or let in later, by when it asked.
-    const first = client().then(
-      (each) => each.end(),
-      () => undefined,
-    );
+    const first = client();
     await waitFor('others are turned away', async () => {
       const error = await client({ connectionTimeoutMillis: 500 }).then(
         () => 'got in',
@@ -512,7 +508,7 @@ describe('a server that is lost for a while', () => {
       return /server login has been failing/.test(error) ? { done: error } : { state: error };
     });
     await way.open();
-    await first;
+    await (await first).end();
   });
 
   it('is a wait behind the gate, for those that are there and those that come', async () => {
