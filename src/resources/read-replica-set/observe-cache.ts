@@ -44,12 +44,20 @@ export function objectsOf(
   return new Map(objects.map((object) => [objectId(object), object]));
 }
 
-/** Shards that the cluster has: those that its status lists, up to the number that is wanted. */
-function shardsOf(cluster: ShardedCluster): string[] {
-  const desired = cluster.status?.shards?.desired ?? cluster.spec.shards.count;
-  const names = Array.from({ length: desired }, (_, index) => shardName(index));
-  const present = new Set((cluster.status?.shards?.items ?? []).map(({ name }) => name));
-  return names.filter((name) => present.has(name));
+/**
+ * The shards that a set shall be in, and of them those that its cluster has told of. A cluster that was deleted and has come back
+ * tells of none at first: members that are there stay, and new ones come when it does.
+ */
+export function placesOf(
+  { spec }: Pick<ReadReplicaSet, 'spec'>,
+  { spec: clusterSpec, status }: Pick<ShardedCluster, 'spec' | 'status'>,
+): { readonly wanted: readonly string[]; readonly told: readonly string[] } {
+  const desired = status?.shards?.desired ?? clusterSpec.shards.count;
+  const wanted = Array.from({ length: desired }, (_, index) => shardName(index)).filter(
+    (name) => spec.shards === undefined || spec.shards.includes(name),
+  );
+  const items = new Set((status?.shards?.items ?? []).map(({ name }) => name));
+  return { wanted, told: wanted.filter((name) => items.has(name)) };
 }
 
 /** The shards that a set shall be in and those that it is in, in order of their index. */
@@ -66,14 +74,12 @@ export function cachedShards(
   const statefulSets = replicas.statefulSets.cache.byIndex(bySet, key);
   const pods = replicas.pods.cache.byIndex(bySet, key);
   const claims = replicas.claims.cache.byIndex(bySet, key);
-  const wanted = (cluster === undefined ? [] : shardsOf(cluster)).filter(
-    (name) => set.spec.shards === undefined || set.spec.shards.includes(name),
-  );
+  const places = cluster === undefined ? undefined : placesOf(set, cluster);
   const present = [...objects.values()].flatMap(({ metadata }) => metadata.labels?.[shardLabel] ?? []);
   const uids = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
   for (const known of [memory.draining, memory.positions, memory.work])
     for (const uid of known.keys()) if (!uids.has(uid)) known.delete(uid);
-  return [...new Set([...wanted, ...present])]
+  return [...new Set([...(places?.told ?? []), ...present])]
     .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)))
     .map((name) => {
       const statefulSet = statefulSets.find(({ metadata }) => metadata.name === replicasName(setName, name));
@@ -81,7 +87,7 @@ export function cachedShards(
       const doomed = new Set(ofShard.filter(isDeleting).map(({ metadata }) => metadata.name));
       return {
         name,
-        isWanted: cluster === undefined || wanted.includes(name),
+        isWanted: places === undefined || places.wanted.includes(name),
         statefulSet,
         settled: isSettled(statefulSet),
         claims: ofShard,

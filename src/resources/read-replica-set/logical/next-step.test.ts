@@ -301,6 +301,13 @@ describe('a member that serves', () => {
       {},
       { kind: 'reset' },
     ],
+    [
+      'keeps all while its cluster tells of none',
+      { sources: [] },
+      {},
+      {},
+      { kind: 'wait', reason: 'NoShards' },
+    ],
     ['lets a shard go', { sources: [source('s0')] }, {}, {}, { kind: 'unfollow', shard: 's1' }],
     [
       'goes to another primary',

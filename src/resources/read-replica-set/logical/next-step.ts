@@ -134,6 +134,8 @@ function goOn(world: ModelWorld, member: ModelMember, facts: ModelFacts, copy: L
       return wait('WaitingForMoves', `shard ${added.shard} is followed when no bucket moves`);
     return { kind: 'follow', shard: added.shard, copyData: false };
   }
+  // A cluster that was deleted and has come back tells of no shard at first.
+  if (world.sources.length === 0) return wait('NoShards', 'the cluster has not told of its shards yet');
   const gone = streams.find(({ shard }) => !world.sources.some((source) => source.shard === shard));
   if (gone !== undefined) return { kind: 'unfollow', shard: gone.shard };
   const places = new Set(streams.map(({ waitsFor }) => waitsFor));
