@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
-import { run } from './program.ts';
+import { cacheFolder, run } from './program.ts';
 
 /** Its binary package brings a libpq of its own, new enough to take prepared statements away again through a pooler. */
 const release = '3.2.13';
@@ -14,7 +14,7 @@ async function ensurePsycopg(): Promise<string> {
       throw new Error('the tests of psycopg need python3 with pip: install both', { cause: error });
     })
   ).trim();
-  const parent = join(process.env.HERDSMAN_CACHE ?? '/var/cache/herdsman', 'python');
+  const parent = join(cacheFolder, 'python');
   const directory = join(parent, `psycopg-${release}-${python}`);
   if (existsSync(directory)) return directory;
   await mkdir(parent, { recursive: true });
