@@ -2,6 +2,7 @@ import { createHash } from 'node:crypto';
 import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import type { ImportPhase, ImportRecord } from '../../sharding/import/model.ts';
 import type { Connection, ConnectOptions } from '../connection.ts';
+import { conninfoOf } from '../conninfo.ts';
 import { block, raise } from '../conversion/context.ts';
 import { quoteLiteral } from '../identifier.ts';
 import { statement } from '../statement.ts';
@@ -57,7 +58,7 @@ export function sourceOptions(
  */
 export function sourceConninfo(source: ImportSpec, login: SourceLogin, name: string): string {
   const { mode } = source.tls;
-  const parameters = {
+  return conninfoOf({
     host: source.host,
     port: `${source.port}`,
     dbname: source.database,
@@ -70,10 +71,7 @@ export function sourceConninfo(source: ImportSpec, login: SourceLogin, name: str
     keepalives_idle: '10',
     keepalives_interval: '5',
     keepalives_count: '3',
-  };
-  return Object.entries(parameters)
-    .map(([key, value]) => `${key}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
-    .join(' ');
+  });
 }
 
 /** What tells one way to connect from another, without the password in it. */

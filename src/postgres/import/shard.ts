@@ -1,6 +1,7 @@
 import type { ImportRecord, ShardFacts } from '../../sharding/import/model.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
+import { setConninfo } from '../conninfo.ts';
 import { asOwner, block, raise, refusal, runTogether } from '../conversion/context.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { statement } from '../statement.ts';
@@ -40,8 +41,8 @@ export async function prepare(
 const cannot = `RAISE EXCEPTION 'waiting:CannotSubscribe:the primary of shard s0 cannot subscribe: %', SQLERRM USING ERRCODE = '${refusal}';`;
 
 /**
- * Copies begin. The password reaches the server as a value, not as text of a statement, and an error tells nothing of it. Commits
- * of rows wait for the standbys as anybody's do, since the other server forgets what was confirmed.
+ * Copies begin. An error tells nothing of the password. Commits of rows wait for the standbys as anybody's do, since the other
+ * server forgets what was confirmed.
  */
 export async function subscribe(
   connection: Connection,
@@ -52,7 +53,7 @@ export async function subscribe(
   const quoted = quoteIdentifier(name);
   await connection.transaction(async () => {
     await connection.query({ text: inPhase(name, 'prepared') });
-    await connection.query(statement("SELECT set_config('herdsman.conninfo', $1, true)", conninfo));
+    await setConninfo(connection, conninfo);
     await connection.query({
       text: block(
         `EXECUTE format('CREATE SUBSCRIPTION ${quoted} CONNECTION %L PUBLICATION ${quoted}
@@ -81,7 +82,7 @@ export async function reconnect(
 ): Promise<void> {
   await connection.transaction(async () => {
     await connection.query({ text: inPhase(name, 'copying', 'following', 'fenced') });
-    await connection.query(statement("SELECT set_config('herdsman.conninfo', $1, true)", conninfo));
+    await setConninfo(connection, conninfo);
     await connection.query({
       text: block(
         `EXECUTE format('ALTER SUBSCRIPTION ${quoteIdentifier(name)} CONNECTION %L', current_setting('herdsman.conninfo'));

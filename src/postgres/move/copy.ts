@@ -6,6 +6,7 @@ import { copyName, movePrefix } from '../../sharding/move/names.ts';
 import { applicationSchema, hasPlace } from '../../sharding/names.ts';
 import { dropPlace } from '../../sharding/places.ts';
 import type { Connection } from '../connection.ts';
+import { conninfoOf, setConninfo } from '../conninfo.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { scramVerifier } from '../scram.ts';
 import { statement } from '../statement.ts';
@@ -84,8 +85,8 @@ export async function publish(context: MoveContext, copy: number): Promise<StepR
 }
 
 /**
- * Starts the stream from where the copy's snapshot ends. The role gets a password that is nowhere but in the subscription; it reaches the server as a value, not
- * as text of a statement, and an error tells nothing of it.
+ * Starts the stream from where the copy's snapshot ends. The role gets a password that is nowhere but in the subscription, and an
+ * error tells nothing of it.
  */
 export async function subscribe(context: MoveContext, copy: number): Promise<StepResult> {
   const name = copyName(context.move.id, copy);
@@ -96,15 +97,12 @@ export async function subscribe(context: MoveContext, copy: number): Promise<Ste
     }),
   );
   const parameters = { ...context.sourceAddress, user: name, password, application_name: name };
-  const conninfo = Object.entries(parameters)
-    .map(([key, value]) => `${key}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
-    .join(' ');
   return context.use('target', (connection) =>
     connection.transaction(async () => {
       await connection.query({
         text: block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE')),
       });
-      await connection.query(statement("SELECT set_config('herdsman.conninfo', $1, true)", conninfo));
+      await setConninfo(connection, conninfoOf(parameters));
       await connection.query({
         text: block(
           `EXECUTE format('CREATE SUBSCRIPTION ${quoteIdentifier(name)} CONNECTION %L PUBLICATION ${quoteIdentifier(name)}

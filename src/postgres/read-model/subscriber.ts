@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { LedgerEntry } from '../../sharding/shard-catalog.ts';
 import type { Connection } from '../connection.ts';
+import { conninfoOf, setConninfo } from '../conninfo.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { runTogether } from '../move/context.ts';
 import { statement } from '../statement.ts';
@@ -222,7 +223,7 @@ export async function resumeStream(
   ]);
 }
 
-/** The password reaches the server as a value, not as text of a statement, and an error tells nothing of it. */
+/** An error tells nothing of the password. */
 async function withConninfo(
   connection: Connection,
   copy: string,
@@ -230,11 +231,8 @@ async function withConninfo(
   statements: readonly string[],
 ): Promise<void> {
   const parameters = { ...address, user: copy, password, application_name: copy };
-  const conninfo = Object.entries(parameters)
-    .map(([key, value]) => `${key}='${value.replaceAll('\\', '\\\\').replaceAll("'", "\\'")}'`)
-    .join(' ');
   await connection.transaction(async () => {
-    await connection.query(statement("SELECT set_config('herdsman.conninfo', $1, true)", conninfo));
+    await setConninfo(connection, conninfoOf(parameters));
     await connection.query({
       text: `DO $herdsman$ BEGIN ${statements.join(' ')}
         EXCEPTION WHEN OTHERS THEN RAISE EXCEPTION 'cannot subscribe to shard ${shard}: %', SQLERRM USING ERRCODE = SQLSTATE;
