@@ -1,10 +1,11 @@
 import type { ConversionStatus } from '../../api/v1alpha1/conversion.ts';
 import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
-import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
+import type { ConditionInput } from '../../runtime/conditions.ts';
 import { type Conversion, isBeforeSwitch } from '../../sharding/conversion/model.ts';
 import { reversibleUntilMs } from '../../sharding/conversion/plan.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { conditionsBefore } from '../sharded-cluster/status.ts';
+import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
+import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 
 /** The fields of `status` that conversions write. */
 export type OwnStatus = Pick<ShardedClusterStatus, 'conversions' | 'conditions'>;
@@ -28,13 +29,10 @@ export function statusOf(
 ): OwnStatus {
   const [first] = reports;
   if (first === undefined) return {};
-  const condition = conditionOf(reports);
-  const { generation } = cluster.metadata;
-  const before = conditionsBefore(cluster.status).filter(({ type }) => type === condition.type);
-  const dated = generation === undefined ? condition : { ...condition, observedGeneration: generation };
+  const conditions = ofGeneration(cluster.metadata.generation, [conditionOf(reports)]);
   return {
     conversions: reports.map((report) => entryOf(report, retentionMs)),
-    conditions: setCondition(before, dated, now).map((entry) => ({ ...entry })),
+    conditions: merged(conditionsBefore(cluster.status), conditions, now),
   };
 }
 

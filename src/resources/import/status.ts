@@ -1,10 +1,11 @@
 import type { ImportSpec, ImportStatus } from '../../api/v1alpha1/import.ts';
 import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
-import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
+import type { ConditionInput } from '../../runtime/conditions.ts';
 import { bytesBetween } from '../../sharding/import/model.ts';
 import type { ImportView } from '../../sharding/import/plan.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { conditionsBefore } from '../sharded-cluster/status.ts';
+import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
+import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 
 /** The fields of `status` that imports write. */
 export type OwnStatus = Pick<ShardedClusterStatus, 'import' | 'conditions'>;
@@ -29,14 +30,8 @@ export function statusOf(
 ): OwnStatus {
   if (report === undefined) return {};
   const status = importOf(report);
-  const condition = conditionOf(status);
-  const { generation } = cluster.metadata;
-  const before = conditionsBefore(cluster.status).filter(({ type }) => type === condition.type);
-  const dated = generation === undefined ? condition : { ...condition, observedGeneration: generation };
-  return {
-    import: status,
-    conditions: setCondition(before, dated, now).map((entry) => ({ ...entry })),
-  };
+  const conditions = ofGeneration(cluster.metadata.generation, [conditionOf(status)]);
+  return { import: status, conditions: merged(conditionsBefore(cluster.status), conditions, now) };
 }
 
 function importOf({ name, source, view, outcome }: ImportReport): ImportStatus {

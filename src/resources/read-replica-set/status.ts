@@ -2,6 +2,7 @@ import type { ReadReplicaSetStatus, ReplicaShardStatus } from '../../api/v1alpha
 import type { ConditionInput } from '../../runtime/conditions.ts';
 import { selectorText } from '../sharded-cluster/names.ts';
 import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
+import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
 import type { Finding, ObservedReplicaShard, SetInput, SetPlan } from './model.ts';
 import { readService, replicaSelector } from './names.ts';
@@ -20,10 +21,7 @@ export function statusOf(
   const members = shards.flatMap((shard) => shard.members);
   const inRotation = members.filter(({ rotation }) => rotation === 'in').length;
   const total = observed.replicas * wanted.length;
-  const conditions = conditionsOf(input, decided, shards).map((condition) => ({
-    ...condition,
-    ...(generation === undefined ? {} : { observedGeneration: generation }),
-  }));
+  const conditions = ofGeneration(generation, conditionsOf(input, decided, shards));
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: merged(conditionsBefore(set.status), conditions, now),

@@ -1,12 +1,13 @@
 import type { LoadStatus, RebalanceStatus } from '../../api/v1alpha1/rebalance.ts';
 import type { ShardAutoscalingStatus } from '../../api/v1alpha1/shard-autoscaling.ts';
 import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
-import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
+import type { ConditionInput } from '../../runtime/conditions.ts';
 import type { AutoscaleDecision, JudgedMetric } from '../../sharding/rebalance/autoscale-shards.ts';
 import type { HotSpot } from '../../sharding/rebalance/hot.ts';
 import { writeRates } from '../../sharding/rebalance/load-text.ts';
 import { bucketText } from '../../sharding/rebalance/model.ts';
-import { conditionsBefore } from '../sharded-cluster/status.ts';
+import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
+import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { RebalanceView } from './model.ts';
 import type { RebalanceDecision } from './plan.ts';
 import { shardsOf } from './world.ts';
@@ -20,15 +21,10 @@ const shown = { moves: 50, notes: 20 };
 /** The status, from zero. */
 export function statusOf(view: RebalanceView, decision: RebalanceDecision): OwnStatus {
   const { cluster, now } = view;
-  const conditions = [balanced(decision), hot(decision)].flatMap((condition) => {
-    const { generation } = cluster.metadata;
-    const before = conditionsBefore(cluster.status).filter((other) => other.type === condition.type);
-    const dated = generation === undefined ? condition : { ...condition, observedGeneration: generation };
-    return setCondition(before, dated, now).map((entry) => ({ ...entry }));
-  });
+  const conditions = ofGeneration(cluster.metadata.generation, [balanced(decision), hot(decision)]);
   const autoscaling = autoscalingStatus(decision.autoscaling, cluster.status?.autoscaling);
   return {
-    conditions,
+    conditions: merged(conditionsBefore(cluster.status), conditions, now),
     rebalance: rebalanceStatus(decision),
     load: loadStatus(view, decision),
     ...(cluster.spec.shards.autoscaling === undefined || autoscaling === undefined ? {} : { autoscaling }),

@@ -22,10 +22,17 @@ export interface ConditionFacts {
 /** The conditions of a ShardedCluster, from zero, in a fixed order. */
 export function conditionsOf(facts: ConditionFacts): ConditionInput[] {
   const conditions = [ready(facts), progressing(facts), degraded(facts), schema(facts), parameters(facts)];
-  const { generation } = facts;
-  return generation === undefined
-    ? conditions
-    : conditions.map((condition) => ({ ...condition, observedGeneration: generation }));
+  return ofGeneration(facts.generation, conditions);
+}
+
+/** Conditions that say which generation of the spec they are of, where that is known. */
+export function ofGeneration(
+  generation: number | undefined,
+  conditions: readonly ConditionInput[],
+): ConditionInput[] {
+  return conditions.map((condition) =>
+    generation === undefined ? condition : { ...condition, observedGeneration: generation },
+  );
 }
 
 /** Whether a status is of a cluster that was never as wanted. */

@@ -2,6 +2,7 @@ import type { ModelMemberStatus, ModelStatus } from '../../../api/v1alpha1/read-
 import type { ReadReplicaSetStatus } from '../../../api/v1alpha1/read-replica-set.ts';
 import type { ConditionInput } from '../../../runtime/conditions.ts';
 import { conditionsBefore, merged } from '../../sharded-cluster/status.ts';
+import { ofGeneration } from '../../sharded-cluster/status-conditions.ts';
 import { statusOf } from '../status.ts';
 import type { ModelMember, ModelStep } from './model.ts';
 import { clusterLedger } from './next-step.ts';
@@ -12,15 +13,11 @@ export function modelStatusOf(input: ModelInput, decided: ModelPlan): ReadReplic
   const { set, part, settings, now, members, world } = input;
   const base = statusOf({ set, observed: part, settings, now }, decided.plan, undefined);
   const copying = copyingCondition(input, decided);
-  const { generation } = set.metadata;
-  const conditions = [...(base.conditions ?? []), copying].map(
-    ({ type, status, reason, message }): ConditionInput => ({
-      type,
-      status,
-      reason,
-      message,
-      ...(generation === undefined ? {} : { observedGeneration: generation }),
-    }),
+  const conditions = ofGeneration(
+    set.metadata.generation,
+    [...(base.conditions ?? []), copying].map(
+      ({ type, status, reason, message }): ConditionInput => ({ type, status, reason, message }),
+    ),
   );
   const model: ModelStatus = {
     shards: world.sources
