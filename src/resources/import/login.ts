@@ -2,13 +2,21 @@ import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import type { SourceLogin } from '../../postgres/import/context.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
+import { decoded } from '../sharded-cluster/desired/secrets.ts';
 import { createNamedReader } from '../sharded-cluster/named-reader.ts';
 import type { SecretObject } from '../sharded-cluster/observe.ts';
 
+interface Unknown {
+  readonly state: 'unknown';
+  readonly reason: string;
+  readonly message: string;
+}
+
 /** Who logs in at the other server, or why that is not known. */
-export type Login =
-  | { readonly state: 'known'; readonly login: SourceLogin }
-  | { readonly state: 'unknown'; readonly reason: string; readonly message: string };
+export type Login = { readonly state: 'known'; readonly login: SourceLogin } | Unknown;
+
+/** What a Secret says, or why that is not known. */
+type Content = { readonly state: 'known'; readonly content: Readonly<Record<string, string>> } | Unknown;
 
 /** A changed password is taken over after so long. */
 const secretMs = 10_000;
@@ -24,12 +32,9 @@ export function createLoginReader(client: KubeClient, monotonicMs: () => number)
     name: string,
     isEnding: boolean,
     signal: AbortSignal,
-  ): Promise<Readonly<Record<string, string>> | Extract<Login, { state: 'unknown' }>> {
+  ): Promise<Content> {
     const reading = await secrets.read({ namespace, name }, isEnding ? lastMs : secretMs, signal);
-    if (reading.state === 'present') {
-      const data = Object.entries(reading.value.data ?? {});
-      return Object.fromEntries(data.map(([key, value]) => [key, Buffer.from(value, 'base64').toString()]));
-    }
+    if (reading.state === 'present') return { state: 'known', content: decoded(reading.value.data ?? {}) };
     if (reading.state === 'absent')
       return {
         state: 'unknown',
@@ -47,26 +52,22 @@ export function createLoginReader(client: KubeClient, monotonicMs: () => number)
     signal: AbortSignal,
   ): Promise<Login> => {
     const secret = await read(namespace, source.credentials, isEnding, signal);
-    if (isUnknown(secret)) return secret;
-    const { username, password } = secret;
+    if (secret.state === 'unknown') return secret;
+    const { username, password } = secret.content;
     if (username === undefined || password === undefined)
       return lacking(source.credentials, username === undefined ? 'username' : 'password');
     const { caSecret } = source.tls;
     if (caSecret === undefined) return { state: 'known', login: { username, password } };
     const authority = await read(namespace, caSecret, isEnding, signal);
-    if (isUnknown(authority)) return authority;
-    const ca = authority['ca.crt'];
+    if (authority.state === 'unknown') return authority;
+    const ca = authority.content['ca.crt'];
     return ca === undefined
       ? lacking(caSecret, 'ca.crt')
       : { state: 'known', login: { username, password, ca } };
   };
 }
 
-function isUnknown(value: object): value is Extract<Login, { state: 'unknown' }> {
-  return 'state' in value && value.state === 'unknown';
-}
-
-function lacking(secret: string, key: string): Login {
+function lacking(secret: string, key: string): Unknown {
   const message = `Secret "${secret}" has no key "${key}": add it`;
   return { state: 'unknown', reason: 'SecretIncomplete', message };
 }
