@@ -79,18 +79,13 @@ export function connectionHash(conninfo: string): string {
   return createHash('sha256').update(conninfo).digest('hex').slice(0, 32);
 }
 
-/** PL/pgSQL that raises unless the import is in one of the phases; its row stays locked until the transaction's end. */
-export function demandImport(name: string, ...phases: readonly ImportPhase[]): string {
-  const list = phases.map(quoteLiteral).join(', ');
-  return (
-    `PERFORM FROM herdsman.imports i WHERE i.name = ${quoteLiteral(name)} AND i.phase IN (${list}) FOR UPDATE; ` +
-    `IF NOT FOUND THEN ${raise('waiting', 'Overtaken', 'somebody else has done this step')} END IF;`
-  );
-}
-
-/** A statement that demands a phase. */
+/** A statement that is refused unless the import is in one of the phases; its row stays locked until the transaction's end. */
 export function inPhase(name: string, ...phases: readonly ImportPhase[]): string {
-  return block(demandImport(name, ...phases));
+  const list = phases.map(quoteLiteral).join(', ');
+  return block(
+    `PERFORM FROM herdsman.imports i WHERE i.name = ${quoteLiteral(name)} AND i.phase IN (${list}) FOR UPDATE; ` +
+      `IF NOT FOUND THEN ${raise('waiting', 'Overtaken', 'somebody else has done this step')} END IF;`,
+  );
 }
 
 /** A statement that sets the phase. */

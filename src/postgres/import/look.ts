@@ -14,12 +14,12 @@ import { qualified, quoteLiteral } from '../identifier.ts';
 import { statement } from '../statement.ts';
 import { readImport } from './context.ts';
 
-/** Columns that may not be there yet on an older server are read out of the row as JSON. */
-const columnsQuery = (isSent: string) => `
+/** Whether an expression fills it; what may not be there yet on an older server is read out of the row as JSON. */
+const generated = "coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''";
+const columnsQuery = `
   (SELECT coalesce(jsonb_agg(jsonb_build_object('name', a.attname, 'type', format_type(a.atttypid, a.atttypmod),
       'optional', NOT a.attnotnull OR a.atthasdef OR a.attidentity <> '') ORDER BY a.attnum), '[]')
-    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND ${isSent})`;
-const generated = "coalesce(to_jsonb(a) ->> 'attgenerated', '') <> ''";
+    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND NOT (${generated}))`;
 
 /** Of PostgreSQL 10 to 17. */
 const sourceQuery = `
@@ -42,7 +42,7 @@ SELECT jsonb_build_object(
         WHEN c.relpersistence <> 'p' THEN 'unlogged'
         WHEN EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhparent, i.inhrelid)) THEN 'inherited' ELSE 'plain' END,
       'owned', pg_has_role(c.relowner, 'USAGE'),
-      'columns', ${columnsQuery(`NOT ${generated}`)},
+      'columns', ${columnsQuery},
       'identity', CASE WHEN c.relreplident = 'f' THEN '"full"'::jsonb ELSE coalesce((SELECT jsonb_agg(a.attname ORDER BY a.attnum)
         FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
         WHERE i.indrelid = c.oid AND ((c.relreplident = 'd' AND i.indisprimary) OR (c.relreplident = 'i' AND i.indisreplident))), '[]') END,
@@ -87,7 +87,7 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
   'name', c.relname,
   'partitioned', c.relkind = 'p',
   'owner', pg_get_userbyid(c.relowner),
-  'columns', ${columnsQuery(`NOT ${generated}`)},
+  'columns', ${columnsQuery},
   'generated', (SELECT coalesce(jsonb_agg(a.attname), '[]') FROM pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND ${generated}),
   'primaryKey', (SELECT coalesce(jsonb_agg(a.attname), '[]') FROM pg_index i, pg_attribute a

@@ -1,4 +1,5 @@
 import { setTimeout as sleep } from 'node:timers/promises';
+import { partitionedVersion } from '../../sharding/import/problems.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { done, type ConversionStep as ImportStep } from '../conversion/context.ts';
@@ -10,7 +11,6 @@ import { movedState } from './schema.ts';
 const fenceLockMs = 100;
 /** How long a walsender may take to leave its slot. */
 const releaseMs = 10_000;
-const partitionedVersion = 13_00_00;
 
 /** Makes the publication and the slot; a slot that has lost its WAL, and those of an earlier attempt, go first. */
 export async function publish(
@@ -26,7 +26,7 @@ export async function publish(
       name,
     ),
   );
-  await dropSlots(connection, [...(earlier === null ? [] : [`pg_${earlier}_sync_`])]);
+  await dropSlots(connection, copySlots(earlier));
   if (server?.published !== true) {
     const list = tables.map((table) => qualified(applicationSchema, table)).join(', ');
     const root =
@@ -109,12 +109,16 @@ export async function release(
   name: string,
   subscription: number | null,
 ): Promise<ImportStep> {
-  const slots = [name, ...(subscription === null ? [] : [`pg_${subscription}_sync_`])];
-  const left = await dropSlots(connection, slots);
+  const left = await dropSlots(connection, [name, ...copySlots(subscription)]);
   await connection.query({ text: `DROP PUBLICATION IF EXISTS ${quoteIdentifier(name)}` });
   if (left.length === 0) return done;
   const message = `the replication slot "${left.join(', ')}" is still in use at the server`;
   return { kind: 'waiting', reason: 'SlotInUse', message };
+}
+
+/** How the names of slots begin by which a subscription copies tables. */
+function copySlots(subscription: number | null): string[] {
+  return subscription === null ? [] : [`pg_${subscription}_sync_`];
 }
 
 interface Slot {

@@ -171,9 +171,10 @@ export function createWork({
   ): void {
     const from = `database "${database}" of ${host}`;
     const because = why === undefined ? '' : `: ${why}`;
-    const [type, reason, note] = tales[step]?.(from, because) ?? [];
-    if (type !== undefined && reason !== undefined && note !== undefined)
-      events.record(cluster, { type, reason, action: 'Import', note });
+    const tale = tales[step]?.(from, because);
+    if (tale === undefined) return;
+    const [type, reason, note] = tale;
+    events.record(cluster, { type, reason, action: 'Import', note });
   }
 
   return {

@@ -2,9 +2,10 @@ import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import type { Problem } from '../problem.ts';
 import type { ImportColumn, ShardTable, SourceFacts, SourceTable } from './model.ts';
 
-/** The oldest PostgreSQL that publishes, and the one that publishes partitioned tables as wholes. */
+/** The oldest PostgreSQL that publishes. */
 export const firstVersion = 10_00_00;
-const partitionedVersion = 13_00_00;
+/** The first that publishes partitioned tables as wholes. */
+export const partitionedVersion = 13_00_00;
 /** Of the import itself, and one for a table that is being copied. */
 const neededSlots = 2;
 
@@ -31,32 +32,31 @@ export function importProblems(
       { code: 'NoTables', message: `database "${wanted.database}" has no tables in the schema public` },
     ];
   }
-  const fresh = source.freeSlots < neededSlots && source.slot === undefined;
   return [
-    ...(fresh ? [missing('replication slots', source.freeSlots, 'max_replication_slots')] : []),
-    ...(source.freeSenders < neededSlots && source.slot === undefined
-      ? [missing('WAL senders', source.freeSenders, 'max_wal_senders')]
-      : []),
+    ...(source.slot === undefined ? roomProblems(source) : []),
     ...tableProblems(names, source, shard),
     ...emptyProblems(names, shard),
   ];
 }
 
-function missing(what: string, free: number, parameter: string): Problem {
-  const message = `the server has ${free} ${what} left, and ${neededSlots} are needed: raise ${parameter} there, and restart it`;
-  return { code: parameter === 'max_wal_senders' ? 'TooFewSenders' : 'TooFewSlots', message };
+function roomProblems({ freeSlots, freeSenders }: SourceFacts): Problem[] {
+  const missing = (code: string, free: number, what: string, parameter: string): Problem[] => {
+    const message = `the server has ${free} ${what} left, and ${neededSlots} are needed: raise ${parameter} there, and restart it`;
+    return free < neededSlots ? [{ code, message }] : [];
+  };
+  return [
+    ...missing('TooFewSlots', freeSlots, 'replication slots', 'max_replication_slots'),
+    ...missing('TooFewSenders', freeSenders, 'WAL senders', 'max_wal_senders'),
+  ];
 }
 
 function serverProblems(source: SourceFacts): Problem[] {
+  if (source.version < firstVersion) {
+    const message = `the server is PostgreSQL ${Math.floor(source.version / 10_000)}.${Math.floor(source.version / 100) % 100}, which cannot publish: upgrade it to 10 or newer`;
+    return [{ code: 'VersionTooOld', message }];
+  }
   const problems: Problem[] = [];
   const add = (code: string, message: string) => problems.push({ code, message });
-  if (source.version < firstVersion) {
-    add(
-      'VersionTooOld',
-      `the server is PostgreSQL ${Math.floor(source.version / 10_000)}.${Math.floor(source.version / 100) % 100}, which cannot publish: upgrade it to 10 or newer`,
-    );
-  }
-  if (problems.length > 0) return problems;
   if (source.inRecovery) add('IsStandby', 'the server is a standby: give the host of its primary');
   if (source.walLevel !== 'logical') {
     add(
