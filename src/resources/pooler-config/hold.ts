@@ -1,6 +1,7 @@
 import { type Console, openConsole } from '../../postgres/pgbouncer-console.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
+import { messageOf } from '../../runtime/transport.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import type { GatedShards } from './gated-shards.ts';
@@ -42,8 +43,7 @@ export async function holdBack(
   if (gated.held.has(key)) return undefined;
   gated.held.add(key);
   const warn = (error: unknown, what: string): void => {
-    const { name } = pod.metadata;
-    log.warn({ pod: name, error: error instanceof Error ? error.message : String(error) }, what);
+    log.warn({ pod: pod.metadata.name, error: messageOf(error) }, what);
   };
   const open = (timeoutMs: number) => openConsole({ ...access.options(pod.status?.podIP ?? ''), timeoutMs });
   let pausing: Console;
