@@ -1,6 +1,6 @@
 import type { V1Container } from '@kubernetes/client-node';
+import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
 import { poolerPort } from '../names.ts';
-import { restricted } from './pod.ts';
 import { maxPauseFile, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** The socket of the instance, in its pod. */
@@ -46,7 +46,7 @@ export function guard(image: string): V1Container {
     imagePullPolicy: 'IfNotPresent',
     args: ['sh', '-c', guardScript],
     resources: { requests: { cpu: '5m', memory: '16Mi' }, limits: { memory: '64Mi' } },
-    securityContext: restricted,
+    securityContext: containerSecurity,
     volumeMounts: [
       { name: 'settings', mountPath: settingsDirectory, readOnly: true },
       { name: 'run', mountPath: socketDirectory },

@@ -1,5 +1,6 @@
 import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
+import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
 import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import { hashOf } from '../../sharded-cluster/hash.ts';
 import { postgresPort } from '../../sharded-cluster/names.ts';
@@ -8,7 +9,7 @@ import { adminSecret, metricsPort, peersService, poolerName, poolerPort } from '
 import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
 import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
-import { definedResources, drainSeconds, farewellSeconds, poolerPod, restricted } from './pod.ts';
+import { definedResources, drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** Name of the container that runs PgBouncer. */
@@ -110,7 +111,7 @@ function pgbouncer(pooler: PoolerConfig, image: string, drain: number): V1Contai
     ],
     ports: [{ name: 'postgres', containerPort: poolerPort, protocol: 'TCP' }],
     resources: definedResources(pooler),
-    securityContext: restricted,
+    securityContext: containerSecurity,
     readinessProbe: { ...probe, periodSeconds: 2, failureThreshold: 2 },
     livenessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },
     lifecycle: { preStop: { exec: { command: ['sh', '-c', farewell(drain)] } } },
@@ -153,7 +154,7 @@ function exporter(image: string): V1Container {
     args: ['sh', '-c', exporterCommand],
     ports: [{ name: 'metrics', containerPort: metricsPort, protocol: 'TCP' }],
     resources: { requests: { cpu: '5m', memory: '16Mi' }, limits: { memory: '64Mi' } },
-    securityContext: restricted,
+    securityContext: containerSecurity,
     volumeMounts: [{ name: 'run', mountPath: socketDirectory }],
   };
 }

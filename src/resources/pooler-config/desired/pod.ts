@@ -1,11 +1,8 @@
-import type { V1Container, V1PodSpec, V1SecurityContext } from '@kubernetes/client-node';
+import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
+import { podSecurity } from '../../sharded-cluster/desired/pod-security.ts';
 import type { PoolerConfig } from '../model.ts';
 import { poolerSelector } from '../names.ts';
-
-/** Ids of the image's `postgres` user and group. */
-const userId = 100;
-const groupId = 102;
 
 /** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
 export const farewellSeconds = 3;
@@ -23,14 +20,7 @@ export function poolerPod(pooler: PoolerConfig, graceSeconds: number): Omit<V1Po
     automountServiceAccountToken: false,
     enableServiceLinks: false,
     terminationGracePeriodSeconds: graceSeconds,
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: userId,
-      runAsGroup: groupId,
-      fsGroup: groupId,
-      fsGroupChangePolicy: 'OnRootMismatch',
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
+    securityContext: podSecurity,
     affinity: {
       podAntiAffinity: {
         preferredDuringSchedulingIgnoredDuringExecution: [
@@ -49,13 +39,6 @@ export function poolerPod(pooler: PoolerConfig, graceSeconds: number): Omit<V1Po
     ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
   };
 }
-
-/** What no container of an instance may do. */
-export const restricted: V1SecurityContext = {
-  allowPrivilegeEscalation: false,
-  capabilities: { drop: ['ALL'] },
-  readOnlyRootFilesystem: true,
-};
 
 /** What the pooler's own container is given, as far as the spec says. */
 export function definedResources({ spec }: PoolerConfig): NonNullable<V1Container['resources']> {

@@ -13,6 +13,7 @@ import type { ShardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.t
 import { claimTemplate, patroniPort, postgresPort } from '../names.ts';
 import { socketDirectory, tlsDirectory } from './parameters.ts';
 import { configDirectory, volumeDirectory } from './patroni-config.ts';
+import { containerSecurity, podSecurity } from './pod-security.ts';
 
 /** What the pods of one StatefulSet of members have of their own. */
 export interface MemberPod {
@@ -30,10 +31,6 @@ export interface MemberPod {
   readonly drain?: { readonly lifecycle: V1Lifecycle; readonly seconds: number };
 }
 
-/** Ids of the image's `postgres` user and group. */
-const userId = 100;
-const groupId = 102;
-
 /** Name of the container that runs Patroni and PostgreSQL. */
 export const memberContainer = 'postgres';
 
@@ -48,14 +45,7 @@ export function memberPodSpec(pod: MemberPod): V1PodSpec {
     automountServiceAccountToken: true,
     enableServiceLinks: false,
     terminationGracePeriodSeconds: terminationGracePeriod + (pod.drain?.seconds ?? 0),
-    securityContext: {
-      runAsNonRoot: true,
-      runAsUser: userId,
-      runAsGroup: groupId,
-      fsGroup: groupId,
-      fsGroupChangePolicy: 'OnRootMismatch',
-      seccompProfile: { type: 'RuntimeDefault' },
-    },
+    securityContext: podSecurity,
     affinity: affinity(pod),
     topologySpreadConstraints: [
       {
@@ -96,11 +86,7 @@ function container(pod: MemberPod): V1Container {
       { name: 'patroni', containerPort: patroniPort, protocol: 'TCP' },
     ],
     resources: resources(pod),
-    securityContext: {
-      allowPrivilegeEscalation: false,
-      capabilities: { drop: ['ALL'] },
-      readOnlyRootFilesystem: true,
-    },
+    securityContext: containerSecurity,
     // Patroni answers from its first second on, also while a volume is filled for hours: no probe waits for data.
     startupProbe: probe('/liveness', { periodSeconds: 1, failureThreshold: 120 }),
     // What hangs does not end in an orderly way either, so it is not waited for as long as for a healthy member.
