@@ -9,7 +9,7 @@ const readReplicaSet = z
     name: objectName.max(30).describe('Name of a ReadReplicaSet of the same cluster.'),
     weight: weight
       .default(1)
-      .describe('Share of the reads that each of its members in rotation gets; 0: none for now.'),
+      .describe('Share of the reads that each of its members in rotation gets; 0: none.'),
   })
   .describe('A ReadReplicaSet that is read.');
 

@@ -90,7 +90,7 @@ export function addMeasures(
   };
 }
 
-/** When nothing moved last, and whether what was measured then is too old to stand for now. */
+/** When nothing moved last, and whether what was measured then is too old to stand for the present. */
 function calmOf(
   { calmAtMs }: Measurements,
   measures: readonly ShardMeasure[],

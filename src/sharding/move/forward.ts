@@ -61,7 +61,8 @@ export function removeStream(
 function retain(view: MoveView): Decision {
   const { source, record, move, now } = view;
   const over = (record.finishedAt ?? now) + move.retentionMs;
-  if (now < over) return wait('Retained', `${move.from} keeps its copy for now`, over - now);
+  if (now < over)
+    return wait('Retained', `${move.from} keeps its copy until the retention is over`, over - now);
   if (source === 'unknown') return wait('SourceUnknown', `shard ${move.from} does not answer`);
   if (source.retired) return { kind: 'act', step: { kind: 'drop-retired' } };
   const done: MoveRecord = { ...record, phase: 'done' };
