@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { encoded } from '../../src/resources/sharded-cluster/desired/secrets.ts';
 import { secretType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import {
@@ -91,7 +92,7 @@ describe('a PostgreSQL that Herdsman knows nothing of', () => {
       apiVersion: 'v1',
       kind: 'Secret',
       metadata: { namespace, name: 'old' },
-      data: { password: Buffer.from(password).toString('base64') },
+      data: encoded({ password }),
     });
     const client = await kube();
     await client.patch(secretType, { namespace, name: 'old' }, secret('wrong'), { type: 'merge' });

@@ -3,6 +3,7 @@ import type { TLSSocket } from 'node:tls';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { issueCertificate } from '../../src/pki/certificate.ts';
+import { encoded } from '../../src/resources/sharded-cluster/desired/secrets.ts';
 import { podType, secretType } from '../../src/runtime/kubernetes-types.ts';
 import { isLocalCluster, kube } from '../support/cluster.ts';
 import { leaderPod, waitForSuccessor } from '../support/leader.ts';
@@ -50,8 +51,7 @@ async function ageCertificate(): Promise<string> {
       lifetime: 90 * day,
     },
   );
-  const encoded = (text: string): string => Buffer.from(text).toString('base64');
-  const data = { 'tls.crt': encoded(pair.certificate), 'tls.key': encoded(pair.key) };
+  const data = encoded({ 'tls.crt': pair.certificate, 'tls.key': pair.key });
   await (await kube()).patch(secretType, { namespace, name: 'quiet-s0-tls' }, { data }, { type: 'merge' });
   return new X509Certificate(pair.certificate).fingerprint256;
 }

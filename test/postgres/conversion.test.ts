@@ -7,6 +7,7 @@ import { findConversionObstacles } from '../../src/postgres/conversion/obstacles
 import type { ConversionPlan } from '../../src/sharding/conversion/plan.ts';
 import { layoutOf } from '../../src/sharding/layout.ts';
 import { Conversions, isFollowing } from '../support/conversion.ts';
+import { judgeOrders, orderChange } from '../support/order-changes.ts';
 import { leavesOf, makeWorld, open, openOperator, rows, type TestShard, type World } from './world.ts';
 
 const schema = `
@@ -91,24 +92,11 @@ function startClients(world: World, count: number) {
   async function work(client: number): Promise<void> {
     const session = await open(world.application, world.password, world.shard(0).database);
     for (let n = 0; !stopping; n += 1) {
-      const customer = 1000 + client;
-      const id = n - (n % 4);
-      const key = `${customer}/${id}`;
-      const where = `customer_id = ${customer} AND id = ${id}`;
-      const texts = [
-        `INSERT INTO public.orders (customer_id, id, country, total) VALUES (${customer}, ${id}, 'fr', ${n})`,
-        `INSERT INTO public.lines VALUES (${customer}, ${id}, 1, 'line')`,
-        `UPDATE public.orders SET total = ${n} WHERE ${where}`,
-        n % 8 > 3
-          ? `DELETE FROM public.orders WHERE ${where}`
-          : `UPDATE public.orders SET total = ${n} WHERE ${where}`,
-      ];
+      const change = orderChange(1000 + client, n);
       try {
-        const text = texts[n % 4] ?? '';
-        const done = await session.query({ text: `${text} RETURNING 1` });
-        if (done.length !== 1) errors.push(`${text} found ${done.length} rows`);
-        if (text.startsWith('DELETE')) wanted.delete(key);
-        else if (n % 4 !== 1) wanted.set(key, n);
+        const done = await session.query({ text: `${change.text} RETURNING 1` });
+        if (done.length !== 1) errors.push(`${change.text} found ${done.length} rows`);
+        change.note(wanted);
         acknowledged += 1;
       } catch (error) {
         errors.push(String(error));
@@ -127,13 +115,7 @@ function startClients(world: World, count: number) {
         `SELECT customer_id || '/' || id AS key, total, (SELECT count(*) FROM public.lines l WHERE l.customer_id = o.customer_id
           AND l.order_id = o.id) AS lines FROM public.orders o WHERE customer_id >= 1000`,
       );
-      const there = new Map(found.map(({ key, total }) => [key, Number(total)]));
-      return {
-        errors,
-        lost: [...wanted].filter(([key, total]) => there.get(key) !== total).map(([key]) => key),
-        strange: [...there.keys()].filter((key) => !wanted.has(key)),
-        doubled: found.length - there.size,
-      };
+      return { errors, ...judgeOrders(wanted, found) };
     },
   };
 }

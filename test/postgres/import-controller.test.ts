@@ -3,6 +3,7 @@ import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
 import { importController } from '../../src/resources/import/controller.ts';
+import { encoded } from '../../src/resources/sharded-cluster/desired/secrets.ts';
 import { shardedClusterType } from '../../src/resources/sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../../src/resources/sharded-cluster/model.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
@@ -65,12 +66,11 @@ function open(database: string): Promise<Connection> {
 }
 
 function createSecret(name: string, data: Readonly<Record<string, string>>): void {
-  const encoded = Object.entries(data).map(([key, value]) => [key, Buffer.from(value).toString('base64')]);
   api.create(secretType, {
     apiVersion: 'v1',
     kind: 'Secret',
     metadata: { name, namespace },
-    data: Object.fromEntries(encoded),
+    data: encoded(data),
   } as never);
 }
 

@@ -4,6 +4,7 @@ import type { ImportSpec } from '../../src/api/v1alpha1/import.ts';
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { scramVerifier } from '../../src/postgres/scram.ts';
 import { Import, isOver, Kill, waitsFor } from '../support/import.ts';
+import { judgeOrders, orderChange } from '../support/order-changes.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
 import { waitFor } from '../support/wait.ts';
 import { makeWorld, rows, type World } from './world.ts';
@@ -117,27 +118,15 @@ function startWriters(scene: Scene, count: number) {
   let stopping = false;
   async function work(writer: number): Promise<void> {
     const session = await scene.application();
-    const customer = 1000 + writer;
     for (let n = 0; !stopping; n += 1) {
-      const id = n - (n % 4);
-      const where = `customer_id = ${customer} AND id = ${id}`;
-      const texts = [
-        `INSERT INTO public.orders (customer_id, id, country, total) VALUES (${customer}, ${id}, 'fr', ${n})`,
-        `INSERT INTO public.lines VALUES (${customer}, ${id}, 1, 'line')`,
-        `UPDATE public.orders SET total = ${n} WHERE ${where}`,
-        n % 8 > 3
-          ? `DELETE FROM public.orders WHERE ${where}`
-          : `UPDATE public.orders SET total = ${n} WHERE ${where}`,
-      ];
+      const change = orderChange(1000 + writer, n);
       try {
-        await session.query({ text: texts[n % 4] ?? '' });
+        await session.query({ text: change.text });
       } catch (error) {
         refusals.push(String(error));
         break;
       }
-      const key = `${customer}/${id}`;
-      if (texts[n % 4]?.startsWith('DELETE') === true) wanted.delete(key);
-      else if (n % 4 !== 1) wanted.set(key, n);
+      change.note(wanted);
       acknowledged += 1;
     }
     await session.close();
@@ -153,12 +142,7 @@ function startWriters(scene: Scene, count: number) {
         scene.world.shard(0).application,
         "SELECT customer_id || '/' || id AS key, total FROM public.orders WHERE customer_id >= 1000",
       );
-      const there = new Map(found.map(({ key, total }) => [key, Number(total)]));
-      return {
-        lost: [...wanted].filter(([key, total]) => there.get(key) !== total).map(([key]) => key),
-        strange: [...there.keys()].filter((key) => !wanted.has(key)),
-        doubled: found.length - there.size,
-      };
+      return judgeOrders(wanted, found);
     },
   };
 }

@@ -1,4 +1,5 @@
 import pg from 'pg';
+import { decoded } from '../../src/resources/sharded-cluster/desired/secrets.ts';
 import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { secretType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from './cluster.ts';
@@ -22,12 +23,7 @@ interface Secret extends KubernetesObject {
 export async function readSecret(namespace: string, name: string): Promise<Record<string, string>> {
   const secret = await (await kube()).get<Secret>(secretType, { namespace, name });
   if (secret === undefined) throw new Error(`Secret ${namespace}/${name} is not there`);
-  return Object.fromEntries(
-    Object.entries(secret.data ?? {}).map(([key, value]) => [
-      key,
-      Buffer.from(value, 'base64').toString('utf8'),
-    ]),
-  );
+  return decoded(secret.data ?? {});
 }
 
 /** Everything that `pg` needs to connect as the application, with the server's certificate verified against its name. */
