@@ -19,9 +19,7 @@ import { waitFor } from '../support/wait.ts';
 
 // Every way of being late, with a row that is renewed ten times a second and read through the Service all along.
 
-const { HERDSMAN_CHAOS: part = 'all' } = process.env;
-
-describe.runIf(part === 'all')('late read replicas', async () => {
+describe('late read replicas', async () => {
   const namespace = await namespaceForFile('replica-lag');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'readers' };
