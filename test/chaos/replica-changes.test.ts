@@ -3,7 +3,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { readReplicaSetType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { serviceType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
-import { deleteByForce, takeOperatorAway } from '../support/faults.ts';
+import { deleteByForce, switchOver, takeOperatorAway } from '../support/faults.ts';
 import { startHeartbeat } from '../support/heartbeat.ts';
 import { kubectl } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
@@ -57,15 +57,8 @@ describe('read replicas', async () => {
     );
   }
 
-  async function switchOver(primary: MemberPod): Promise<void> {
-    const standby = (await memberPods(cluster)).find((pod) => pod.metadata.name !== primary.metadata.name);
-    const { name } = primary.metadata;
-    const words = ['switchover', '--force', '--leader', name, '--candidate', standby?.metadata.name ?? ''];
-    await kubectl(['exec', '-n', namespace, name, '--', 'patronictl', ...words]);
-  }
-
   it.each([
-    ['planned', switchOver],
+    ['planned', (primary: MemberPod) => switchOver(cluster, primary)],
     ['unplanned', deleteByForce],
   ] as const)('follow another primary on its timeline without a new copy: %s', async (what, change) => {
     const before = await copiesOf(await replicaPods(set));

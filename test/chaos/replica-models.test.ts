@@ -4,8 +4,7 @@ import { apiVersion } from '../../src/api/v1alpha1/common.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { kube } from '../support/cluster.ts';
-import { deleteByForce } from '../support/faults.ts';
-import { kubectl } from '../support/kubectl.ts';
+import { deleteByForce, switchOver } from '../support/faults.ts';
 import { connectApplication, query } from '../support/pg.ts';
 import {
   applySet,
@@ -197,17 +196,8 @@ describe('read models among read replicas', async () => {
       await moved('merge', { operation: 'merge', buckets: children, to: 's1' });
     }));
 
-  async function switchOver(primary: MemberPod): Promise<void> {
-    const standby = (await memberPods(cluster, 's0')).find(
-      (pod) => pod.metadata.name !== primary.metadata.name,
-    );
-    const { name } = primary.metadata;
-    const words = ['switchover', '--force', '--leader', name, '--candidate', standby?.metadata.name ?? ''];
-    await kubectl(['exec', '-n', namespace, name, '--', 'patronictl', ...words]);
-  }
-
   it.each([
-    ['planned', switchOver],
+    ['planned', (primary: MemberPod) => switchOver(cluster, primary)],
     ['unplanned', deleteByForce],
   ] as const)('follow another primary of a shard: %s', async (_, change) => {
     const primary = await primaryPod(cluster, 's0');

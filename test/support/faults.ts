@@ -2,6 +2,7 @@ import { readFileSync } from 'node:fs';
 import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { deploymentType, podType } from '../../src/runtime/kubernetes-types.ts';
 import { kube, root } from './cluster.ts';
+import { kubectl } from './kubectl.ts';
 import { operatorNamespace } from './operator.ts';
 import { postmasterOf, processesOf, signalAll } from './processes.ts';
 import { run } from './program.ts';
@@ -30,6 +31,14 @@ async function aStandby(key: ClusterKey, shard: string): Promise<MemberPod> {
 export async function deleteByForce(pod: MemberPod): Promise<void> {
   const { namespace = '', name } = pod.metadata;
   await (await kube()).delete(podType, { namespace, name }, { gracePeriodSeconds: 0 });
+}
+
+/** Has Patroni hand over from the primary to a standby, as somebody does by hand. */
+export async function switchOver(key: ClusterKey, primary: MemberPod, shard = 's0'): Promise<void> {
+  const standby = await aStandby(key, shard);
+  const { name } = primary.metadata;
+  const words = ['switchover', '--force', '--leader', name, '--candidate', standby.metadata.name];
+  await kubectl(['exec', '-n', key.namespace, name, '--', 'patronictl', ...words]);
 }
 
 /** Stops every process of a pod where it stands: the node thinks it runs, and it answers nothing. */
