@@ -1,9 +1,19 @@
 import pg from 'pg';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
-import { applyPooler, type PoolerKey, startPoolerLoad, waitUntilPooling } from '../support/pooler-config.ts';
+import {
+  applyPooler,
+  atWork,
+  type PoolerKey,
+  startPoolerLoad,
+  waitUntilPooling,
+} from '../support/pooler-config.ts';
 import type { PoolerServers } from '../support/pooler-server.ts';
-import { applyCluster, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
-import { waitFor, waitUntil } from '../support/wait.ts';
+import {
+  applyCluster,
+  primaryPod,
+  waitForAnotherPrimary,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
 import {
   app,
   type Contenders,
@@ -126,14 +136,11 @@ async function measureSwitchover(): Promise<Measured> {
     await waitUntilReady(cluster);
     await waitUntilPooling(key);
     for (let turn = 1; turn <= runs; turn += 1) {
-      const before = (await primaryPod(cluster)).metadata.name;
+      const before = await primaryPod(cluster);
       const load = await startPoolerLoad(key, { clients: 50 });
-      await waitUntil('clients are at work', () => load.done() > 200);
+      await atWork(load, 200);
       await applyLocks(64 + turn);
-      await waitFor('another member leads', async () => {
-        const { metadata } = await primaryPod(cluster);
-        return metadata.name === before ? { state: metadata.name } : { done: true };
-      });
+      await waitForAnotherPrimary(cluster, before);
       await waitUntilReady(cluster);
       await load.stop();
       for (const { message } of load.errors) errors.set(message, (errors.get(message) ?? 0) + 1);

@@ -4,8 +4,8 @@ import { secretType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import {
   applyPooler,
+  atWork,
   type PoolerKey,
-  type PoolerLoad,
   poolerClientConfig,
   readPooler,
   startPoolerLoad,
@@ -14,7 +14,7 @@ import {
 } from '../support/pooler-config.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
-import { waitFor, waitUntil } from '../support/wait.ts';
+import { waitFor } from '../support/wait.ts';
 
 // Passwords and shards change under clients. Instances are in pooler-fleet.test.ts, a primary in pooler.test.ts.
 
@@ -28,15 +28,6 @@ beforeAll(async () => {
   await waitUntilReady(cluster);
   await waitUntilPooling(key);
 });
-
-async function atWork(load: PoolerLoad, transactions = 100): Promise<void> {
-  const before = load.done();
-  await waitUntil(
-    'clients are at work',
-    () => load.done() > before + transactions,
-    () => load.errors,
-  );
-}
 
 it('another password is taken at once, and clients with the old one stay', async () => {
   const load = await startPoolerLoad(key, { clients: 5 });

@@ -3,9 +3,9 @@ import { metricsPort } from '../../src/resources/pooler-config/names.ts';
 import { kubectl } from '../support/kubectl.ts';
 import {
   applyPooler,
+  atWork,
   connectPooler,
   type PoolerKey,
-  type PoolerLoad,
   poolerClientConfig,
   poolerPods,
   startPoolerLoad,
@@ -15,7 +15,7 @@ import {
 import { processesOf, signalAll } from '../support/processes.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, isReady, waitUntilReady } from '../support/sharded-cluster.ts';
-import { waitFor, waitUntil } from '../support/wait.ts';
+import { waitFor } from '../support/wait.ts';
 
 // Instances come and go under clients. What else changes is in pooler-changes.test.ts, a primary in pooler.test.ts.
 
@@ -29,15 +29,6 @@ beforeAll(async () => {
   await waitUntilReady(cluster);
   await waitUntilPooling(key);
 });
-
-async function atWork(load: PoolerLoad, transactions = 100): Promise<void> {
-  const before = load.done();
-  await waitUntil(
-    'clients are at work',
-    () => load.done() > before + transactions,
-    () => load.errors,
-  );
-}
 
 /** Transactions that take so long, on connections through all instances, each of them in steps. */
 async function startLongTransactions(ms: number): Promise<Promise<void>[]> {
@@ -54,7 +45,7 @@ async function startLongTransactions(ms: number): Promise<Promise<void>[]> {
 
 it('instances tell of their pools, by the exporter beside each', async () => {
   const load = await startPoolerLoad(key, { clients: 10 });
-  await atWork(load);
+  await atWork(load, 100);
   for (const { metadata } of await poolerPods(key)) {
     const path = `/api/v1/namespaces/${namespace}/pods/${metadata.name}:${metricsPort}/proxy/metrics`;
     const text = await kubectl(['get', '--raw', path]);
@@ -81,7 +72,7 @@ describe('the number of instances', () => {
   it('goes down with nobody dropped who leaves in time or is in a transaction', async () => {
     const load = await startPoolerLoad(key, { clients: 20, leaveAfter: 20 });
     const transactions = await startLongTransactions(5_000);
-    await atWork(load);
+    await atWork(load, 100);
     await kubectl(['scale', 'poolerconfig', key.name, '-n', namespace, '--replicas=2']);
     await Promise.all(transactions);
     await waitUntilPooling(key);
@@ -98,7 +89,7 @@ it('a new template replaces one instance after the other, with long transactions
   const before = (await poolerPods(key)).map(({ metadata }) => metadata.uid);
   const load = await startPoolerLoad(key, { clients: 20, leaveAfter: 20 });
   const transactions = await startLongTransactions(5_000);
-  await atWork(load);
+  await atWork(load, 100);
   await applyPooler(key, { resources: { requests: { cpu: '11m', memory: '16Mi' } } });
   await Promise.all(transactions);
   await waitFor('all are new', async () => {
@@ -116,7 +107,7 @@ it('instances that are killed one by one cost their own clients a connection, an
   const load = await startPoolerLoad(key, { clients });
   const pods = await poolerPods(key);
   for (const { metadata } of pods) {
-    await atWork(load);
+    await atWork(load, 100);
     const processes = processesOf(metadata.uid ?? '').filter(({ name }) => name === 'pgbouncer');
     expect(processes).not.toEqual([]);
     signalAll(processes, 'SIGKILL');
@@ -126,7 +117,7 @@ it('instances that are killed one by one cost their own clients a connection, an
       return isAgain && now !== undefined && isReady(now) ? { done: true } : { state: now?.status };
     });
     await waitUntilPooling(key);
-    await atWork(load);
+    await atWork(load, 100);
   }
   await load.stop();
   const messages = load.errors.map(({ message }) => message);

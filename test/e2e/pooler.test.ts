@@ -7,16 +7,22 @@ import { faultOf } from '../support/faults.ts';
 import { query } from '../support/pg.ts';
 import {
   applyPooler,
+  atWork,
   connectPooler,
   type PoolerKey,
-  type PoolerLoad,
   poolerClientConfig,
   startPoolerLoad,
   waitUntilPooling,
 } from '../support/pooler-config.ts';
 import { runPsycopg } from '../support/psycopg.ts';
 import { namespaceForFile } from '../support/scene.ts';
-import { applyCluster, type ClusterKey, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  primaryPod,
+  waitForAnotherPrimary,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
 // PgBouncer before a cluster of one shard, with the whole operator. What takes longer is in pooler-fleet.test.ts.
@@ -56,15 +62,6 @@ async function serverConnections(): Promise<number> {
     "SELECT count(*)::int AS n FROM pg_stat_activity WHERE usename = 'app' AND pid <> pg_backend_pid()",
   );
   return row?.n ?? 0;
-}
-
-async function atWork(load: PoolerLoad): Promise<void> {
-  const before = load.done();
-  await waitUntil(
-    'clients are at work',
-    () => load.done() > before + 200,
-    () => load.errors,
-  );
 }
 
 describe('many clients', () => {
@@ -159,15 +156,12 @@ it('restarts of standbys and a planned switchover are a wait, and an error for n
     database: 'app_ro',
     work: (client) => client.query('SELECT pg_is_in_recovery()'),
   });
-  await Promise.all([load, reads].map(atWork));
+  await Promise.all([load, reads].map((each) => atWork(each, 200)));
   await applyCluster(cluster, clusterSpec(65));
-  await waitFor('another member leads', async () => {
-    const { metadata } = await primaryPod(cluster);
-    return metadata.uid === before.metadata.uid ? { state: metadata.name } : { done: true };
-  });
+  await waitForAnotherPrimary(cluster, before);
   await waitUntilReady(cluster);
   for (const each of [load, reads]) {
-    await atWork(each);
+    await atWork(each, 200);
     await each.stop();
   }
   const waits = [load, reads].map((each) => Math.round(each.longestMs()));
@@ -181,14 +175,11 @@ it('a lost primary is an error for those only that were in a transaction', async
   await busy.query('BEGIN');
   await busy.query('SELECT 1');
   const load = await startPoolerLoad(key, { clients: 20 });
-  await atWork(load);
+  await atWork(load, 200);
   const before = await primaryPod(cluster);
   await faultOf('primary postgres killed').inject(cluster, 's0');
-  await waitFor('another member leads', async () => {
-    const { metadata } = await primaryPod(cluster);
-    return metadata.uid === before.metadata.uid ? { state: metadata.name } : { done: true };
-  });
-  await atWork(load);
+  await waitForAnotherPrimary(cluster, before);
+  await atWork(load, 200);
   await load.stop();
   const messages = load.errors.map(({ message }) => message);
   console.log(`lost primary: longest wait ${Math.round(load.longestMs())} ms`, messages);

@@ -15,6 +15,7 @@ import {
   primaryPod,
   type ShardMap,
   shardMapType,
+  waitForAnotherPrimary,
   waitForEvent,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
@@ -96,10 +97,7 @@ it('rebuilds a lost ShardMap from the markers, and says so', async () => {
 it('fails over when the pod of the primary is deleted', async () => {
   const primary = await primaryPod(key);
   await (await kube()).delete(podType, { namespace, name: primary.metadata.name });
-  await waitFor('another primary', async () => {
-    const now = await primaryPod(key);
-    return now.metadata.uid !== primary.metadata.uid ? { done: true } : { state: now.metadata.name };
-  });
+  await waitForAnotherPrimary(key, primary);
   await waitUntilReady(key);
   await expectAllRows();
 });

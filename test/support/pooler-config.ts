@@ -10,7 +10,7 @@ import { kube } from './cluster.ts';
 import { endpoint } from './endpoint.ts';
 import { readSecret } from './pg.ts';
 import type { MemberPod } from './sharded-cluster.ts';
-import { type WaitOptions, waitFor } from './wait.ts';
+import { type WaitOptions, waitFor, waitUntil } from './wait.ts';
 
 /** What a user writes under `spec`. */
 export type PoolerSpecInput = z.input<typeof poolerConfigSpec>;
@@ -154,6 +154,16 @@ export interface PoolerLoad {
   /** The longest that a client waited for one, in milliseconds. */
   longestMs(): number;
   stop(): Promise<void>;
+}
+
+/** Waits until clients have done so many transactions more. */
+export async function atWork(load: PoolerLoad, transactions: number): Promise<void> {
+  const before = load.done();
+  await waitUntil(
+    'clients are at work',
+    () => load.done() > before + transactions,
+    () => load.errors,
+  );
 }
 
 /** How clients work. */

@@ -168,6 +168,14 @@ export async function primaryPod(key: ClusterKey, shard = 's0'): Promise<MemberP
   });
 }
 
+/** Waits until a shard has another primary than this pod. */
+export async function waitForAnotherPrimary(key: ClusterKey, before: MemberPod, shard = 's0'): Promise<void> {
+  await waitFor(`${key.name}-${shard} has another primary than ${before.metadata.name}`, async () => {
+    const { metadata } = await primaryPod(key, shard);
+    return metadata.uid === before.metadata.uid ? { state: metadata.name } : { done: true };
+  });
+}
+
 /** The events about the ShardedCluster. */
 export async function eventsOf(key: ClusterKey): Promise<EventObject[]> {
   const { items } = await (await kube()).list<EventObject>(eventType, {
