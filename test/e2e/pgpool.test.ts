@@ -1,13 +1,13 @@
-import pg from 'pg';
+import type pg from 'pg';
 import { beforeAll, beforeEach, expect, it } from 'vitest';
-import { podType } from '../../src/runtime/kubernetes-types.ts';
-import { kube } from '../support/cluster.ts';
 import { kubectl } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
 import {
   applyPooler,
+  connectPooler,
   type PoolerKey,
   poolerClientConfig,
+  poolerPods,
   waitForPooler,
   waitUntilPooling,
 } from '../support/pooler-config.ts';
@@ -90,16 +90,12 @@ async function readsOf(sessions: number): Promise<Map<string, number>> {
   return counts;
 }
 
-async function instancePods(): Promise<string[]> {
-  const { items } = await (await kube()).list(podType, {
-    namespace,
-    labelSelector: `herdsman.dev/pooler=${pooler.name}`,
-  });
-  return items.map(({ metadata }) => metadata.uid ?? '').toSorted();
+async function instances(): Promise<(string | undefined)[]> {
+  return (await poolerPods(pooler)).map(({ metadata }) => metadata.uid);
 }
 
 it('sends writes to the primary and reads to the members, by weight; a new weight restarts nothing', async () => {
-  const before = await instancePods();
+  const before = await instances();
   const primary = (await primaryPod(cluster)).status?.podIP;
   const write = 'INSERT INTO items VALUES (11) RETURNING host(inet_server_addr()) AS at';
   expect(await readOnce(config, write)).toEqual({ at: primary });
@@ -108,12 +104,11 @@ it('sends writes to the primary and reads to the members, by weight; a new weigh
   await waitForBackends('no member has a weight', ({ weight }) => weight === 0);
   await waitUntilPooling(pooler);
   expect([...(await readsOf(4)).keys()]).toEqual([primary]);
-  expect(await instancePods()).toEqual(before);
+  expect(await instances()).toEqual(before);
 });
 
 it('shows a transaction what it has written', async () => {
-  const client = new pg.Client(config);
-  await client.connect();
+  const client = await connectPooler(config);
   try {
     for (let n = 100; n < 110; n += 1) {
       await client.query('BEGIN');
@@ -154,7 +149,7 @@ it('reads nothing from a member that lags, though it is in rotation', async () =
 });
 
 it('follows the primary in a failover, and restarts nothing', async () => {
-  const before = await instancePods();
+  const before = await instances();
   const primary = await primaryPod(cluster);
   await kubectl(['delete', 'pod', '-n', namespace, primary.metadata.name, '--grace-period=0', '--force']);
   const { at } = await waitFor('writes go on', async () => ({
@@ -167,7 +162,7 @@ it('follows the primary in a failover, and restarts nothing', async () => {
   expect(at).toBe((await primaryPod(cluster)).status?.podIP);
   await waitForBackends('both members are read again', ({ instances }) => instances === 2);
   expect([...(await readsOf(8)).keys()].every((address) => address !== at)).toBe(true);
-  expect(await instancePods()).toEqual(before);
+  expect(await instances()).toEqual(before);
 });
 
 it.each([
