@@ -1,6 +1,13 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { kubectl } from '../support/kubectl.ts';
-import { applicationOf, makeCustomers, ordersSpec, readMap, readOrders } from '../support/move-scene.ts';
+import {
+  applicationOf,
+  makeCustomers,
+  ordersSpec,
+  readMap,
+  readMoves,
+  readOrders,
+} from '../support/move-scene.ts';
 import { startWriters } from '../support/move-writers.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
 import { query } from '../support/pg.ts';
@@ -67,7 +74,7 @@ async function measure(key: ClusterKey, customers: readonly number[], bytes: num
     ],
     detail: {
       mebibytes: Math.round(bytes / 2 ** 20),
-      moves: await countMoves(key),
+      moves: (await readMoves(key)).length,
       timeline: timeline.map((second) => Object.values(second).join(' ')),
       commitsPerSecond: { before, during, after },
       commitsPerSecondByShard: loads.map((load) => load / (watchedMs / 1000)),
@@ -162,9 +169,4 @@ async function loadsOf(
       .filter(({ shard }) => shard === name)
       .reduce((sum, { customer }) => sum + (commits.get(customer) ?? 0), 0),
   );
-}
-
-async function countMoves({ namespace }: ClusterKey): Promise<number> {
-  const names = await kubectl(['get', '-n', namespace, 'shardmoves', '-o', 'name']);
-  return names.split('\n').filter((name) => name !== '').length;
 }
