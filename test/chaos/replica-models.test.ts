@@ -1,10 +1,10 @@
 import type pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { apiVersion } from '../../src/api/v1alpha1/common.ts';
-import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { kube } from '../support/cluster.ts';
 import { deleteByForce, switchOver } from '../support/faults.ts';
+import { readMove } from '../support/move-scene.ts';
 import { connectApplication, query } from '../support/pg.ts';
 import {
   applySet,
@@ -164,8 +164,8 @@ describe('read models among read replicas', async () => {
       spec: { cluster: cluster.name, group: 'orders', retention: '0s', ...body },
     });
     return waitFor(`${name} is done`, async () => {
-      const found = await (await kube()).get<ShardMove>(shardMoveType, { namespace, name });
-      return found?.status?.phase === 'done' ? { done: found } : { state: found?.status };
+      const found = await readMove(cluster, name);
+      return found.status?.phase === 'done' ? { done: found } : { state: found.status };
     });
   };
 

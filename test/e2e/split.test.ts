@@ -1,22 +1,15 @@
-import type { ClientConfig } from 'pg';
 import { afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { apiVersion } from '../../src/api/v1alpha1/common.ts';
-import { type Connection, connect } from '../../src/postgres/connection.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { markerName } from '../../src/sharding/names.ts';
 import { kube } from '../support/cluster.ts';
 import { refusal } from '../support/kubectl.ts';
+import { applicationOf, readMap, readMove } from '../support/move-scene.ts';
 import { startWriters } from '../support/move-writers.ts';
-import { applicationConfig, query } from '../support/pg.ts';
+import { query } from '../support/pg.ts';
 import { namespaceForFile } from '../support/scene.ts';
-import {
-  applyCluster,
-  type ClusterKey,
-  type ShardMap,
-  shardMapType,
-  waitUntilReady,
-} from '../support/sharded-cluster.ts';
+import { applyCluster, type ClusterKey, type ShardMap, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
 const namespace = await namespaceForFile('split');
@@ -69,17 +62,9 @@ beforeAll(async () => {
   );
 });
 
-async function connectApplication(shard: string): Promise<Connection> {
-  const config = (await applicationConfig(target(shard))) as ClientConfig & {
-    ssl: { ca: string; servername: string };
-  };
-  const { host = '', port = 5432, user = '', password, database = '', ssl } = config;
-  return connect({ host, port, user, password: String(password), database, tls: ssl });
-}
-
 async function bucketsOf(group: string): Promise<ShardMap['spec']['groups'][number]['buckets']> {
-  const map = await (await kube()).get<ShardMap>(shardMapType, key);
-  return map?.spec.groups.find(({ name }) => name === group)?.buckets ?? [];
+  const map = await readMap(key);
+  return map.spec.groups.find(({ name }) => name === group)?.buckets ?? [];
 }
 
 const other = (shard = '') => (shard === 's0' ? 's1' : 's0');
@@ -90,11 +75,10 @@ function objectOf(name: string, spec: object) {
 }
 
 async function change(name: string, spec: object, phase = 'done'): Promise<NonNullable<ShardMove['status']>> {
-  const client = await kube();
-  await client.create(shardMoveType, objectOf(name, spec));
+  await (await kube()).create(shardMoveType, objectOf(name, spec));
   const status = await waitFor(`ShardMove ${name} is ${phase}`, async () => {
-    const found = await client.get<ShardMove>(shardMoveType, { namespace, name });
-    return found?.status?.phase === phase ? { done: found.status } : { state: found?.status };
+    const found = await readMove(key, name);
+    return found.status?.phase === phase ? { done: found.status } : { state: found.status };
   });
   if (phase === 'done') console.log(`${name}: fenced for ${status.fenceMs} ms`);
   return status;
@@ -102,8 +86,8 @@ async function change(name: string, spec: object, phase = 'done'): Promise<NonNu
 
 /** What is there of any move on the shards, and markers and leaves that the map does not know. */
 afterEach(async () => {
-  const map = await (await kube()).get<ShardMap>(shardMapType, key);
-  const wanted = map?.spec.groups.flatMap(({ name, buckets }) =>
+  const map = await readMap(key);
+  const wanted = map.spec.groups.flatMap(({ name, buckets }) =>
     buckets.map(({ id, shard }) => `${shard} ${markerName(name, id)}`),
   );
   await waitFor('nothing is left of moves', async () => {
@@ -124,7 +108,7 @@ afterEach(async () => {
       }),
     );
     const state = found.flat().sort();
-    return JSON.stringify(state) === JSON.stringify(wanted?.sort())
+    return JSON.stringify(state) === JSON.stringify(wanted.sort())
       ? { done: true }
       : { state: { state, wanted } };
   });
@@ -132,7 +116,7 @@ afterEach(async () => {
 
 describe('a ShardMove', () => {
   it('splits a bucket and merges its parts under writers, which see no error', async () => {
-    const writers = startWriters({ connectApplication }, customers, { writers: 4 });
+    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 4 });
     const split = await change('split', { operation: 'split', group: 'customer', buckets: [0], to: 's1' });
     expect(split.children).toEqual([
       { id: 4, hash: { modulus: 8, remainder: 0 } },

@@ -50,7 +50,10 @@ function target(key: ClusterKey, shard: string) {
 }
 
 /** Opens sessions as the application does on a shard's primary. */
-export function applicationOf(key: ClusterKey): { connectApplication(shard: string): Promise<Connection> } {
+export function applicationOf(
+  key: ClusterKey,
+  connectTimeoutMs = 2_000,
+): { connectApplication(shard: string): Promise<Connection> } {
   const configs = new Map<string, Promise<ClientConfig>>();
   return {
     async connectApplication(shard) {
@@ -66,7 +69,7 @@ export function applicationOf(key: ClusterKey): { connectApplication(shard: stri
         password: String(password),
         database: database ?? '',
         tls: { ca: String(ssl.ca), servername: ssl.servername ?? '' },
-        connectTimeoutMs: 2_000,
+        connectTimeoutMs,
       });
       // A forwarded port ends with its pod, so the way there is asked for again.
       opened.catch(() => configs.delete(shard));
