@@ -28,23 +28,12 @@ export async function idle(): Promise<Measured> {
     const { items } = await (await kube()).listAll(shardedClusterType);
     const pods = await operatorPods();
     const before = pods.map(({ uid }) => usage(uid));
-    const requests = listenToOperator();
-    const begun = performance.now();
     note(`counting for ${minutes} min, ${items.length} clusters in all`);
-    await waitFor(
-      'the time is over',
-      () => {
-        const passed = performance.now() - begun;
-        return passed >= minutes * 60_000 ? { done: true } : { state: passed };
-      },
-      { timeoutMs: minutes * 60_000 + 60_000, everyMs: 1000 },
-    );
-    const passedSeconds = (performance.now() - begun) / 1000;
-    const all = requests();
+    const { requests: all, seconds } = await requestsOver(minutes);
     const after = pods.map(({ uid }) => usage(uid));
     const isLease = ({ resource }: OperatorRequest): boolean => resource === 'leases';
     const ours = all.filter((request) => !isLease(request));
-    const perMinute = ours.length / (passedSeconds / 60) / items.length;
+    const perMinute = ours.length / (seconds / 60) / items.length;
     const leader = await leaderOf(pods);
     return {
       reach: [
@@ -53,17 +42,17 @@ export async function idle(): Promise<Measured> {
         reached(targets.idle.memory, after[leader]?.residentMiB ?? Number.NaN, 1),
       ],
       detail: {
-        seconds: Math.round(passedSeconds),
+        seconds: Math.round(seconds),
         clusters: items.length,
         requests: counted(ours),
-        leaseRequestsPerMinute: Math.round((all.filter(isLease).length / passedSeconds) * 600) / 10,
+        leaseRequestsPerMinute: Math.round((all.filter(isLease).length / seconds) * 600) / 10,
         pods: pods.map(({ name }, index) => ({
           name,
           leads: index === leader,
           residentMiB: Math.round(after[index]?.residentMiB ?? 0),
           cpuMillicores:
             Math.round(
-              (((after[index]?.cpuSeconds ?? 0) - (before[index]?.cpuSeconds ?? 0)) / passedSeconds) * 10_000,
+              (((after[index]?.cpuSeconds ?? 0) - (before[index]?.cpuSeconds ?? 0)) / seconds) * 10_000,
             ) / 10,
         })),
       },
@@ -71,6 +60,24 @@ export async function idle(): Promise<Measured> {
   } finally {
     await deleteNamespace(namespace);
   }
+}
+
+/** What the operator asks of the API server in so many minutes, and how long they were. */
+export async function requestsOver(
+  minutes: number,
+): Promise<{ readonly requests: readonly OperatorRequest[]; readonly seconds: number }> {
+  const requests = listenToOperator();
+  const begun = performance.now();
+  await waitFor(
+    'the time is over',
+    () => {
+      const passed = performance.now() - begun;
+      return passed >= minutes * 60_000 ? { done: true } : { state: passed };
+    },
+    { timeoutMs: minutes * 60_000 + 60_000, everyMs: 1000 },
+  );
+  const seconds = (performance.now() - begun) / 1000;
+  return { requests: requests(), seconds };
 }
 
 /** Waits until the operator has written nothing for 20 s: what the set-up left is done. */
