@@ -6,6 +6,7 @@ import type { KeyedRow, RowVerdict } from '../../test/support/row-ledger.ts';
 import {
   type ClusterKey,
   readCluster,
+  type ShardMap,
   shardedClusterType,
   waitUntilReady,
 } from '../../test/support/sharded-cluster.ts';
@@ -94,13 +95,16 @@ export async function scaleUnderLoad(
 /** Every bucket of the group: who owns it, and where it is going. */
 async function placesOf(key: ClusterKey): Promise<BucketPlace[]> {
   const [map, moves] = await Promise.all([readMap(key), readMoves(key)]);
-  const { buckets = [] } = map.spec.groups.find(({ name }) => name === group) ?? {};
   const running = new Map(
     moves
       .filter(({ spec, status }) => spec.group === group && isOnItsWay(status?.phase))
       .flatMap(({ spec }) => spec.buckets.map((bucket) => [bucket, spec.to] as const)),
   );
-  return buckets.map(({ id, shard }) => ({ bucket: id, shard, to: running.get(id) }));
+  return bucketsOf(map).map(({ id, shard }) => ({ bucket: id, shard, to: running.get(id) }));
+}
+
+function bucketsOf({ spec }: ShardMap): ShardMap['spec']['groups'][number]['buckets'] {
+  return spec.groups.find(({ name }) => name === group)?.buckets ?? [];
 }
 
 function isOnItsWay(phase: string | undefined): boolean {
@@ -108,7 +112,7 @@ function isOnItsWay(phase: string | undefined): boolean {
 }
 
 async function shardsOf(key: ClusterKey): Promise<string[]> {
-  return [...new Set((await placesOf(key)).map(({ shard }) => shard))];
+  return [...new Set(bucketsOf(await readMap(key)).map(({ shard }) => shard))];
 }
 
 /** Waits until so many shards share the buckets, and none is on its way. */
