@@ -1,10 +1,10 @@
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import type { NamedReader } from '../sharded-cluster/named-reader.ts';
 import { operatorTlsSecret } from '../sharded-cluster/names.ts';
-import type { SecretObject } from '../sharded-cluster/observe.ts';
+import { type SecretObject, secretReading } from '../sharded-cluster/observe.ts';
 import type { PoolerGate } from '../sharded-cluster/pooler-gate.ts';
 import { type ShardKey, servedBy } from '../sharded-cluster/serving.ts';
 import { type ShardAccess, shardAccess } from '../sharded-cluster/shard-access.ts';
@@ -47,11 +47,7 @@ export function holdInFailovers(
     const { namespace } = cluster.metadata;
     const name = operatorTlsSecret(cluster.metadata.name);
     const reading = await secrets.read({ namespace, name }, freshMs, signal);
-    const known: SecretReading =
-      reading.state === 'present'
-        ? { state: 'present', value: { data: reading.value.data ?? {}, resourceVersion: '' } }
-        : reading;
-    return shardAccess(cluster, new Map([[name, known]]));
+    return shardAccess(cluster, new Map([[name, secretReading(reading)]]));
   }
 
   async function hold(key: ShardKey): Promise<void> {

@@ -18,7 +18,7 @@ import {
   operatorTlsSecret,
   selectorText,
 } from '../sharded-cluster/names.ts';
-import type { SecretObject } from '../sharded-cluster/observe.ts';
+import { type SecretObject, secretReading } from '../sharded-cluster/observe.ts';
 import { shardAccess } from '../sharded-cluster/shard-access.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
@@ -84,9 +84,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
   ): Promise<Map<string, SecretReading>> {
     const entries = names.map(async (name): Promise<[string, SecretReading]> => {
       const reading = await secrets.read({ namespace, name }, maxAgeMs, signal);
-      if (reading.state !== 'present') return [name, reading];
-      const { data = {}, metadata } = reading.value;
-      return [name, { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } }];
+      return [name, secretReading(reading)];
     });
     return new Map(await Promise.all(entries));
   }

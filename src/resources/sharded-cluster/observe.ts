@@ -347,7 +347,8 @@ export function setUpKey(
   return hashOf({ leader, timeline: String(timeline), logins: JSON.stringify(logins) });
 }
 
-function secretReading(reading: Reading<SecretObject>): SecretReading {
+/** What a plan needs of a Secret that was read. */
+export function secretReading(reading: Reading<SecretObject>): SecretReading {
   if (reading.state !== 'present') return reading;
   const { data = {}, metadata } = reading.value;
   return { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } };

@@ -5,7 +5,7 @@ import { isPodReady } from './kubernetes.ts';
 import type { ShardedCluster } from './model.ts';
 import { createNamedReader } from './named-reader.ts';
 import { operatorTlsSecret, roleLabel, shardLabel } from './names.ts';
-import type { SecretObject } from './observe.ts';
+import { type SecretObject, secretReading } from './observe.ts';
 import { shardAccess } from './shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
 
@@ -32,10 +32,7 @@ export function createFindPrimaries({ client, sources, monotonicMs }: PrimariesD
     const { name, namespace } = cluster.metadata;
     const secret = operatorTlsSecret(name);
     const reading = await secrets.read({ namespace, name: secret }, certificateMs, signal);
-    if (reading.state !== 'present') return new Map();
-    const { data = {}, metadata } = reading.value;
-    const content = { data, resourceVersion: metadata.resourceVersion ?? '' };
-    const access = shardAccess(cluster, new Map([[secret, { state: 'present', value: content }]]));
+    const access = shardAccess(cluster, new Map([[secret, secretReading(reading)]]));
     if (access === undefined) return new Map();
     const pods = sources.pods.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
     return new Map(

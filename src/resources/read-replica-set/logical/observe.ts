@@ -23,7 +23,7 @@ import {
   shardLabel,
   shardMapName,
 } from '../../sharded-cluster/names.ts';
-import type { SecretObject } from '../../sharded-cluster/observe.ts';
+import { type SecretObject, secretReading } from '../../sharded-cluster/observe.ts';
 import { type ShardAccess, shardAccess } from '../../sharded-cluster/shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../../sharded-cluster/sources.ts';
 import { loginOf } from '../../sharded-cluster/steps/identity.ts';
@@ -115,9 +115,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
     ];
     const entries = names.map(async (name): Promise<[string, SecretReading]> => {
       const reading = await secrets.read({ namespace: set.metadata.namespace, name }, secretMs, signal);
-      if (reading.state !== 'present') return [name, reading];
-      const { data = {}, metadata } = reading.value;
-      return [name, { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } }];
+      return [name, secretReading(reading)];
     });
     return new Map(await Promise.all(entries));
   }
