@@ -60,6 +60,16 @@ function bucketsOf(group: string): readonly Bucket[] {
   return shards.map.current.value.groups.find(({ name }) => name === group)?.buckets ?? [];
 }
 
+/** Does a change to its end. */
+async function carryOut(change: Parameters<typeof planMove>[1]): Promise<void> {
+  const operator = planMove(shards, { ...change, retentionMs: 0 }).operator();
+  await operator.run();
+  await operator.close();
+  await shards.reconcile();
+}
+
+const other = (shard: string) => (shard === 's0' ? 's1' : 's0');
+
 /** Puts other buckets into the place of some, on the other shard. */
 async function reshape(
   group: string,
@@ -73,20 +83,12 @@ async function reshape(
   const first = nextBucketId({ buckets: [...bucketsOf(group)] });
   const children = reshaped.bounds.map((bound: Bound, index) => ({ id: first + index, ...bound }));
   const from = owned[0]?.shard ?? '';
-  const to = from === 's0' ? 's1' : 's0';
-  const operator = planMove(shards, { group, parents, children, from, to, retentionMs: 0 }).operator();
-  await operator.run();
-  await operator.close();
-  await shards.reconcile();
+  await carryOut({ group, parents, children, from, to: other(from) });
 }
 
 async function move(group: string, bucket: number): Promise<void> {
   const from = bucketsOf(group).find(({ id }) => id === bucket)?.shard ?? '';
-  const to = from === 's0' ? 's1' : 's0';
-  const operator = planMove(shards, { group, bucket, from, to, retentionMs: 0 }).operator();
-  await operator.run();
-  await operator.close();
-  await shards.reconcile();
+  await carryOut({ group, bucket, from, to: other(from) });
 }
 
 async function agree(table: string, key: string): Promise<void> {
