@@ -3,6 +3,7 @@ import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { cacheFolder } from '../../test/support/program.ts';
+import { ensurePip } from '../../test/support/python.ts';
 
 /** How a column's text in the source becomes the one text that both sides hash. */
 type ColumnType = 'text' | 'integer' | 'double' | 'time';
@@ -72,26 +73,6 @@ function fetchDataset(cache: string): string {
   run('python3', '-m', 'zipfile', '-e', 'flights.csv.zip', '.');
   renameSync(unfinished, directory);
   return directory;
-}
-
-/** Debian's Python comes without pip. */
-function ensurePip(): void {
-  try {
-    execFileSync('python3', ['-m', 'pip', '--version'], { stdio: 'ignore' });
-  } catch {
-    const install = [
-      '-o',
-      'DPkg::Lock::Timeout=600',
-      'install',
-      '-qy',
-      '--no-install-recommends',
-      'python3-pip',
-    ];
-    execFileSync('apt-get', install, {
-      env: { ...process.env, DEBIAN_FRONTEND: 'noninteractive' },
-      stdio: ['ignore', 'ignore', 'pipe'],
-    });
-  }
 }
 
 function parseTable(text: string): Pick<SourceTable, 'columns' | 'rows'> {

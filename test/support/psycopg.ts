@@ -3,6 +3,7 @@ import { mkdir, mkdtemp, rename, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type pg from 'pg';
 import { cacheFolder, run } from './program.ts';
+import { ensurePip } from './python.ts';
 
 /** Its binary package brings a libpq of its own, new enough to take prepared statements away again through a pooler. */
 const release = '3.2.13';
@@ -17,6 +18,7 @@ async function ensurePsycopg(): Promise<string> {
   const parent = join(cacheFolder, 'python');
   const directory = join(parent, `psycopg-${release}-${python}`);
   if (existsSync(directory)) return directory;
+  ensurePip();
   await mkdir(parent, { recursive: true });
   const making = await mkdtemp(`${directory}.`);
   const quiet = [
