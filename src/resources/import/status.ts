@@ -18,8 +18,7 @@ export interface ImportReport {
   readonly outcome:
     | { readonly kind: 'going' }
     | { readonly kind: 'over' }
-    | { readonly kind: 'waiting'; readonly reason: string; readonly message: string }
-    | { readonly kind: 'refused'; readonly reason: string; readonly message: string };
+    | { readonly kind: 'waiting' | 'refused'; readonly reason: string; readonly message: string };
 }
 
 /** The status, from zero; nothing without an import. */
