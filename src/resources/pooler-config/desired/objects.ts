@@ -1,6 +1,7 @@
 import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
+import { definedResources } from '../../sharded-cluster/desired/resources.ts';
 import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import { hashOf } from '../../sharded-cluster/hash.ts';
 import { postgresPort } from '../../sharded-cluster/names.ts';
@@ -9,7 +10,7 @@ import { adminSecret, metricsPort, peersService, poolerName, poolerPort } from '
 import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
 import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
-import { definedResources, drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** Name of the container that runs PgBouncer. */
@@ -110,7 +111,7 @@ function pgbouncer(pooler: PoolerConfig, image: string, drain: number): V1Contai
       },
     ],
     ports: [{ name: 'postgres', containerPort: poolerPort, protocol: 'TCP' }],
-    resources: definedResources(pooler),
+    resources: definedResources(pooler.spec.resources),
     securityContext: containerSecurity,
     readinessProbe: { ...probe, periodSeconds: 2, failureThreshold: 2 },
     livenessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },

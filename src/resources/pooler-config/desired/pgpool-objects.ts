@@ -1,13 +1,14 @@
 import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
+import { definedResources } from '../../sharded-cluster/desired/resources.ts';
 import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
 import { peersService, pgpoolKeySecret, poolerName, poolerPort } from '../names.ts';
 import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
 import { pgpoolDirectory, pgpoolKeyDirectory } from './pgpool-settings.ts';
-import { definedResources, drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
 import { settingsDirectory } from './settings.ts';
 
 /** Annotation of a pod with the hash of the settings that it was started with. */
@@ -78,7 +79,7 @@ function pgpool(
     args: ['sh', '-c', runScript],
     env: [{ name: 'START', value: start }],
     ports: [{ name: 'postgres', containerPort: poolerPort, protocol: 'TCP' }],
-    resources: definedResources(pooler),
+    resources: definedResources(pooler.spec.resources),
     securityContext: containerSecurity,
     readinessProbe: { ...probe, periodSeconds: 2, failureThreshold: 2 },
     livenessProbe: { ...probe, periodSeconds: 10, failureThreshold: 3 },

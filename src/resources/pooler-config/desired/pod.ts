@@ -1,4 +1,4 @@
-import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
+import type { V1PodSpec } from '@kubernetes/client-node';
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { podSecurity } from '../../sharded-cluster/desired/pod-security.ts';
 import type { PoolerConfig } from '../model.ts';
@@ -38,10 +38,4 @@ export function poolerPod(pooler: PoolerConfig, graceSeconds: number): Omit<V1Po
     ],
     ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
   };
-}
-
-/** What the pooler's own container is given, as far as the spec says. */
-export function definedResources({ spec }: PoolerConfig): NonNullable<V1Container['resources']> {
-  // JSON drops what is undefined.
-  return JSON.parse(JSON.stringify(spec.resources));
 }

@@ -14,6 +14,7 @@ import { claimTemplate, patroniPort, postgresPort } from '../names.ts';
 import { socketDirectory, tlsDirectory } from './parameters.ts';
 import { configDirectory, volumeDirectory } from './patroni-config.ts';
 import { containerSecurity, podSecurity } from './pod-security.ts';
+import { definedResources, withoutUndefined } from './resources.ts';
 
 /** What the pods of one StatefulSet of members have of their own. */
 export interface MemberPod {
@@ -85,7 +86,7 @@ function container(pod: MemberPod): V1Container {
       { name: 'postgres', containerPort: postgresPort, protocol: 'TCP' },
       { name: 'patroni', containerPort: patroniPort, protocol: 'TCP' },
     ],
-    resources: resources(pod),
+    resources: definedResources(pod.resources),
     securityContext: containerSecurity,
     // Patroni answers from its first second on, also while a volume is filled for hours: no probe waits for data.
     startupProbe: probe('/liveness', { periodSeconds: 1, failureThreshold: 120 }),
@@ -125,14 +126,6 @@ function fromField(name: string, fieldPath: string): V1EnvVar {
   return { name, valueFrom: { fieldRef: { apiVersion: 'v1', fieldPath } } };
 }
 
-function resources(pod: MemberPod): NonNullable<V1Container['resources']> {
-  const { requests, limits } = pod.resources;
-  return {
-    ...(requests === undefined ? {} : { requests: withoutUndefined(requests) }),
-    ...(limits === undefined ? {} : { limits: withoutUndefined(limits) }),
-  };
-}
-
 const mounts: V1VolumeMount[] = [
   { name: claimTemplate, mountPath: volumeDirectory },
   { name: 'config', mountPath: configDirectory, readOnly: true },
@@ -170,11 +163,4 @@ export function memberClaim(
       resources: { requests: { storage: size } },
     },
   };
-}
-
-type Defined<T> = { [K in keyof T]: Exclude<T[K], undefined> };
-
-/** The record without the keys whose value is undefined, which JSON would drop as well. */
-function withoutUndefined<T extends object>(record: T): Defined<T> {
-  return Object.fromEntries(Object.entries(record).filter(([, value]) => value !== undefined)) as Defined<T>;
 }
