@@ -1,7 +1,10 @@
+import { availableParallelism } from 'node:os';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
 
 const minute = 60_000;
+/** Vitest alone would leave one processor free: half of a small machine. */
+const maxWorkers = availableParallelism();
 /** `make test` takes a part of the matrices, and leaves the scenarios of read replicas to `make chaos`. */
 const leftToChaos = process.env.HERDSMAN_CHAOS === 'part' ? ['test/chaos/replica-*.test.ts'] : [];
 
@@ -16,6 +19,9 @@ export default defineConfig({
           include: ['src/**/*.test.ts', 'test/support/**/*.test.ts', 'deploy/**/*.test.ts'],
           // Properties take seconds while the machine is busy.
           testTimeout: minute,
+          // They share no state: a process for each of their many files is most of the time.
+          isolate: false,
+          maxWorkers,
         },
       },
       { test: { name: 'runtime', include: ['test/runtime/**/*.test.ts'], testTimeout: minute } },
