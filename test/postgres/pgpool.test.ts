@@ -99,20 +99,39 @@ function eventually(
   );
 }
 
-/** Writes settings, and waits until clients get them: each process of an instance reads them for itself. */
+/** Revision of the settings that were written last. */
+let written: string;
+
+/** Writes settings, and waits until they are there. */
 async function settle(wish: PgpoolWish): Promise<PgpoolFacts> {
-  const revision = await pgpool.write(wish);
-  let inARow = 0;
-  return eventually('the new settings', ({ ident }) => {
-    inARow = pgpoolRevisionOf(ident) === revision ? inARow + 1 : 0;
-    return inARow === 3;
+  written = await pgpool.write(wish);
+  return eventually('the new settings', ({ ident }) => pgpoolRevisionOf(ident) === written);
+}
+
+/** A session with a process that has the settings: each process of an instance reads them for itself, some later than others. */
+function settledClient(): Promise<pg.Client> {
+  return waitFor('a process with the new settings', async () => {
+    const made = await client();
+    const { rows } = await made.query<{ syslog_ident: string }>('PGPOOL SHOW syslog_ident');
+    const revision = pgpoolRevisionOf(rows[0]?.syslog_ident ?? '');
+    if (revision === written) return { done: made };
+    await made.end();
+    return { state: revision };
+  });
+}
+
+/** Waits until both standbys have replayed what was just written: late ones are not read. */
+function caughtUp(): Promise<PgpoolFacts> {
+  return eventually('both have caught up', async ({ nodes }) => {
+    await once('INSERT INTO items VALUES (12)');
+    return nodes.slice(1, 3).every(({ up, lagSeconds = 0 }) => up && lagSeconds <= 1);
   });
 }
 
 /** A session that reads the server, which was drawn for it. */
 async function readerOf({ port }: PostgresServer) {
   for (;;) {
-    const reader = await client();
+    const reader = await settledClient();
     const portOf = async (): Promise<number> =>
       (await reader.query('SELECT inet_server_port() AS port FROM items LIMIT 1')).rows[0].port;
     if ((await portOf()) === port) return { reader, portOf };
@@ -124,8 +143,10 @@ async function readerOf({ port }: PostgresServer) {
 async function reads(times: number): Promise<Map<number, number>> {
   const counts = new Map<number, number>();
   for (let n = 0; n < times; n += 1) {
-    const { port } = await once<{ port: number }>('SELECT inet_server_port() AS port FROM items LIMIT 1');
-    counts.set(port, (counts.get(port) ?? 0) + 1);
+    const reader = await settledClient();
+    const { rows } = await reader.query('SELECT inet_server_port() AS port FROM items LIMIT 1');
+    counts.set(rows[0].port, (counts.get(rows[0].port) ?? 0) + 1);
+    await reader.end();
   }
   return counts;
 }
@@ -220,6 +241,7 @@ describe('logins', () => {
 describe('reads and writes', () => {
   it('go apart: writes to the primary, reads by weight', async () => {
     await settle({ members: [member(0), member(1)], pgpool: { maxLag: '1s', primaryWeight: 0 } });
+    await caughtUp();
     const counts = await reads(12);
     expect([...counts.keys()].toSorted()).toEqual(standbys.map(({ port }) => port).toSorted());
     const { port } = await once<{ port: number }>(
