@@ -8,6 +8,7 @@ import {
   type ShardedCluster,
   waitUntilReady,
 } from '../../test/support/sharded-cluster.ts';
+import { waitFor } from '../../test/support/wait.ts';
 import { readDataset, type SourceTable } from './dataset.ts';
 import { type FailoverOutcome, failUnderLoad } from './failover.ts';
 import { type Comparison, compare, loadDataset, locate, number, tailNumbers } from './load.ts';
@@ -120,15 +121,18 @@ process.exit(isWell === true && isStill ? 0 : 1);
 
 /** Compares every shard with the tables of the files; throws when they differ. */
 async function compareAll(tables: readonly SourceTable[]): Promise<Comparison[]> {
-  const clients = await connectAll();
-  try {
-    const found = await compare(tables, clients);
-    const different = found.filter(({ same }) => !same).map(({ table }) => table);
-    if (different.length > 0) throw new Error(`not what the files say: ${different.join(', ')}`);
-    return found;
-  } finally {
-    for (const client of clients.values()) await client.end();
-  }
+  // A shard that hands over to the member in its home zone ends its sessions.
+  const found = await waitFor('every shard is read', async () => {
+    const clients = await connectAll();
+    try {
+      return { done: await compare(tables, clients) };
+    } finally {
+      for (const client of clients.values()) await client.end();
+    }
+  });
+  const different = found.filter(({ same }) => !same).map(({ table }) => table);
+  if (different.length > 0) throw new Error(`not what the files say: ${different.join(', ')}`);
+  return found;
 }
 
 async function connectAll(): Promise<Map<string, pg.Client>> {

@@ -132,16 +132,25 @@ export async function waitUntilSpread(key: ClusterKey, count: number): Promise<v
 
 async function clearSightings(key: ClusterKey): Promise<void> {
   for (const shard of await shardsOf(key)) {
-    await query({ namespace: key.namespace, cluster: key.name, shard }, 'TRUNCATE sightings');
+    await ask(key, shard, 'TRUNCATE sightings');
   }
 }
 
 async function readSightings(key: ClusterKey): Promise<KeyedRow[]> {
   const rows: KeyedRow[] = [];
   for (const shard of await shardsOf(key)) {
-    const target = { namespace: key.namespace, cluster: key.name, shard };
     const text = "SELECT tailnum || '/' || writer AS key, n AS value FROM sightings";
-    rows.push(...(await query<{ key: string; value: number }>(target, text)));
+    rows.push(...(await ask<{ key: string; value: number }>(key, shard, text)));
   }
   return rows;
+}
+
+/** Asks a shard, which may be about to hand over to the member in its home zone. */
+function ask<Row extends Record<string, unknown>>(
+  { namespace, name }: ClusterKey,
+  shard: string,
+  text: string,
+): Promise<Row[]> {
+  const target = { namespace, cluster: name, shard };
+  return waitFor(`shard ${shard} answers`, async () => ({ done: await query<Row>(target, text) }));
 }
