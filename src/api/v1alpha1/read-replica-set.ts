@@ -16,6 +16,17 @@ import { logical, mode, modelStatus, modeRules } from './read-model.ts';
 /** Most members that one set can have in a shard; rights of members are listed by pod name up to here. */
 export const maxReplicas = 32;
 
+/** Patroni sees to it that a standby has what its primary has of these, and ignores what is said of them elsewhere. */
+const sharedParameters = [
+  'max_connections',
+  'max_locks_per_transaction',
+  'max_prepared_transactions',
+  'max_replication_slots',
+  'max_wal_senders',
+  'max_worker_processes',
+  'track_commit_timestamp',
+];
+
 const lag = z
   .object({
     maxBytes: quantity
@@ -225,6 +236,11 @@ export const readReplicaSetSpec = z
         rule: "self.workload != 'delayed' || !has(self.autoscaling)",
         fieldPath: '.autoscaling',
         message: 'a delayed set is not there for load: remove "autoscaling", or choose another workload',
+      },
+      {
+        rule: `self.mode == 'logical' || !has(self.parameters) || !self.parameters.exists(k, k in ${JSON.stringify(sharedParameters).replaceAll('"', "'")})`,
+        fieldPath: '.parameters',
+        message: `members have these as their primary has them, so write them in spec.postgres.parameters of the ShardedCluster: ${sharedParameters.join(', ')}`,
       },
       ...modeRules,
     ),

@@ -59,6 +59,11 @@ export const badReplicaSets: readonly {
     says: 'recovery_target_action',
   },
   {
+    what: 'a parameter of which members have what their primary has',
+    spec: { cluster: 'shop', parameters: { max_connections: '300' } },
+    says: 'write them in spec.postgres.parameters of the ShardedCluster: max_connections',
+  },
+  {
     what: 'a lag limit of 0 s',
     spec: { cluster: 'shop', lag: { maxSeconds: 0 } },
     says: 'spec.lag.maxSeconds',
