@@ -10,6 +10,7 @@ import { query } from '../support/pg.ts';
 import { postmasterOf, signalAll } from '../support/processes.ts';
 import {
   applySet,
+  copySource,
   inPod,
   type ReplicaSpec,
   readConfig,
@@ -23,7 +24,6 @@ import {
   applyCluster,
   type ClusterKey,
   type MemberPod,
-  memberPods,
   primaryPod,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
@@ -87,6 +87,10 @@ describe('read replicas', async () => {
         });
       }
       await waitUntilServing(set, 2);
+      const beats = heartbeat.beats();
+      await waitFor('rows renewed on the other primary', () =>
+        heartbeat.beats() > beats + 20 ? { done: true } : { state: beats },
+      );
     } finally {
       await heartbeat.stop();
     }
@@ -169,17 +173,7 @@ describe('read replicas', async () => {
   it('are copied again when the source of their copy is killed', async () => {
     const slow: ClusterKey = { namespace, name: 'slow' };
     await applySet(slow, { ...spec, replicas: 1, maxCloneRate: '2Mi' });
-    const source = await waitFor('a copy is under way', async () => {
-      for (const pod of await memberPods(cluster)) {
-        const phase = await inPod(
-          namespace,
-          pod.metadata.name,
-          "SELECT phase FROM pg_stat_progress_basebackup WHERE phase LIKE 'streaming%'",
-        );
-        if (phase !== '') return { done: pod };
-      }
-      return { state: await replicaPods(slow) };
-    });
+    const source = await copySource(cluster);
     signalAll([postmasterOf(source.metadata.uid ?? '')], 'SIGKILL');
     await waitUntilServing(slow, 1);
     const config = await readConfig(slow, cluster.name);

@@ -1,12 +1,15 @@
 import pg from 'pg';
 import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import { persistentVolumeClaimType, podType } from '../../src/runtime/kubernetes-types.ts';
+import { readReplicaSetType } from '../../src/resources/sharded-cluster/kinds.ts';
+import { nodeType, persistentVolumeClaimType, podType } from '../../src/runtime/kubernetes-types.ts';
+import { startClientPod } from '../support/client-pod.ts';
 import { kube } from '../support/cluster.ts';
 import { startHeartbeat } from '../support/heartbeat.ts';
 import { kubectl } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
 import {
   applySet,
+  copySource,
   holdReplay,
   inPod,
   patientReplay,
@@ -20,7 +23,14 @@ import {
   waitUntilServing,
 } from '../support/read-replica-set.ts';
 import { namespaceForFile } from '../support/scene.ts';
-import { applyCluster, type ClusterKey, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
+import { followEndpoints } from '../support/service-endpoints.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  type MemberPod,
+  primaryPod,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
 const namespace = await namespaceForFile('replicas');
@@ -46,6 +56,13 @@ beforeEach(async () => {
   await applySet(set, spec);
   await waitUntilServing(set, 2);
 });
+
+async function connectTo(config: pg.ClientConfig): Promise<pg.Client> {
+  const client = new pg.Client(config);
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
 
 function memberState(name: string) {
   return waitForSetState((members) => members.find((member) => member.name === name)?.rotation);
@@ -172,13 +189,7 @@ it('copies a member anew whose volume is gone', async () => {
 
 it('lets a query that runs finish in a member that is taken away', async () => {
   const config = await readConfig(set, cluster.name);
-  const sessions = await Promise.all(
-    Array.from({ length: 8 }, async () => {
-      const client = new pg.Client(config);
-      await client.connect();
-      return client;
-    }),
-  );
+  const sessions = await Promise.all(Array.from({ length: 8 }, () => connectTo(config)));
   try {
     const running = sessions.map((client) => client.query('SELECT pg_sleep(6), inet_server_addr()'));
     await kubectl(['scale', 'readreplicaset', set.name, '-n', namespace, '--replicas=1']);
@@ -189,6 +200,117 @@ it('lets a query that runs finish in a member that is taken away', async () => {
   }
   await waitUntilServing(set, 1);
   expect((await replicaPods(set)).map(({ metadata }) => metadata.name)).toEqual(['readers-s0-replicas-0']);
+});
+
+it('restarts one member at a time, out of the Service, for a parameter that needs it, and lets its query finish', async () => {
+  const startTimes = (pods: readonly MemberPod[]) =>
+    Promise.all(
+      pods.map(({ metadata }) => inPod(namespace, metadata.name, 'SELECT pg_postmaster_start_time()')),
+    );
+  const before = await replicaPods(set);
+  const started = await startTimes(before);
+  const config = await readConfig(set, cluster.name);
+  const heartbeat = await startHeartbeat(target, config);
+  const endpoints = await followEndpoints(namespace, 'readers-s0-read');
+  try {
+    await applySet(set, { ...spec, parameters: { ...patientReplay, shared_buffers: '40MB' } });
+    const draining = await waitFor('a member leaves', async () => {
+      const { status } = await readSet(set);
+      const leaving = status?.shards?.[0]?.members.find(({ rotation }) => rotation === 'draining');
+      const pod = before.find(({ metadata }) => metadata.name === leaving?.name);
+      return pod === undefined ? { state: status } : { done: pod };
+    });
+    const session = await connectTo({ ...config, host: draining.status?.podIP ?? '', port: 5432 });
+    const { rowCount } = await session.query('SELECT pg_sleep(8)');
+    session.end().catch(() => undefined);
+    expect(rowCount).toBe(1);
+    await waitUntilServing(set, 2);
+  } finally {
+    await heartbeat.stop();
+    endpoints.stop();
+  }
+  expect([...heartbeat.errors]).toEqual([]);
+  const [first = '', second = ''] = before.map(({ status }) => status?.podIP ?? '');
+  const both = [first, second].sort();
+  expect(endpoints.history()).toEqual([both, [second], both, [first], both]);
+  const after = await replicaPods(set);
+  expect(after.map(({ metadata }) => metadata.uid)).toEqual(before.map(({ metadata }) => metadata.uid));
+  const now = await startTimes(after);
+  expect(now.filter((time) => started.includes(time))).toEqual([]);
+  for (const { metadata } of after)
+    expect(await inPod(namespace, metadata.name, 'SHOW shared_buffers')).toBe('40MB');
+});
+
+it('renews one member at a time when their template changes, and says so until it is done', async () => {
+  const before = await replicaPods(set);
+  const heartbeat = await startHeartbeat(target, await readConfig(set, cluster.name));
+  const resources = { requests: { cpu: '30m', memory: '128Mi' }, limits: { memory: '512Mi' } };
+  try {
+    await applySet(set, { ...spec, resources });
+    await waitUntilServing(set, 2);
+  } finally {
+    await heartbeat.stop();
+  }
+  expect([...heartbeat.errors]).toEqual([]);
+  const after = await replicaPods(set);
+  const uids = new Set(before.map(({ metadata }) => metadata.uid));
+  expect(after.filter(({ metadata }) => uids.has(metadata.uid))).toEqual([]);
+  const asked = after.map(({ spec: pod }) => pod?.containers?.[0]?.resources);
+  expect(asked).toMatchObject([resources, resources]);
+});
+
+it('is copied from a standby while there is one, and streams from it when asked to', async () => {
+  const copied: ClusterKey = { namespace, name: 'copied' };
+  await applySet(copied, { cluster: cluster.name, replicas: 1, source: 'standby', maxCloneRate: '4Mi' });
+  const source = (await copySource(cluster)).metadata.name;
+  expect(source).not.toBe((await primaryPod(cluster)).metadata.name);
+  await waitUntilServing(copied, 1);
+  const followers = "SELECT application_name FROM pg_stat_replication WHERE application_name LIKE 'copied-%'";
+  expect(await inPod(namespace, source, followers)).toBe('copied-s0-replicas-0');
+  await (await kube()).delete(readReplicaSetType, copied);
+});
+
+it('leads clients to the member in their own zone while there is one', async () => {
+  const { items: nodes } = await (await kube()).list(nodeType, {});
+  const zoneOf = (node: string | undefined) =>
+    nodes.find(({ metadata }) => metadata.name === node)?.metadata.labels?.['topology.kubernetes.io/zone'];
+  await applySet(set, { ...spec, distribution: 'nearest' });
+  await waitUntilServing(set, 2);
+  const members = await replicaPods(set);
+  const byZone = new Map(
+    members.map(({ spec: pod, status }) => [zoneOf(pod?.nodeName), status?.podIP ?? '']),
+  );
+  expect(byZone.size).toBe(2);
+  const host = `readers-s0-read.${namespace}.svc`;
+  const clients = await Promise.all(
+    nodes.map(async ({ metadata: { name } }) => {
+      const pod = await startClientPod(cluster, `client-${name}`, name);
+      const read = `psql -XAtq 'host=${host} dbname=app' -c 'SELECT host(inet_server_addr())'`;
+      const readers = async () => {
+        const output = await pod.run([
+          'sh',
+          '-c',
+          `for i in 1 2 3 4 5 6 7 8 9 10; do ${read} || exit 1; done`,
+        ]);
+        return [...new Set(output.trim().split('\n'))];
+      };
+      return { zone: zoneOf(name), readers };
+    }),
+  );
+  const addresses = [...byZone.values()];
+  for (const { zone, readers } of clients) {
+    const near = byZone.get(zone);
+    await waitFor(`clients in ${zone} are led to ${near ?? 'anybody'}`, async () => {
+      const found = await readers();
+      const isRight =
+        near === undefined ? found.every((address) => addresses.includes(address)) : found.join() === near;
+      return isRight ? { done: true } : { state: found };
+    });
+  }
+  await applySet(set, { ...spec, distribution: 'nearest', replicas: 1 });
+  await waitUntilServing(set, 1);
+  const [left] = await replicaPods(set);
+  for (const { readers } of clients) expect(await readers()).toEqual([left?.status?.podIP]);
 });
 
 it('gains members in a shard that is added', async () => {

@@ -23,8 +23,12 @@ const restricted = {
   seccompProfile: { type: 'RuntimeDefault' },
 };
 
-/** Starts one that knows password and authority of a cluster, and waits until it runs; it goes with its namespace. */
-export async function startClientPod(cluster: ClusterKey, name = 'client'): Promise<ClientPod> {
+/** Starts one that knows password and authority of a cluster, on a node if it is named, and waits until it runs; it goes with its namespace. */
+export async function startClientPod(
+  cluster: ClusterKey,
+  name = 'client',
+  node?: string,
+): Promise<ClientPod> {
   const { namespace } = cluster;
   const client = await kube();
   const [member] = await memberPods(cluster);
@@ -39,6 +43,7 @@ export async function startClientPod(cluster: ClusterKey, name = 'client'): Prom
     ...{
       spec: {
         automountServiceAccountToken: false,
+        ...(node === undefined ? {} : { nodeSelector: { 'kubernetes.io/hostname': node } }),
         terminationGracePeriodSeconds: 0,
         containers: [
           {

@@ -9,7 +9,7 @@ import { kube } from './cluster.ts';
 import { endpoint } from './endpoint.ts';
 import { kubectl } from './kubectl.ts';
 import { applicationConfig, query, readSecret, type ShardService } from './pg.ts';
-import type { ClusterKey, EventObject, MemberPod } from './sharded-cluster.ts';
+import { type ClusterKey, type EventObject, type MemberPod, memberPods } from './sharded-cluster.ts';
 import { type WaitOptions, waitFor } from './wait.ts';
 
 /** What a user writes under `spec`. */
@@ -127,6 +127,18 @@ export async function holdReplay(
   return async () => {
     await Promise.all(reports.map((client) => client.end()));
   };
+}
+
+/** The member of the shard of which a copy is made now; waits for one. */
+export async function copySource(cluster: ClusterKey): Promise<MemberPod> {
+  return waitFor('a copy is under way', async () => {
+    const pods = await memberPods(cluster);
+    for (const pod of pods) {
+      const text = "SELECT phase FROM pg_stat_progress_basebackup WHERE phase LIKE 'streaming%'";
+      if ((await inPod(cluster.namespace, pod.metadata.name, text)) !== '') return { done: pod };
+    }
+    return { state: pods.map(({ metadata }) => metadata.name) };
+  });
 }
 
 /** What connects as the application through the Service of a set, with its name verified. */
