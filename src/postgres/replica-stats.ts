@@ -12,6 +12,8 @@ export interface PrimaryPosition {
   readonly inRecovery: boolean;
   /** Bytes of WAL since the beginning of time that are on disk, and can so be sent; 0 in recovery. */
   readonly position: number;
+  /** Its clock, in milliseconds since 1970. */
+  readonly clockMs: number;
   readonly maxWalSenders: number;
   readonly maxReplicationSlots: number;
   /** By name: where those that stream from it have said that they are. */
@@ -30,6 +32,7 @@ export async function readPrimaryPosition(connection: Connection): Promise<Prima
   const [row] = await connection.query<PrimaryPosition>({
     text: `SELECT pg_is_in_recovery() AS "inRecovery",
       CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::float8 END AS position,
+      extract(epoch FROM clock_timestamp())::float8 * 1000 AS "clockMs",
       current_setting('max_wal_senders')::int AS "maxWalSenders",
       current_setting('max_replication_slots')::int AS "maxReplicationSlots",
       (SELECT coalesce(jsonb_object_agg(application_name, jsonb_build_object(
@@ -62,14 +65,20 @@ export async function readOldestPosition(connection: Connection): Promise<number
 /** What a standby says of itself. */
 export interface ReplicaStats extends StandbyPosition {
   readonly inRecovery: boolean;
+  /** When the last transaction that it shows was committed, by the primary's clock, in milliseconds since 1970; null before any. */
+  readonly committedMs: number | null;
   /** Whether a WAL receiver is at work. */
   readonly streaming: boolean;
   /** Value of `herdsman.config`; null while it has none. */
   readonly config: string | null;
+  /** Whether a parameter in its files takes effect only when it restarts. */
+  readonly pendingRestart: boolean;
   /** Sessions of clients. */
   readonly connections: number;
   /** Those that run a query now. */
   readonly active: number;
+  /** Those that run one, or have a transaction open. */
+  readonly busy: number;
   /** Transactions in the application database so far. */
   readonly transactions: number;
   /** Milliseconds that they worked so far. */
@@ -83,10 +92,13 @@ export async function readReplicaStats(connection: Connection, database: string)
       `SELECT pg_is_in_recovery() AS "inRecovery",
         coalesce(pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0'), 0)::float8 AS replayed,
         coalesce(pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0'), 0)::float8 AS received,
+        extract(epoch FROM pg_last_xact_replay_timestamp())::float8 * 1000 AS "committedMs",
         EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming,
         current_setting('${configParameter}', true) AS config,
-        a.connections, a.active, coalesce(d.transactions, 0) AS transactions, coalesce(d.active_time, 0) AS "activeMs"
-      FROM (SELECT count(*)::int AS connections, count(*) FILTER (WHERE state = 'active')::int AS active
+        EXISTS (SELECT FROM pg_settings WHERE pending_restart) AS "pendingRestart",
+        a.connections, a.active, a.busy, coalesce(d.transactions, 0) AS transactions, coalesce(d.active_time, 0) AS "activeMs"
+      FROM (SELECT count(*)::int AS connections, count(*) FILTER (WHERE state = 'active')::int AS active,
+          count(*) FILTER (WHERE state <> 'idle')::int AS busy
         FROM pg_stat_activity WHERE backend_type = 'client backend' AND usename <> ALL ($2)) a
       LEFT JOIN (SELECT (xact_commit + xact_rollback)::float8 AS transactions, active_time
         FROM pg_stat_database WHERE datname = $1) d ON true`,

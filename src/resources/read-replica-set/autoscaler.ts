@@ -4,6 +4,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
 import { type AutoscalingStatus, autoscale } from './autoscale.ts';
 import { readCpuUse } from './cpu.ts';
+import { askBeside } from './inquiry.ts';
 import { addSample, type CpuUse, measure } from './load.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet } from './model.ts';
@@ -30,20 +31,15 @@ export interface AutoscalerDependencies {
 
 /** How often it decides. */
 const decideMs = 15_000;
-/** Under this name it is known that the metrics server is being asked. */
-const asking = 'cpu';
 
 /** What the metrics server has said since the last decision; it is asked beside the passes, which wait for SQL alone. */
 function takeCpuUse(memory: SetMemory, ask: () => Promise<CpuUse>): CpuUse | undefined {
   const { cpuUse } = memory;
   memory.cpuUse = undefined;
-  if (cpuUse !== undefined || memory.asking.has(asking)) return cpuUse;
-  memory.asking.add(asking);
-  void ask()
-    .then((answer) => {
-      memory.cpuUse = answer;
-    })
-    .finally(() => memory.asking.delete(asking));
+  if (cpuUse !== undefined) return cpuUse;
+  askBeside(memory, 'CPU', async () => {
+    memory.cpuUse = await ask();
+  });
   return undefined;
 }
 

@@ -25,8 +25,10 @@ import { executeSet, ownerOf, type SetExecution, type SetFailure } from './execu
 import { createModelPasses } from './logical/pass.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
+import { busyMs, nextLookMs, pollMs } from './next-look.ts';
 import { createSetObserver, setsOf } from './observe.ts';
 import { plan } from './plan.ts';
+import { effectiveSettings } from './settings.ts';
 import type { ReplicaSources } from './sources.ts';
 import { statusOf } from './status.ts';
 
@@ -42,14 +44,12 @@ export interface ReadReplicaSetDependencies {
   readonly settings: Settings;
 }
 
-/** Lag is looked at so often: what is too late is out of the Service within 3 s. Only servers are asked, by SQL. */
-const pollMs = 1_000;
 /** A set without members, or without a cluster, needs no such hurry. */
 const idleMs = 10_000;
 /** A pass comes back after so long while caches have not seen its writes. */
 const soonMs = 50;
-/** A read model whose members are at work is looked at again after so long. */
-const busyMs = 200;
+/** What servers were asked for beside the passes, and members wait for. */
+const answered: ReadonlySet<string> = new Set(['CountingData', 'CheckingParameters']);
 
 /** The ReadReplicaSet controller. */
 export function readReplicaSetController(dependencies: ReadReplicaSetDependencies): Controller {
@@ -100,10 +100,10 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     memory: SetMemory,
     context: ReconcileContext,
   ): Promise<ReconcileResult> {
-    const { status, failures, busy } = await models.pass(set, cluster, memory, context);
+    const { status, failures, nextMs } = await models.pass(set, cluster, memory, context);
     logFailures(set, failures, context);
     await write(set, status, context);
-    return { requeueAfterMs: busy ? busyMs : pollMs };
+    return { requeueAfterMs: nextMs };
   }
 
   function logFailures(
@@ -132,7 +132,9 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     context: ReconcileContext,
   ): Promise<ReconcileResult> {
     const { signal } = context;
-    const { observed: seen, access } = await observer.observe(set, clusterOf(set), memory, signal);
+    const cluster = clusterOf(set);
+    const { observed: seen, access } = await observer.observe(set, cluster, memory, signal);
+    const seenMs = clock.monotonicMs();
     const autoscaling = autoscaler.decide(set, seen, memory, signal);
     const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
     const input: SetInput = { set, observed, settings, now: clock.now() };
@@ -142,8 +144,12 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const findings = failures.map(({ error }) => ({ reason: 'Retrying', message: error.message }));
     const status = statusOf(input, { ...decided, progress: [...findings, ...decided.progress] }, autoscaling);
     await write(set, status, context);
-    const hasMembers = observed.shards.some(({ members }) => members.length > 0);
-    return { requeueAfterMs: hasMembers || decided.progress.length > 0 ? pollMs : idleMs };
+    const members = observed.shards.flatMap((shard) => shard.members);
+    if (decided.progress.some(({ reason }) => answered.has(reason))) return { requeueAfterMs: busyMs };
+    if (members.length === 0 || cluster === undefined)
+      return { requeueAfterMs: decided.progress.length > 0 ? pollMs : idleMs };
+    const { limits } = effectiveSettings(set.spec, cluster);
+    return { requeueAfterMs: nextLookMs(members, limits, clock.monotonicMs() - seenMs) };
   }
 
   function clusterOf(set: ReadReplicaSet): ShardedCluster | undefined {

@@ -1,3 +1,4 @@
+import type { Connections } from '../../postgres/connections.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
 import type { Remembered, SetMemory } from './memory.ts';
@@ -12,6 +13,7 @@ export interface Inquiry {
   readonly access: ShardAccess;
   readonly memory: SetMemory;
   readonly poll: Poll;
+  readonly connections: Connections;
   readonly monotonicMs: () => number;
 }
 
@@ -22,4 +24,15 @@ export function remembered<T>(
   maxAgeMs: number,
 ): T | undefined {
   return known !== undefined && monotonicMs() - known.atMs < maxAgeMs ? known.value : undefined;
+}
+
+/** Asks beside the passes what takes longer than a look at lag, once at a time under a name; it notes the answer itself. */
+export function askBeside(
+  { asking }: Pick<SetMemory, 'asking'>,
+  name: string,
+  ask: () => Promise<void>,
+): void {
+  if (asking.has(name)) return;
+  asking.add(name);
+  void ask().finally(() => asking.delete(name));
 }

@@ -2,11 +2,11 @@ import { expect, test } from 'vitest';
 import { lagOf } from './lag.ts';
 import type { Lag } from './rotation.ts';
 
-// The primary was at 0 when it was first seen, at 100 after 10 s and at 300 after 20 s; now it is 30 s.
+// The primary was at 0 when it was first seen, at 100 after 10 s and at 300 after 20 s, and was looked at all along; now it is 30 s.
 const history = [
-  { atMs: 0, position: 0 },
-  { atMs: 10_000, position: 100 },
-  { atMs: 20_000, position: 300 },
+  { atMs: 0, untilMs: 10_000, position: 0 },
+  { atMs: 10_000, untilMs: 20_000, position: 100 },
+  { atMs: 20_000, untilMs: 30_000, position: 300 },
 ];
 
 test.each<{ what: string; received: number; replayed: number; delayMs?: number; lag: Lag }>([

@@ -1,6 +1,13 @@
-import type { StandbyPosition } from '../../postgres/replica-stats.ts';
 import type { Lag } from './rotation.ts';
 import { type Sample, stalenessOf } from './staleness.ts';
+
+/** Where a standby is, in bytes of WAL since the beginning of time. */
+export interface Position {
+  readonly received: number;
+  readonly replayed: number;
+  /** How long ago what it shows last was committed, if it has said so just now. */
+  readonly commitAgeMs?: number | undefined;
+}
 
 /** Lag that is only inferred: it can take a member out, and none in. */
 export function inferred(lag: Lag | undefined): Lag | undefined {
@@ -9,15 +16,15 @@ export function inferred(lag: Lag | undefined): Lag | undefined {
 
 /** How far behind the primary's history a standby is, beyond its delay; `undefined` while that is not known. */
 export function lagOf(
-  position: StandbyPosition | undefined,
+  position: Position | undefined,
   history: readonly Sample[] | undefined,
   applyDelayMs: number,
   nowMs: number,
 ): Lag | undefined {
   const last = history?.at(-1);
   if (position === undefined || history === undefined || last === undefined) return undefined;
-  const { received, replayed } = position;
-  const shown = stalenessOf(history, replayed, nowMs);
+  const { received, replayed, commitAgeMs } = position;
+  const shown = stalenessOf(history, replayed, nowMs, commitAgeMs);
   const sent = stalenessOf(history, received, nowMs);
   if (shown === undefined || sent === undefined) return undefined;
   if (applyDelayMs === 0) {

@@ -1,5 +1,5 @@
-import type { StandbyPosition } from '../../postgres/replica-stats.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
+import type { Position } from './lag.ts';
 import type { CpuUse, LoadWindow } from './load.ts';
 import type { WorkMemory } from './member-work.ts';
 import type { Sample } from './staleness.ts';
@@ -25,7 +25,7 @@ export interface SetMemory {
   /** By pod uid: since when it has been draining. */
   readonly draining: Map<string, number>;
   /** By pod uid: where the member was last known to be. */
-  readonly positions: Map<string, StandbyPosition>;
+  readonly positions: Map<string, Position>;
   /** By member: since when it has not streamed. */
   readonly silent: Map<string, number>;
   readonly work: WorkMemory;
@@ -35,7 +35,7 @@ export interface SetMemory {
   readonly certificateLooks: Map<string, number>;
   /** By shard: members that served an old certificate at that look, until they have been told. */
   readonly staleCertificates: Map<string, readonly string[]>;
-  /** What is being asked beside the passes: a shard's Patroni by the shard's name, or what has a name of its own. */
+  /** What is being asked beside the passes, by name. */
   readonly asking: Set<string>;
   /** What the metrics server said last, until a decision has taken it. */
   cpuUse: CpuUse | undefined;

@@ -1,5 +1,5 @@
 import type { ReadReplicaSetSpec, ReadReplicaSetStatus } from '../../api/v1alpha1/read-replica-set.ts';
-import type { ReplicaStats, StandbyPosition } from '../../postgres/replica-stats.ts';
+import type { PrimaryPosition, ReplicaStats } from '../../postgres/replica-stats.ts';
 import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/kubernetes-object.ts';
 import type { Reading } from '../../runtime/reading.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
@@ -16,14 +16,11 @@ export interface ReadReplicaSet extends KubernetesObject {
 }
 
 /** What is known of the primary of a shard. */
-export interface PrimaryFacts {
+export interface PrimaryFacts
+  extends Pick<PrimaryPosition, 'clockMs' | 'maxWalSenders' | 'maxReplicationSlots' | 'standbys'> {
   readonly name: string;
   /** Address of its pod. */
   readonly address: string;
-  readonly maxWalSenders: number;
-  readonly maxReplicationSlots: number;
-  /** By name: where those that stream from it have said that they are. */
-  readonly standbys: Readonly<Record<string, StandbyPosition>>;
   /** Bytes of all its databases; `undefined` until they were counted. */
   readonly bytes: number | undefined;
 }

@@ -1,5 +1,5 @@
 import { readingOf } from '../../runtime/reading.ts';
-import { type Inquiry, remembered } from './inquiry.ts';
+import { askBeside, type Inquiry, remembered } from './inquiry.ts';
 import type { GroupView } from './memory.ts';
 
 /** For how long Patroni's view is good, and after how long it is worth nothing. */
@@ -13,10 +13,8 @@ const outdatedMs = 30_000;
 export function readGroup(inquiry: Inquiry, addresses: readonly string[]): GroupView | undefined {
   const { shard, memory } = inquiry;
   const known = memory.groups.get(shard);
-  if (remembered(inquiry, known, groupMs) === undefined && !memory.asking.has(shard)) {
-    memory.asking.add(shard);
-    void ask(inquiry, addresses).finally(() => memory.asking.delete(shard));
-  }
+  if (remembered(inquiry, known, groupMs) === undefined)
+    askBeside(memory, `Patroni of ${shard}`, () => ask(inquiry, addresses));
   return remembered(inquiry, known, outdatedMs);
 }
 

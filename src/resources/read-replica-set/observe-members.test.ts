@@ -14,12 +14,22 @@ const seen = { ...primary, standbys: { 'readers-s0-replicas-0': { replayed: 50, 
 
 test('a member that does not answer is where its primary sees it, else where it was', () => {
   const memory = emptyMemory(0);
-  const own = { state: 'present' as const, value: { replayed: 40, received: 45 } };
+  const own = { state: 'present' as const, value: { replayed: 40, received: 45, committedMs: null } };
   expect(positionOf({ memory }, pod, silence, primary)).toBeUndefined();
   expect(positionOf({ memory }, pod, own, seen)).toEqual({ replayed: 40, received: 45 });
   expect(positionOf({ memory }, pod, silence, seen)).toEqual({ replayed: 50, received: 60 });
   expect(positionOf({ memory }, pod, silence, primary)).toEqual({ replayed: 50, received: 60 });
   expect(positionOf({ memory }, pod, silence, undefined)).toEqual({ replayed: 50, received: 60 });
+});
+
+test('the last commit that a member shows is as old as the clock of the primary says', () => {
+  const told = { state: 'present' as const, value: { replayed: 40, received: 45, committedMs: 7_000 } };
+  const memory = emptyMemory(0);
+  expect(positionOf({ memory }, pod, told, { ...primary, clockMs: 9_000 })).toMatchObject({
+    commitAgeMs: 2_000,
+  });
+  expect(positionOf({ memory }, pod, told, undefined)?.commitAgeMs).toBeUndefined();
+  expect(positionOf({ memory }, pod, silence, primary)?.commitAgeMs).toBeUndefined();
 });
 
 test('a member that is not ready is nowhere', () => {

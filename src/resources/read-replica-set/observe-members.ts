@@ -1,11 +1,12 @@
 import type { X509Certificate } from 'node:crypto';
-import { type ReplicaStats, readReplicaStats, type StandbyPosition } from '../../postgres/replica-stats.ts';
+import { type ReplicaStats, readReplicaStats } from '../../postgres/replica-stats.ts';
 import { servedCertificate } from '../../postgres/served-certificate.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
 import type { Inquiry } from './inquiry.ts';
+import type { Position } from './lag.ts';
 import type { PrimaryFacts } from './model.ts';
 import { readOldest } from './observe-primary.ts';
 
@@ -36,18 +37,21 @@ export function readMember(
 export function positionOf(
   { memory }: Pick<Inquiry, 'memory'>,
   pod: Pod | undefined,
-  stats: Reading<StandbyPosition>,
-  primary: PrimaryFacts | undefined,
-): StandbyPosition | undefined {
+  stats: Reading<Pick<ReplicaStats, 'received' | 'replayed' | 'committedMs'>>,
+  primary: Pick<PrimaryFacts, 'clockMs' | 'standbys'> | undefined,
+): Position | undefined {
   const uid = pod?.metadata.uid;
   if (pod === undefined || uid === undefined || stats.state === 'absent') return undefined;
   const told = stats.state === 'present' ? stats.value : primary?.standbys[pod.metadata.name];
   const position = told ?? memory.positions.get(uid);
-  if (position !== undefined) {
-    const { replayed, received } = position;
-    memory.positions.set(uid, { replayed, received });
-  }
-  return position;
+  if (position === undefined) return undefined;
+  const { replayed, received } = position;
+  memory.positions.set(uid, { replayed, received });
+  const committedMs = stats.state === 'present' ? stats.value.committedMs : null;
+  // Both times are the primary's own.
+  const commitAgeMs =
+    committedMs === null || primary === undefined ? undefined : primary.clockMs - committedMs;
+  return { replayed, received, commitAgeMs };
 }
 
 /** Whether the WAL that a member needs next is nowhere any more; only one that has been silent for a while is suspected. */

@@ -1,21 +1,14 @@
-import type { Connections } from '../../postgres/connections.ts';
 import { checkParameters, probeParameters, readSettings } from '../../postgres/parameters.ts';
 import { readingOf } from '../../runtime/reading.ts';
 import { parameterProblems } from '../sharded-cluster/desired/parameters.ts';
 import { hashOf } from '../sharded-cluster/hash.ts';
-import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
-import { type Inquiry, remembered } from './inquiry.ts';
+import { askBeside, type Inquiry, remembered } from './inquiry.ts';
 import type { ObservedReplicaShard } from './model.ts';
 
 /** For how long a server's judgement is good. */
 const parametersMs = 300_000;
-/** Under this name it is known that one is being asked. */
-const asking = 'parameters';
 
-type ParameterInquiry = Pick<Inquiry, 'set' | 'memory' | 'monotonicMs'> & {
-  readonly access: ShardAccess;
-  readonly connections: Connections;
-};
+type ParameterInquiry = Pick<Inquiry, 'set' | 'access' | 'memory' | 'connections' | 'monotonicMs'>;
 
 /**
  * What a server of the cluster has against `spec.parameters`; `undefined` until the first that can be asked has said. It is
@@ -30,10 +23,8 @@ export function readParameterProblems(
   if (Object.keys(parameters).length === 0) return [];
   const hash = hashOf(parameters);
   const known = memory.parameterProblems?.hash === hash ? memory.parameterProblems : undefined;
-  if (remembered(inquiry, known, parametersMs) === undefined && !memory.asking.has(asking)) {
-    memory.asking.add(asking);
-    void judge(inquiry, shards, hash).finally(() => memory.asking.delete(asking));
-  }
+  if (remembered(inquiry, known, parametersMs) === undefined)
+    askBeside(memory, 'parameters', () => judge(inquiry, shards, hash));
   return known?.value;
 }
 

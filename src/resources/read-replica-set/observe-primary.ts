@@ -5,16 +5,17 @@ import {
   readServerBytes,
 } from '../../postgres/replica-stats.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
-import type { Reading } from '../../runtime/reading.ts';
+import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import { roleLabel, shardLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import { type Inquiry, remembered } from './inquiry.ts';
+import { askBeside, type Inquiry, remembered } from './inquiry.ts';
 import type { PrimaryFacts } from './model.ts';
-import { withSample } from './staleness.ts';
+import { withLook } from './staleness.ts';
 
 /** For how long the size of all data is good. */
 const bytesMs = 60_000;
+const countLimits = { connectTimeoutMs: 1_500, statementTimeoutMs: 30_000 };
 
 /** Asks the primary of a shard where it is, and adds that to its history, which reaches back for `keepMs`. */
 export async function readPrimary(
@@ -28,13 +29,15 @@ export async function readPrimary(
   if (pod === undefined || address === undefined || others.length > 0) {
     return { state: 'unknown', error: new Error(`shard ${shard} has no single primary`) };
   }
+  const askedMs = monotonicMs();
   const reading = await poll.ask<PrimaryPosition>(
     `${keyString(set.metadata)}/${pod.metadata.uid}`,
     access.asOperator(shard, address, 'postgres'),
     readPrimaryPosition,
   );
   if (reading.state !== 'present') return reading;
-  const { inRecovery, position, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
+  const answeredMs = monotonicMs();
+  const { inRecovery, position, clockMs, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
   if (inRecovery)
     return { state: 'unknown', error: new Error(`${pod.metadata.name} is not the primary any more`) };
   const primary = pod.metadata.uid ?? pod.metadata.name;
@@ -42,12 +45,19 @@ export async function readPrimary(
   const before = history?.primary === primary ? history.samples : [];
   memory.histories.set(shard, {
     primary,
-    samples: withSample(before, { atMs: monotonicMs(), position }, keepMs),
+    samples: withLook(before, { askedMs, answeredMs, position }, keepMs),
   });
-  const bytes = await readBytes(inquiry, address);
   return {
     state: 'present',
-    value: { name: pod.metadata.name, address, maxWalSenders, maxReplicationSlots, standbys, bytes },
+    value: {
+      name: pod.metadata.name,
+      address,
+      clockMs,
+      maxWalSenders,
+      maxReplicationSlots,
+      standbys,
+      bytes: bytesOf(inquiry, address),
+    },
   };
 }
 
@@ -64,19 +74,22 @@ function primariesOf({ set, shard }: Inquiry, sources: Sources): Pod[] {
     );
 }
 
-async function readBytes(inquiry: Inquiry, address: string): Promise<number | undefined> {
-  const { set, shard, access, memory, poll, monotonicMs } = inquiry;
+/** What was counted last. Counting opens every file of the server, so no look at lag waits for it. */
+function bytesOf(inquiry: Inquiry, address: string): number | undefined {
+  const { shard, memory } = inquiry;
   const known = memory.bytes.get(shard);
-  const fresh = remembered(inquiry, known, bytesMs);
-  if (fresh !== undefined) return fresh;
-  const counted = await poll.ask(
-    `${keyString(set.metadata)}/${shard}/bytes`,
-    access.asOperator(shard, address, 'postgres'),
-    async (connection) => ({ bytes: await readServerBytes(connection) }),
-  );
-  if (counted.state !== 'present') return known?.value;
-  memory.bytes.set(shard, { value: counted.value.bytes, atMs: monotonicMs() });
-  return counted.value.bytes;
+  if (remembered(inquiry, known, bytesMs) === undefined)
+    askBeside(memory, `bytes of ${shard}`, () => countBytes(inquiry, address));
+  return known?.value;
+}
+
+async function countBytes(
+  { shard, access, memory, connections, monotonicMs }: Inquiry,
+  address: string,
+): Promise<void> {
+  const options = { ...access.asOperator(shard, address, 'postgres'), ...countLimits };
+  const counted = await readingOf(() => connections.use(options, readServerBytes));
+  if (counted.state === 'present') memory.bytes.set(shard, { value: counted.value, atMs: monotonicMs() });
 }
 
 /** Bytes of WAL up to the oldest that the primary still has, for a member that may need older. */

@@ -1,21 +1,23 @@
 import { X509Certificate } from 'node:crypto';
 import type { Connections } from '../../postgres/connections.ts';
+import type { ReplicaStats } from '../../postgres/replica-stats.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
+import type { Reading } from '../../runtime/reading.ts';
 import type { PoolerConfig } from '../pooler-config/model.ts';
 import { byTarget, type PoolerSources } from '../pooler-config/sources.ts';
 import { isPodReady } from '../sharded-cluster/kubernetes.ts';
-import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { createNamedReader } from '../sharded-cluster/named-reader.ts';
 import { operatorTlsSecret, serviceHost, shardTlsSecret } from '../sharded-cluster/names.ts';
-import type { SecretObject } from '../sharded-cluster/observe.ts';
+import { type SecretObject, secretReading } from '../sharded-cluster/observe.ts';
 import { type ShardAccess, shardAccess } from '../sharded-cluster/shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import type { Inquiry } from './inquiry.ts';
 import { inferred, lagOf } from './lag.ts';
-import type { SetMemory } from './memory.ts';
+import type { GroupView, SetMemory } from './memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ObservedSet, ReadReplicaSet } from './model.ts';
 import { readService, replicasName } from './names.ts';
 import { type CachedShard, cachedShards, objectsOf } from './observe-cache.ts';
@@ -63,18 +65,6 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
   const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
   const poll = createPoll(connections);
 
-  async function secret(
-    namespace: string,
-    name: string,
-    maxAgeMs: number,
-    signal: AbortSignal,
-  ): Promise<SecretReading> {
-    const reading = await secrets.read({ namespace, name }, maxAgeMs, signal);
-    if (reading.state !== 'present') return reading;
-    const { data = {}, metadata } = reading.value;
-    return { state: 'present', value: { data, resourceVersion: metadata.resourceVersion ?? '' } };
-  }
-
   /** The certificate of a shard, once it is valid for the Service of the set. */
   async function certificateOf(
     set: ReadReplicaSet,
@@ -84,7 +74,8 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
     const { namespace, name } = set.metadata;
     const host = serviceHost(readService(name, shard), namespace);
     for (const maxAgeMs of [secretMs, uncertifiedMs]) {
-      const reading = await secret(namespace, shardTlsSecret(set.spec.cluster, shard), maxAgeMs, signal);
+      const key = { namespace, name: shardTlsSecret(set.spec.cluster, shard) };
+      const reading = secretReading(await secrets.read(key, maxAgeMs, signal));
       const text = contentOf(reading)?.['tls.crt'];
       if (text === undefined) continue;
       const certificate = new X509Certificate(text);
@@ -124,7 +115,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
           ...member,
           stats,
           lag: stats.state === 'present' ? lag : inferred(lag),
-          pendingRestart: group?.pendingRestart.has(member.name),
+          pendingRestart: restartOf(member.name, stats, group),
           isLost: await isLost(inquiry, member.name, stats, facts),
           hasStaleCertificate: stale.includes(member.name),
         };
@@ -173,14 +164,14 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       };
       if (cluster === undefined) return unreachable;
       const tls = operatorTlsSecret(cluster.metadata.name);
-      const reading = await secret(set.metadata.namespace, tls, secretMs, signal);
-      const access = shardAccess(cluster, new Map([[tls, reading]]));
+      const reading = await secrets.read({ namespace: set.metadata.namespace, name: tls }, secretMs, signal);
+      const access = shardAccess(cluster, new Map([[tls, secretReading(reading)]]));
       if (access === undefined) return unreachable;
-      const means = { set, cluster, access, memory, poll, monotonicMs };
+      const means = { set, cluster, access, memory, poll, connections, monotonicMs };
       const shards = await Promise.all(
         cached.map((shard) => readShard({ ...means, shard: shard.name }, shard, signal)),
       );
-      const parameterProblems = readParameterProblems({ ...means, connections }, shards);
+      const parameterProblems = readParameterProblems(means, shards);
       return { observed: { cluster, objects, shards, parameterProblems, weighers }, access };
     },
   };
@@ -209,4 +200,14 @@ function unreached(shard: CachedShard): ObservedReplicaShard {
     isCertified: false,
     othersOnPrimary: 0,
   };
+}
+
+/** A parameter of its own waits for a restart by the word of the server, one that all members share by that of Patroni. */
+function restartOf(
+  member: string,
+  stats: Reading<ReplicaStats>,
+  group: GroupView | undefined,
+): boolean | undefined {
+  if (stats.state === 'present' && stats.value.pendingRestart) return true;
+  return group?.pendingRestart.has(member);
 }

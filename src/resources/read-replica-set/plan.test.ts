@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import type { StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
-import type { ObservedReplicaShard, PrimaryFacts } from './model.ts';
+import type { ObservedReplicaShard, PrimaryFacts, SetInput } from './model.ts';
 import { plan } from './plan.ts';
 import {
   cluster,
@@ -12,17 +12,16 @@ import {
   membersApplied,
   primary,
   readers,
+  settled,
   shard,
   statefulSet,
   stats,
-  withApplied,
 } from './test-support/world.ts';
 
 test('a set that is as it shall be asks for nothing', () => {
   const set = readers({ replicas: 2 });
-  const before = input(set, [shard([member(set, 0), member(set, 1)])]);
-  const after = withApplied(before, plan(before).actions);
-  expect(plan(after)).toMatchObject({ actions: [], progress: [], failures: [] });
+  const given = settled(input(set, [shard([member(set, 0), member(set, 1)])]));
+  expect(plan(given)).toMatchObject({ actions: [], progress: [], failures: [] });
 });
 
 describe('members are added', () => {
@@ -94,6 +93,41 @@ describe('members are added', () => {
   });
 });
 
+describe('something is under way', () => {
+  const set = readers({ replicas: 1 });
+  const reasons = (given: SetInput) => plan(given).progress.map(({ reason }) => reason);
+
+  test('from the moment a template changes until the StatefulSet controller has seen it', () => {
+    const present = settled(input(set, [shard([member(set, 0)])]));
+    const larger = readers({ replicas: 1, resources: { requests: { cpu: '1' } }, parameters: {} });
+    const changed = { ...present, set: larger };
+    expect(reasons(present)).toEqual([]);
+    expect(reasons(changed)).toContain('StatefulSetUnsettled');
+    const unseen = input(set, [shard([member(set, 0)], { settled: false })]);
+    expect(reasons(settled(unseen))).toEqual(['StatefulSetUnsettled']);
+  });
+
+  test('until a server has judged what was changed, but not when an operator asks again', () => {
+    const { spec } = set;
+    const at = (generation: number, observedGeneration: number) => ({
+      ...set,
+      spec,
+      metadata: { ...set.metadata, generation },
+      status: { observedGeneration },
+    });
+    const unjudged = { parameterProblems: undefined };
+    expect(reasons(settled(input(at(2, 1), [shard([member(set, 0)])], unjudged)))).toEqual([
+      'CheckingParameters',
+    ]);
+    expect(reasons(settled(input(at(2, 2), [shard([member(set, 0)])], unjudged)))).toEqual([]);
+  });
+
+  test('until members have read a changed configuration', () => {
+    const old = member(set, 0, { stats: { state: 'present', value: stats(set, { config: 'another' }) } });
+    expect(reasons(settled(input(set, [shard([old])])))).toEqual(['ReadingConfiguration']);
+  });
+});
+
 describe('members are taken away', () => {
   const set = readers({ replicas: 1 });
 
@@ -108,8 +142,8 @@ describe('members are taken away', () => {
 
   test('not while those that stay would leave the Service empty', () => {
     const late = member(set, 0, { rotation: 'out', lag: { bytes: 1e9, seconds: 60, exact: true } });
-    const decided = plan(input(set, [shard([late, member(set, 1)])]));
-    expect(membersApplied(decided.actions)).toBe(2);
+    const decided = plan(settled(input(set, [shard([late, member(set, 1)])])));
+    expect(membersApplied(decided.actions)).toBeUndefined();
     expect(decided.progress).toMatchObject([{ reason: 'WaitingForFreshMember' }]);
   });
 
@@ -158,9 +192,18 @@ describe('members are renewed', () => {
     expect(decided.progress.map(({ reason }) => reason)).toContain('MemberNotReady');
   });
 
-  test('by a restart where only a parameter needs it', () => {
-    const waiting = member(set, 0, { pendingRestart: true, rotation: 'draining', drainingMs: 2_000 });
-    expect(kinds(plan(input(set, [shard([waiting, member(set, 1)])])).actions)).toEqual(['restart']);
+  test.each([
+    { what: 'where only a parameter needs it', busy: 0, drainingMs: 2_000, expected: ['restart'] },
+    { what: 'not while its queries run', busy: 1, drainingMs: 29_000, expected: [] },
+    { what: 'when its queries have had their grace', busy: 1, drainingMs: 30_000, expected: ['restart'] },
+  ])('by a restart $what', ({ busy, drainingMs, expected }) => {
+    const waiting = member(set, 0, {
+      pendingRestart: true,
+      rotation: 'draining',
+      drainingMs,
+      stats: { state: 'present', value: stats(set, { busy }) },
+    });
+    expect(kinds(plan(input(set, [shard([waiting, member(set, 1)])])).actions)).toEqual(expected);
   });
 
   test.each([
@@ -169,7 +212,7 @@ describe('members are renewed', () => {
   ])('by one restart at a time, out of the Service: one %s goes on', (_, restarting) => {
     const busy = { ...restarting, work: new Map([['restart', { state: 'running' }]] as const) };
     const waiting = member(set, 1, { pendingRestart: true });
-    const decided = plan(input(set, [shard([busy, waiting])]));
+    const decided = plan(settled(input(set, [shard([busy, waiting])])));
     expect(kinds(decided.actions)).toEqual([]);
     expect(decided.rotations.get('s0')?.members.map(({ rotation }) => rotation)).toEqual(['draining', 'in']);
     expect(decided.progress).toMatchObject([{ reason: 'RollingOut' }]);
@@ -212,10 +255,10 @@ describe('running members', () => {
   });
 
   test('are not added before their parameters are judged: pods would start without a configuration', () => {
-    const more = input(readers({ replicas: 3 }), [shard([member(set, 0), other])], {
-      parameterProblems: undefined,
-    });
-    expect(membersApplied(plan(more).actions)).not.toBe(3);
+    const more = settled(
+      input(readers({ replicas: 3 }), [shard([member(set, 0), other])], { parameterProblems: undefined }),
+    );
+    expect(membersApplied(plan(more).actions)).toBeUndefined();
     expect(plan(more).progress).toMatchObject([{ reason: 'CheckingParameters' }]);
     const first = input(set, [shard([], { statefulSet: undefined })], { parameterProblems: undefined });
     expect(membersApplied(plan(first).actions)).toBeUndefined();

@@ -1,3 +1,4 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
@@ -19,6 +20,7 @@ import { decideRotation, type RotationDecision } from './rotation.ts';
 import { type EffectiveSettings, effectiveSettings } from './settings.ts';
 import { decideRenewal } from './steps/renewal.ts';
 import { decideSizes, type SizeDecision } from './steps/size.ts';
+import { unsettled } from './steps/unsettled.ts';
 
 /** Decides everything that one pass does. Pure and total: what is unknown is in `observed`, as unknown. */
 export function plan(input: SetInput): SetPlan {
@@ -37,7 +39,7 @@ export function plan(input: SetInput): SetPlan {
   }
   const settings = effectiveSettings(set.spec, cluster, observed.parameterProblems?.length === 0);
   const sizes = decideSizes(input);
-  const renewal = decideRenewal(observed.shards);
+  const renewal = decideRenewal(observed.shards, durationMs(set.spec.drainGrace) ?? 0);
   const rotations = new Map(
     observed.shards.map((shard) => [
       shard.name,
@@ -60,7 +62,9 @@ export function plan(input: SetInput): SetPlan {
     progress: [
       ...[...sizes.values()].flatMap(({ progress }) => progress),
       ...renewal.progress,
+      ...unsettled(input, actions),
       ...starting(input),
+      ...reading(input, settings),
       ...failedWork(observed.shards),
     ],
     failures: [
@@ -174,19 +178,17 @@ function care(
   { parameters, applyDelayMs, limits }: EffectiveSettings,
   { members }: RotationDecision,
 ): SetAction[] {
-  const { cluster } = observed;
-  if (cluster === undefined) return [];
-  const upstream = chooseUpstream(set.spec.source, shard);
-  const { mark } = replicaConfig(set, cluster, shard.name, { parameters, upstream });
+  const behind = behindConfig({ set, observed }, shard, parameters);
   return shard.members.flatMap((member): SetAction[] => {
     const { name, stats } = member;
     const target = { shard: shard.name, member: name };
     const rotation = members.find((candidate) => candidate.name === name)?.rotation;
-    const isBehind = isConfigSure(observed) && stats.state === 'present' && stats.value.config !== mark;
     const { bytes = 0, seconds = 0 } = member.lag ?? {};
     const isLate = rotation === 'out' && (bytes >= limits.maxBytes || seconds >= limits.maxSeconds);
     const wanted: Extract<SetAction, { readonly kind: WorkKind }>[] = [
-      ...(isBehind || member.hasStaleCertificate ? [{ kind: 'reload' as const, ...target }] : []),
+      ...(behind.includes(name) || member.hasStaleCertificate
+        ? [{ kind: 'reload' as const, ...target }]
+        : []),
       ...(isLate && stats.state === 'present' && stats.value.connections > stats.value.active
         ? [{ kind: 'end-sessions' as const, ...target }]
         : []),
@@ -203,6 +205,28 @@ function care(
     ];
     return wanted.filter(({ kind }) => !member.work.has(kind));
   });
+}
+
+/** Members that run with another configuration than they shall have, by name. */
+function behindConfig(
+  { set, observed }: Pick<SetInput, 'set' | 'observed'>,
+  shard: ObservedReplicaShard,
+  parameters: EffectiveSettings['parameters'],
+): readonly string[] {
+  const { cluster } = observed;
+  if (cluster === undefined || !isConfigSure(observed)) return [];
+  const upstream = chooseUpstream(set.spec.source, shard);
+  const { mark } = replicaConfig(set, cluster, shard.name, { parameters, upstream });
+  return shard.members.flatMap(({ name, stats }) =>
+    stats.state === 'present' && stats.value.config !== mark ? [name] : [],
+  );
+}
+
+function reading(input: SetInput, { parameters }: EffectiveSettings): Finding[] {
+  const names = input.observed.shards.flatMap((shard) => behindConfig(input, shard, parameters));
+  if (names.length === 0) return [];
+  const message = `members read their configuration again: ${names.join(', ')}`;
+  return [{ reason: 'ReadingConfiguration', message }];
 }
 
 function unknownShards({ set, observed }: SetInput): Finding[] {

@@ -1,7 +1,17 @@
-/** Where the primary was at a time of our own clock. */
-export interface Sample {
-  readonly atMs: number;
+/** One look at the primary, on our own clock. */
+export interface Look {
+  readonly askedMs: number;
+  readonly answeredMs: number;
   /** Bytes of WAL since the beginning of time. */
+  readonly position: number;
+}
+
+/** A place where the primary was. */
+export interface Sample {
+  /** When it was known to have come there. */
+  readonly atMs: number;
+  /** When it was last known to be no further; before `atMs` while only one look has seen it there. */
+  readonly untilMs: number;
   readonly position: number;
 }
 
@@ -13,30 +23,38 @@ export interface Staleness {
 }
 
 /**
- * The places where the primary was, with one more; oldest first. Where it did not move nothing is added. A position that
+ * The places where the primary was, with one more; oldest first. Where it did not move it only stayed longer. A position that
  * goes back is another timeline: what was known before says nothing about it.
  */
-export function withSample(history: readonly Sample[], sample: Sample, keepMs: number): readonly Sample[] {
+export function withLook(history: readonly Sample[], look: Look, keepMs: number): readonly Sample[] {
+  const { askedMs, answeredMs, position } = look;
   const last = history.at(-1);
-  if (last === undefined || sample.position < last.position) return [sample];
-  if (sample.position === last.position) return history;
+  const sample = { atMs: answeredMs, untilMs: askedMs, position };
+  if (last === undefined || position < last.position) return [sample];
+  if (position === last.position) return [...history.slice(0, -1), { ...last, untilMs: askedMs }];
   // The last one before the time that is kept stays: what was there then is known to be no older.
-  const old = history.findLastIndex(({ atMs }) => atMs < sample.atMs - keepMs);
+  const old = history.findLastIndex(({ atMs }) => atMs < answeredMs - keepMs);
   return [...(old > 0 ? history.slice(old) : history), sample];
 }
 
 /**
  * How old what a standby shows is, by the WAL that the primary had when, on one clock. (The time of the last replayed commit
- * would say that every standby of an idle primary is late.)
+ * alone would say that every standby of an idle primary is late.) Between two looks the primary may have moved on at any time:
+ * there the age of the last replayed commit says when, if it is known, else it is taken to be as old as it can be. What only
+ * the last look has seen may be on its way.
  */
 export function stalenessOf(
   history: readonly Sample[],
   position: number,
   nowMs: number,
+  commitAgeMs = Number.POSITIVE_INFINITY,
 ): Staleness | undefined {
-  const first = history[0];
-  if (first === undefined) return undefined;
-  const ahead = history.find((sample) => sample.position > position);
-  if (ahead === undefined) return { ms: 0, exact: true };
-  return { ms: Math.max(0, nowMs - ahead.atMs), exact: ahead !== first };
+  const index = history.findIndex((sample) => sample.position > position);
+  const [before, ahead] = [history[index - 1], history[index]];
+  if (ahead === undefined) return history.length === 0 ? undefined : { ms: 0, exact: true };
+  const least = Math.max(0, nowMs - ahead.atMs);
+  if (before === undefined) return { ms: least, exact: false };
+  const isOnItsWay = index === history.length - 1 && ahead.untilMs <= ahead.atMs;
+  const most = isOnItsWay ? least : nowMs - before.untilMs;
+  return { ms: Math.min(Math.max(commitAgeMs, least), most), exact: true };
 }

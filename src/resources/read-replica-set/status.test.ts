@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { SetInput } from './model.ts';
 import { plan } from './plan.ts';
 import { statusOf } from './status.ts';
-import { input, member, readers, shard } from './test-support/world.ts';
+import { input, member, readers, settled, shard } from './test-support/world.ts';
 
 describe('the status', () => {
   function conditions(given: SetInput): Record<string, string> {
@@ -20,9 +20,9 @@ describe('the status', () => {
 
   test('says who is late, and who serves', () => {
     const set = readers({ replicas: 2 });
-    const given = input(set, [
-      shard([member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } }), member(set, 1)]),
-    ]);
+    const given = settled(
+      input(set, [shard([member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } }), member(set, 1)])]),
+    );
     expect(statusOf(given, plan(given), undefined)).toMatchObject({
       phase: 'Late',
       replicas: { desired: 2, current: 2, ready: 2, inRotation: 1, total: 2, summary: '1/2' },

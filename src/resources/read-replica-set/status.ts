@@ -138,7 +138,7 @@ function ready(
 function found(type: string, findings: readonly Finding[], otherwise: string): ConditionInput {
   const [first] = findings;
   if (first === undefined) return { type, status: 'False', reason: 'AsWanted', message: otherwise };
-  const message = findings.map((finding) => finding.message).join('; ');
+  const message = [...new Set(findings.map((finding) => finding.message))].join('; ');
   return { type, status: 'True', reason: first.reason, message };
 }
 

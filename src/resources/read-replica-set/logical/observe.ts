@@ -36,14 +36,15 @@ import { createPoll } from '../poll.ts';
 import type { Lag } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
 import type { ReplicaSources } from '../sources.ts';
-import { withSample } from '../staleness.ts';
+import { withLook } from '../staleness.ts';
 import { type ModelAccess, modelAccess } from './access.ts';
 import type { ModelMemory } from './memory.ts';
 import type { Migrations, ModelMember, ModelSource } from './model.ts';
 import { modelPart, modelTlsSecret } from './names.ts';
 
 /** For how long what is read by name is good. */
-const secretMs = 30_000;
+const secretMs = 120_000;
+const certificateMs = 900_000;
 const migrationMs = 10_000;
 
 /** What a read model is observed with. */
@@ -106,15 +107,15 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
     signal: AbortSignal,
   ): Promise<Map<string, SecretReading>> {
     const { credentials } = cluster.spec;
-    const names = [
-      authoritySecret(set.spec.cluster),
-      operatorTlsSecret(set.spec.cluster),
-      credentials.application ?? applicationSecret(set.spec.cluster),
-      credentials.monitoring ?? monitoringSecret(set.spec.cluster),
-      modelTlsSecret(set.metadata.name),
+    const ages: readonly (readonly [string, number])[] = [
+      [authoritySecret(set.spec.cluster), secretMs],
+      [operatorTlsSecret(set.spec.cluster), certificateMs],
+      [credentials.application ?? applicationSecret(set.spec.cluster), secretMs],
+      [credentials.monitoring ?? monitoringSecret(set.spec.cluster), secretMs],
+      [modelTlsSecret(set.metadata.name), certificateMs],
     ];
-    const entries = names.map(async (name): Promise<[string, SecretReading]> => {
-      const reading = await secrets.read({ namespace: set.metadata.namespace, name }, secretMs, signal);
+    const entries = ages.map(async ([name, maxAgeMs]): Promise<[string, SecretReading]> => {
+      const reading = await secrets.read({ namespace: set.metadata.namespace, name }, maxAgeMs, signal);
       return [name, secretReading(reading)];
     });
     return new Map(await Promise.all(entries));
@@ -181,13 +182,13 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
       .then((facts) => ({ shard, member: pod.metadata.name, address, facts }));
   }
 
-  function note(model: ModelMemory, observed: readonly ModelSource[], keepMs: number): void {
+  function note(model: ModelMemory, observed: readonly ModelSource[], askedMs: number, keepMs: number): void {
     for (const { shard, facts } of observed) {
       if (facts.state !== 'present') continue;
       const { timeline, position } = facts.value;
       const history = model.histories.get(shard);
       const before = history?.timeline === timeline ? history.samples : [];
-      const samples = withSample(before, { atMs: monotonicMs(), position }, keepMs);
+      const samples = withLook(before, { askedMs, answeredMs: monotonicMs(), position }, keepMs);
       model.histories.set(shard, { timeline, samples });
     }
   }
@@ -244,13 +245,14 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
         members: [],
       };
       const followed = new Set(followedShards(cluster, map?.spec));
+      const askedMs = monotonicMs();
       const all =
         shards === undefined
           ? []
           : await Promise.all(shardsOf(cluster).map((shard) => readShardSource(set, cluster, shard, shards)));
       const observed = all.filter((source) => followed.has(source.shard));
       const { limits } = effectiveSettings(set.spec, cluster);
-      note(model, observed, limits.maxSeconds * 1_500 + 60_000);
+      note(model, observed, askedMs, limits.maxSeconds * 1_500 + 60_000);
       const setUpFrom = logins === undefined ? undefined : setUpHash(logins);
       const members = await Promise.all(
         cached.members.map(async (member): Promise<ModelMember> => {
@@ -286,6 +288,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
           value: {
             name: '',
             address: '',
+            clockMs: 0,
             maxWalSenders: 1_000,
             maxReplicationSlots: 1_000,
             bytes: 0,
@@ -308,6 +311,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
                   value: {
                     name: member,
                     address,
+                    clockMs: 0,
                     maxWalSenders: 0,
                     maxReplicationSlots: 0,
                     bytes: 0,

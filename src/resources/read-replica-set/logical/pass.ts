@@ -17,6 +17,8 @@ import { executeSet, type SetExecution, type SetFailure } from '../execute.ts';
 import type { SetMemory } from '../memory.ts';
 import type { ReadReplicaSet } from '../model.ts';
 import { replicasName } from '../names.ts';
+import { busyMs, nextLookMs } from '../next-look.ts';
+import { effectiveSettings } from '../settings.ts';
 import type { ReplicaSources } from '../sources.ts';
 import { sourceAddress } from './access.ts';
 import { type ModelPass, StepRefused } from './context.ts';
@@ -46,8 +48,8 @@ export interface ModelDependencies {
 export interface ModelPassResult {
   readonly status: NonNullable<ReadReplicaSet['status']>;
   readonly failures: readonly SetFailure[];
-  /** Whether more is to be done at once. */
-  readonly busy: boolean;
+  /** After how long the next pass is due. */
+  readonly nextMs: number;
 }
 
 /** Passes over logical sets. */
@@ -159,6 +161,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
       memories.set(owner, model);
       const seenMs = clock.monotonicMs();
       const observation = await observer.observe(set, cluster, memory, model, context.signal);
+      const lookedMs = clock.monotonicMs();
       const { tables, undistributed } = tablesOf(set.spec.logical, cluster, observation.sources.length);
       const input: ModelInput = {
         set,
@@ -200,7 +203,13 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
       );
       tidyLater(context, pass);
       const busy = started.includes(true) || decided.issues;
-      return { status: modelStatusOf(input, withErrors(decided, model)), failures, busy };
+      const { limits } = effectiveSettings(set.spec, cluster);
+      const replicas = observation.members.map(({ replica }) => replica);
+      return {
+        status: modelStatusOf(input, withErrors(decided, model)),
+        failures,
+        nextMs: busy ? busyMs : nextLookMs(replicas, limits, clock.monotonicMs() - lookedMs),
+      };
     },
     forget(owner) {
       memories.delete(owner);

@@ -1,3 +1,4 @@
+import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { needsRenewal } from '../../../pki/renewal.ts';
 import { acceptedAuthority } from '../../../pki/rotation.ts';
 import { bytesOf } from '../../sharded-cluster/desired/quantity.ts';
@@ -13,6 +14,7 @@ import { decideRotation, type RotationDecision } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
 import { decideRenewal } from '../steps/renewal.ts';
 import { decideSizes } from '../steps/size.ts';
+import { unsettled } from '../steps/unsettled.ts';
 import { modelObjects } from './desired/objects.ts';
 import type { ModelMember, ModelStep, ModelWorld } from './model.ts';
 import { modelPart, modelServerNames, modelTlsSecret } from './names.ts';
@@ -47,7 +49,7 @@ export function planModel(input: ModelInput): ModelPlan {
   const setInput: SetInput = { set, observed: part, settings, now };
   const effective = effectiveSettings(set.spec, cluster, part.parameterProblems?.length === 0);
   const size = decideSizes(setInput).get(modelPart);
-  const renewal = decideRenewal(part.shards);
+  const renewal = decideRenewal(part.shards, durationMs(set.spec.drainGrace) ?? 0);
   const drains = new Map([...(size?.drains ?? []), ...renewal.drains]);
   const rotation = decideRotation(
     members.map(({ replica, facts }) => ({
@@ -83,7 +85,12 @@ export function planModel(input: ModelInput): ModelPlan {
     plan: {
       actions,
       rotations: new Map([[modelPart, rotation]]),
-      progress: [...(size?.progress ?? []), ...renewal.progress, ...found.progress],
+      progress: [
+        ...(size?.progress ?? []),
+        ...renewal.progress,
+        ...unsettled(setInput, actions),
+        ...found.progress,
+      ],
       failures: [
         ...refusedParameters(part.parameterProblems),
         ...renewal.failures,

@@ -13,11 +13,14 @@ export interface RenewalDecision {
 
 const nothing: RenewalDecision = { drains: new Map(), actions: [], progress: [], failures: [] };
 
-/** One member of the set at a time: it leaves the Service, is renewed, and is ready again before the next. */
-export function decideRenewal(shards: readonly ObservedReplicaShard[]): RenewalDecision {
+/**
+ * One member of the set at a time: it leaves the Service, is renewed when its queries have ended or the grace has, and is ready
+ * again before the next.
+ */
+export function decideRenewal(shards: readonly ObservedReplicaShard[], graceMs: number): RenewalDecision {
   for (const shard of shards) {
     const stuck = shard.members.find((member) => !member.ready && member.outdated && isStuck(member));
-    if (stuck !== undefined) return renew(shard, stuck);
+    if (stuck !== undefined) return renew(shard, stuck, graceMs);
   }
   const members = shards.flatMap((shard) => shard.members.map((member) => ({ shard, member })));
   const next = members.find(({ member }) => whyRenewed(member) !== undefined);
@@ -31,10 +34,10 @@ export function decideRenewal(shards: readonly ObservedReplicaShard[]): RenewalD
     };
     return problem === undefined ? { ...nothing, progress: [finding] } : { ...nothing, failures: [finding] };
   }
-  return renew(next.shard, next.member);
+  return renew(next.shard, next.member, graceMs);
 }
 
-function renew(shard: ObservedReplicaShard, member: ObservedReplica): RenewalDecision {
+function renew(shard: ObservedReplicaShard, member: ObservedReplica, graceMs: number): RenewalDecision {
   const why = whyRenewed(member) ?? '';
   const progress = [{ reason: 'RollingOut', message: `member ${member.name} is renewed: ${why}` }];
   const drains = new Map([[member.name, `it is about to be renewed: ${why}`]]);
@@ -42,17 +45,30 @@ function renew(shard: ObservedReplicaShard, member: ObservedReplica): RenewalDec
     return { ...nothing, drains, progress };
   }
   if (member.work.has('restart')) return { ...nothing, drains, progress };
-  const action: SetAction =
-    member.outdated || member.losesVolume
-      ? {
-          kind: 'delete',
-          type: resourceTypeOf(member.pod),
-          object: member.pod,
-          uid: member.pod.metadata.uid ?? '',
-          evidence: why,
-        }
-      : { kind: 'restart', shard: shard.name, member: member.name };
-  return { ...nothing, drains, progress, actions: [action] };
+  // A pod that is deleted lets its queries end by itself; a server that is restarted does not.
+  if (member.outdated || member.losesVolume) {
+    const { pod } = member;
+    const uid = pod.metadata.uid ?? '';
+    const action: SetAction = {
+      kind: 'delete',
+      type: resourceTypeOf(pod),
+      object: pod,
+      uid,
+      evidence: why,
+    };
+    return { ...nothing, drains, progress, actions: [action] };
+  }
+  if (isBusy(member) && member.drainingMs < graceMs) return { ...nothing, drains, progress };
+  return {
+    ...nothing,
+    drains,
+    progress,
+    actions: [{ kind: 'restart', shard: shard.name, member: member.name }],
+  };
+}
+
+function isBusy({ stats }: ObservedReplica): boolean {
+  return stats.state === 'present' && stats.value.busy > 0;
 }
 
 function whyRenewed(member: ObservedReplica): string | undefined {

@@ -16,6 +16,7 @@ import type {
   SetInput,
 } from '../model.ts';
 import { replicaPod, replicasName } from '../names.ts';
+import { plan } from '../plan.ts';
 import { effectiveSettings } from '../settings.ts';
 
 /** The time of every pass. */
@@ -43,6 +44,7 @@ export function readers(spec: Record<string, unknown> = {}): ReadReplicaSet {
 export const primary: PrimaryFacts = {
   name: 'shop-s0-0',
   address: '10.0.0.1',
+  clockMs: 0,
   maxWalSenders: 20,
   maxReplicationSlots: 20,
   standbys: {},
@@ -60,10 +62,13 @@ export function stats(set: ReadReplicaSet, fields: Partial<ReplicaStats> = {}): 
     inRecovery: true,
     replayed: 1_000,
     received: 1_000,
+    committedMs: null,
+    pendingRestart: false,
     streaming: true,
     config: markOf(set, 's0'),
     connections: 3,
     active: 1,
+    busy: 1,
     transactions: 10,
     activeMs: 5,
     ...fields,
@@ -164,10 +169,10 @@ export function input(
   };
 }
 
-/** The world after the API server has taken what a plan applies. */
-export function withApplied(before: SetInput, actions: readonly SetAction[]): SetInput {
+/** The same world, in which the API server has taken every object as the plan wants it. */
+export function settled(before: SetInput): SetInput {
   const objects = new Map(before.observed.objects);
-  for (const action of actions)
+  for (const action of plan(before).actions)
     if (action.kind === 'apply') objects.set(objectId(action.object), action.object);
   return { ...before, observed: { ...before.observed, objects } };
 }
