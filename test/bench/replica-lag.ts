@@ -1,5 +1,4 @@
 import { startHeartbeat } from '../support/heartbeat.ts';
-import { kubectl } from '../support/kubectl.ts';
 import {
   applySet,
   holdReplay,
@@ -8,6 +7,7 @@ import {
   replicaPods,
   waitUntilServing,
 } from '../support/read-replica-set.ts';
+import { followEndpoints } from '../support/service-endpoints.ts';
 import { waitFor } from '../support/wait.ts';
 import type { ReplicaScene } from './replicas.ts';
 import { type Measured, note, reached, runCount } from './report.ts';
@@ -22,6 +22,7 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
   await applySet(set, { ...spec, replicas: 2, lag: { maxSeconds }, parameters: patientReplay });
   await waitUntilServing(set, 2);
   const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name));
+  const endpoints = await followEndpoints(set.namespace, `${set.name}-s0-read`);
   const seconds: number[] = [];
   try {
     for (let run = 1; run <= runs; run += 1) {
@@ -32,9 +33,14 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
       const begun = performance.now();
       await waitFor(
         'its address is out of the Service',
-        async () =>
-          (await addresses(set)).includes(late.status?.podIP ?? '') ? { state: 'in' } : { done: true },
-        { everyMs: 20 },
+        () =>
+          endpoints
+            .history()
+            .at(-1)
+            ?.includes(late.status?.podIP ?? '')
+            ? { state: endpoints.history().at(-1) }
+            : { done: true },
+        { everyMs: 5 },
       );
       seconds.push((performance.now() - begun) / 1000 - maxSeconds);
       note(`lag ${run}/${runs}: out after ${seconds.at(-1)?.toFixed(2)} s over the limit`);
@@ -43,6 +49,7 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
     }
   } finally {
     await heartbeat.stop();
+    endpoints.stop();
   }
   const beyond = Math.max(0, heartbeat.stalestMs() / 1000 - maxSeconds);
   return {
@@ -57,11 +64,4 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
       failedReads: Object.fromEntries(heartbeat.errors),
     },
   };
-}
-
-async function addresses(set: ReplicaScene['set']): Promise<string> {
-  return kubectl([
-    ...['get', 'endpointslices', '-n', set.namespace, '-l', `kubernetes.io/service-name=${set.name}-s0-read`],
-    ...['-o', 'jsonpath={.items[*].endpoints[*].addresses[*]}'],
-  ]);
 }

@@ -185,6 +185,19 @@ describe('members are renewed', () => {
     );
   });
 
+  test('those first that do not serve, and none while the Service would be empty without it', () => {
+    const lag = { bytes: 1e9, seconds: 60, exact: true };
+    const serving = member(set, 0, { outdated: true });
+    const late = (fields = {}) => member(set, 1, { rotation: 'out', lag, ...fields });
+    const waits = plan(input(set, [shard([serving, late()])]));
+    expect(kinds(waits.actions)).not.toContain('rotate');
+    expect(waits.progress.map(({ reason }) => reason)).toContain('WaitingForFreshMember');
+    const both = plan(input(set, [shard([serving, late({ outdated: true })])]));
+    expect(both.rotations.get('s0')?.members.map(({ rotation }) => rotation)).toEqual(['in', 'draining']);
+    const alone = plan(input(readers({ replicas: 1 }), [shard([serving])]));
+    expect(kinds(alone.actions)).toEqual(['rotate']);
+  });
+
   test('not while another is not ready', () => {
     const starting = member(set, 1, { ready: false, rotation: undefined });
     const decided = plan(input(set, [shard([member(set, 0, { outdated: true }), starting])]));

@@ -14,8 +14,8 @@ export interface RenewalDecision {
 const nothing: RenewalDecision = { drains: new Map(), actions: [], progress: [], failures: [] };
 
 /**
- * One member of the set at a time: it leaves the Service, is renewed when its queries have ended or the grace has, and is ready
- * again before the next.
+ * One member of the set at a time, those first that do not serve: it leaves the Service, unless that would be empty then, is
+ * renewed when its queries have ended or the grace has, and is ready again before the next.
  */
 export function decideRenewal(shards: readonly ObservedReplicaShard[], graceMs: number): RenewalDecision {
   for (const shard of shards) {
@@ -23,9 +23,12 @@ export function decideRenewal(shards: readonly ObservedReplicaShard[], graceMs: 
     if (stuck !== undefined) return renew(shard, stuck, graceMs);
   }
   const members = shards.flatMap((shard) => shard.members.map((member) => ({ shard, member })));
-  const next = members.find(({ member }) => whyRenewed(member) !== undefined);
-  if (next === undefined) return nothing;
-  const unwell = members.find(({ member }) => !member.ready && member.name !== next.member.name);
+  const needing = members.filter(({ member }) => whyRenewed(member) !== undefined);
+  if (needing.length === 0) return nothing;
+  const next =
+    needing.find(({ member }) => member.rotation !== 'in') ??
+    needing.find(({ shard, member }) => othersServe(shard, member));
+  const unwell = members.find(({ member }) => !member.ready && member.name !== next?.member.name);
   if (unwell !== undefined) {
     const problem = unwell.member.pod === undefined ? undefined : podProblem(unwell.member.pod);
     const finding = {
@@ -34,7 +37,18 @@ export function decideRenewal(shards: readonly ObservedReplicaShard[], graceMs: 
     };
     return problem === undefined ? { ...nothing, progress: [finding] } : { ...nothing, failures: [finding] };
   }
+  if (next === undefined) {
+    const names = needing.map(({ member }) => member.name).join(', ');
+    const message = `members are renewed when another is in rotation: ${names}`;
+    return { ...nothing, progress: [{ reason: 'WaitingForFreshMember', message }] };
+  }
   return renew(next.shard, next.member, graceMs);
+}
+
+/** Whether the Service is not empty without it; a member that is alone in its shard has nobody to wait for. */
+function othersServe({ members }: ObservedReplicaShard, { name }: ObservedReplica): boolean {
+  const others = members.filter((other) => other.name !== name);
+  return others.length === 0 || others.some(({ ready, rotation }) => ready && rotation === 'in');
 }
 
 function renew(shard: ObservedReplicaShard, member: ObservedReplica, graceMs: number): RenewalDecision {
