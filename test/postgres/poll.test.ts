@@ -38,3 +38,19 @@ it('neither waits for a server that hangs nor asks it twice at once, and asks ag
     return reading.state === 'present' ? { done: true } : { state: reading };
   });
 });
+
+it('gives an answer that comes late to whoever asks next', async () => {
+  let asked = 0;
+  const question = () =>
+    poll.ask('slow', options(), (connection) => {
+      asked += 1;
+      return connection.query({ text: 'SELECT pg_sleep(1), 1 AS n' });
+    });
+  expect(await question()).toMatchObject({ state: 'unknown', error: { message: 'it does not answer' } });
+  const answer = await waitFor('the answer', async () => {
+    const reading = await question();
+    return reading.state === 'present' ? { done: reading.value } : { state: reading };
+  });
+  expect(answer).toMatchObject([{ n: 1 }]);
+  expect(asked).toBe(1);
+});

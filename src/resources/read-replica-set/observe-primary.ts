@@ -1,9 +1,4 @@
-import {
-  type PrimaryPosition,
-  readOldestPosition,
-  readPrimaryPosition,
-  readServerBytes,
-} from '../../postgres/replica-stats.ts';
+import { readOldestPosition, readPrimaryPosition, readServerBytes } from '../../postgres/replica-stats.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
@@ -11,54 +6,60 @@ import { roleLabel, shardLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { askBeside, type Inquiry, remembered } from './inquiry.ts';
 import type { PrimaryFacts } from './model.ts';
-import { withLook } from './staleness.ts';
+import { type Sample, withLook } from './staleness.ts';
 
 /** For how long the size of all data is good. */
 const bytesMs = 60_000;
 const countLimits = { connectTimeoutMs: 1_500, statementTimeoutMs: 30_000 };
+
+/** What a primary says, and where it has been. */
+export interface PrimaryReading {
+  readonly facts: Reading<PrimaryFacts>;
+  /** `undefined` while there is no single primary. While that does not answer it is what was seen of it before. */
+  readonly history: readonly Sample[] | undefined;
+}
 
 /** Asks the primary of a shard where it is, and adds that to its history, which reaches back for `keepMs`. */
 export async function readPrimary(
   inquiry: Inquiry,
   sources: Sources,
   keepMs: number,
-): Promise<Reading<PrimaryFacts>> {
+): Promise<PrimaryReading> {
   const { set, shard, access, memory, poll, monotonicMs } = inquiry;
   const [pod, ...others] = primariesOf(inquiry, sources);
   const address = pod?.status?.podIP;
-  if (pod === undefined || address === undefined || others.length > 0) {
-    return { state: 'unknown', error: new Error(`shard ${shard} has no single primary`) };
-  }
-  const askedMs = monotonicMs();
-  const reading = await poll.ask<PrimaryPosition>(
+  if (pod === undefined || address === undefined || others.length > 0)
+    return silent(`shard ${shard} has no single primary`);
+  const reading = await poll.ask(
     `${keyString(set.metadata)}/${pod.metadata.uid}`,
     access.asOperator(shard, address, 'postgres'),
-    readPrimaryPosition,
-  );
-  if (reading.state !== 'present') return reading;
-  const answeredMs = monotonicMs();
-  const { inRecovery, position, clockMs, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
-  if (inRecovery)
-    return { state: 'unknown', error: new Error(`${pod.metadata.name} is not the primary any more`) };
-  const primary = pod.metadata.uid ?? pod.metadata.name;
-  const history = memory.histories.get(shard);
-  const before = history?.primary === primary ? history.samples : [];
-  memory.histories.set(shard, {
-    primary,
-    samples: withLook(before, { askedMs, answeredMs, position }, keepMs),
-  });
-  return {
-    state: 'present',
-    value: {
-      name: pod.metadata.name,
-      address,
-      clockMs,
-      maxWalSenders,
-      maxReplicationSlots,
-      standbys,
-      bytes: bytesOf(inquiry, address),
+    async (connection) => {
+      const askedMs = monotonicMs();
+      const primary = await readPrimaryPosition(connection);
+      return { ...primary, askedMs, answeredMs: monotonicMs() };
     },
+  );
+  const primary = pod.metadata.uid ?? pod.metadata.name;
+  const known = memory.histories.get(shard);
+  const before = known?.primary === primary ? known.samples : undefined;
+  if (reading.state !== 'present') return { facts: reading, history: before };
+  const { inRecovery, clockMs, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
+  if (inRecovery) return silent(`${pod.metadata.name} is not the primary any more`);
+  const history = withLook(before ?? [], reading.value, keepMs);
+  memory.histories.set(shard, { primary, samples: history });
+  const { name } = pod.metadata;
+  const bytes = bytesOf(inquiry, address);
+  return {
+    facts: {
+      state: 'present',
+      value: { name, address, clockMs, maxWalSenders, maxReplicationSlots, standbys, bytes },
+    },
+    history,
   };
+}
+
+function silent(message: string): PrimaryReading {
+  return { facts: { state: 'unknown', error: new Error(message) }, history: undefined };
 }
 
 function primariesOf({ set, shard }: Inquiry, sources: Sources): Pod[] {

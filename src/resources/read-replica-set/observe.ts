@@ -89,11 +89,11 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
     cached: CachedShard,
     signal: AbortSignal,
   ): Promise<ObservedReplicaShard> {
-    const { set, cluster, shard, memory } = inquiry;
+    const { set, cluster, shard } = inquiry;
     const { limits, applyDelayMs } = effectiveSettings(set.spec, cluster);
     const keepMs = (limits.maxSeconds * 1_000 + applyDelayMs) * 1.5 + 60_000;
     const pods = cached.members.flatMap(({ pod }) => pod ?? []);
-    const [primary, certificate, ...readings] = await Promise.all([
+    const [{ facts: primary, history }, certificate, ...readings] = await Promise.all([
       readPrimary(inquiry, sources, keepMs),
       certificateOf(set, shard, signal),
       ...cached.members.map(({ pod }) => readMember(inquiry, pod)),
@@ -105,7 +105,6 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       addresses.flatMap((address) => address ?? []),
     );
     const stale = takeStaleCertificates(inquiry, pods, certificate);
-    const history = facts === undefined ? undefined : memory.histories.get(shard)?.samples;
     const members = await Promise.all(
       cached.members.map(async (member, index): Promise<ObservedReplica> => {
         const stats = readings[index] ?? { state: 'absent' };
@@ -114,7 +113,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
         return {
           ...member,
           stats,
-          lag: stats.state === 'present' ? lag : inferred(lag),
+          lag: stats.state === 'present' && facts !== undefined ? lag : inferred(lag),
           pendingRestart: restartOf(member.name, stats, group),
           isLost: await isLost(inquiry, member.name, stats, facts),
           hasStaleCertificate: stale.includes(member.name),

@@ -79,7 +79,10 @@ function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan)
       };
     }),
     ...(shard.primary.state === 'unknown'
-      ? { message: 'the primary does not answer, so rotation stays as it is' }
+      ? {
+          message:
+            'the primary does not answer, so lag is judged by what was seen of it before, and nobody joins',
+        }
       : {}),
   };
 }
