@@ -5,8 +5,8 @@ import type { LagLimits } from './settings.ts';
 export const pollMs = 1_000;
 /** While something is under way that ends soon, the next pass is so near. */
 export const busyMs = 200;
-/** A look at what has not got any later yet is of no use. */
-const leastMs = 10;
+/** A member whose lag stays just under the limit is not looked at all the time. */
+const leastMs = 100;
 
 /**
  * After how long lag is looked at again. It grows no faster than time passes, so a member that reaches the limit before the next
