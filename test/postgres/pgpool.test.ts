@@ -359,6 +359,24 @@ it('serves repeated queries from its cache, until a write through it', async () 
   }
 });
 
+it('serves one client at a time where servers have no connections for more', async () => {
+  const small = await startPgpool({
+    primary,
+    members: standbys.slice(0, 1),
+    database: 'one',
+    logins,
+    monitoring: monitoring.name,
+    clients: 1,
+  });
+  try {
+    const made = await waitFor('it takes a client', async () => ({ done: await client({}, small) }));
+    expect((await made.query('SELECT count(*) > 0 AS some FROM items')).rows).toEqual([{ some: true }]);
+    await made.end();
+  } finally {
+    await small.stop();
+  }
+});
+
 it('follows the Service to another primary, and so do the members that it reads', async () => {
   await settle({ members: [member(0), member(1)], pgpool: { maxLag: '5s', primaryWeight: 0 } });
   const heir = await startPostgres({

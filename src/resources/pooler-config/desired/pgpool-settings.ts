@@ -80,6 +80,9 @@ export function pgpoolRevisionOf(syslogIdent: string): string | undefined {
   return syslogIdent.startsWith(revisionPrefix) ? syslogIdent.slice(revisionPrefix.length) : undefined;
 }
 
+/** `max_spare_children` where nobody sets it. */
+const mostSpare = 10;
+
 type Settings = Readonly<Record<string, string | number>>;
 
 /**
@@ -111,7 +114,8 @@ function startSettings({ spec, pgpool, clients }: PgpoolSettingsInput): Settings
     listen_backlog_multiplier: Math.max(1, Math.ceil((spec.maxClientConnections - clients) / clients)),
     max_pool: 1,
     connection_cache: 'on',
-    process_management_mode: 'dynamic',
+    // Pgpool-II does not start with fewer than it would keep in reserve.
+    process_management_mode: clients < mostSpare ? 'static' : 'dynamic',
     ...cacheSettings(pgpool),
   };
 }
