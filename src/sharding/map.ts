@@ -162,6 +162,16 @@ function compareGroup(
   return { added, found };
 }
 
+/** Whether the buckets of a group take all keys of its layout, each of them once. */
+export function isComplete(known: BucketGroup, wanted: Group): boolean {
+  const { missing, extra } = (isReshaped(known) ? coverOf : difference)(
+    groupSlots(wanted, []),
+    known.buckets,
+  );
+  const bounds = new Set(known.buckets.map(boundKey));
+  return missing.length === 0 && extra.length === 0 && bounds.size === known.buckets.length;
+}
+
 /** What a group that is as it was laid out lacks, and has too much. */
 function difference(slots: readonly Slot[], buckets: readonly Bucket[]): Cover<Slot> {
   const known = new Set(buckets.map((bucket) => boundKey(bucket)));
@@ -265,7 +275,7 @@ function count(counts: Map<string, number>, shard: string): void {
 }
 
 /** What makes two buckets of a group the same: the rows they take. */
-export function boundKey(bucket: Slot['bound']): string {
+export function boundKey(bucket: Bound): string {
   return JSON.stringify([
     bucket.hash === undefined ? null : [bucket.hash.modulus, bucket.hash.remainder],
     bucket.range === undefined ? null : [bucket.range.from ?? null, bucket.range.to ?? null],
@@ -275,7 +285,8 @@ export function boundKey(bucket: Slot['bound']): string {
   ]);
 }
 
-function describe(bucket: Slot['bound']): string {
+/** How a message tells of the keys that a bucket takes. */
+export function describe(bucket: Bound): string {
   const hash =
     bucket.hash === undefined ? '' : ` remainder ${bucket.hash.remainder} of ${bucket.hash.modulus}`;
   if (bucket.region !== undefined)

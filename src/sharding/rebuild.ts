@@ -101,7 +101,7 @@ function givenTo({ group_name: group, bucket }: MirrorRow): MovingBucket {
 }
 
 /** A number that a shard has ever seen is not given again. */
-function withNextId(group: BucketGroup, given: readonly MovingBucket[]): BucketGroup {
+export function withNextId(group: BucketGroup, given: readonly MovingBucket[]): BucketGroup {
   const nextId = Math.max(
     ...given.filter((other) => other.group === group.name).map(({ bucket }) => bucket + 1),
   );
@@ -122,7 +122,8 @@ function tookPlaceOf(owned: MirrorRow, gone: MirrorRow): boolean {
   );
 }
 
-function newestRows(rows: readonly MirrorRow[]): MirrorRow[] {
+/** Of each bucket the row with the newest epoch, by number. */
+export function newestRows(rows: readonly MirrorRow[]): MirrorRow[] {
   const newest = new Map<string, MirrorRow>();
   for (const row of rows) {
     const name = markerName(row.group_name, row.bucket);
@@ -132,7 +133,7 @@ function newestRows(rows: readonly MirrorRow[]): MirrorRow[] {
 }
 
 /** A bucket as the mirror describes it. */
-function bucketOf(row: MirrorRow, owner: { shard: string; epoch: number }): Bucket {
+export function bucketOf(row: MirrorRow, owner: Pick<Bucket, 'shard' | 'epoch'>): Bucket {
   return {
     id: row.bucket,
     shard: owner.shard,

@@ -54,6 +54,7 @@ async function sweep(api: MemoryApi, until: () => Promise<boolean>): Promise<Eve
     client: api.client,
     sources: {
       clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
+      maps: api.informer<ShardMapObject>(shardMapType, {}),
       moves: api.informer<ShardMove>(shardMoveType, {
         [byCluster]: () => [clusterIndexValue(namespace, 'shop')],
       }),
@@ -149,4 +150,19 @@ it('commits what the map has decided', async () => {
   expect(await shards.rows('s0', "SELECT to_regclass('own.orders_b0002') AS marker")).toEqual([
     { marker: null },
   ]);
+});
+
+it('takes back what the map announces of a ShardMove that never was', async () => {
+  const test = planMove(shards, { bucket: 2 });
+  const api = serve(test, true);
+  const map = api.get<ShardMapObject>(shardMapType, key);
+  const pending = { move: 'by-hand.00000000', attempt: 1 };
+  const groups = map.spec.groups.map((group) => ({
+    ...group,
+    buckets: group.buckets.map((bucket) => (bucket.id === 3 ? { ...bucket, pending } : bucket)),
+  }));
+  await api.client.update(shardMapType, { ...map, spec: { ...map.spec, groups } });
+  const says = () => JSON.stringify(api.get<ShardMapObject>(shardMapType, key).spec);
+  const events = await sweep(api, async () => !says().includes('pending'));
+  expect(events).toMatchObject([{ reason: 'MoveSwept' }]);
 });

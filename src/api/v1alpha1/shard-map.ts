@@ -67,7 +67,15 @@ const bucketGroup = z
       .optional()
       .describe('Number of the next bucket that a split, isolation or merge makes; none: never done.'),
   })
-  .describe('The buckets that the tables of one colocation group share.');
+  .describe('The buckets that the tables of one colocation group share.')
+  .meta(
+    cel({
+      rule: '!has(oldSelf.nextId) || (has(self.nextId) && self.nextId >= oldSelf.nextId && self.nextId - oldSelf.nextId <= 64)',
+      fieldPath: '.nextId',
+      message:
+        'the number of a bucket is never given twice: write the old "nextId" again, or at most 64 more',
+    }),
+  );
 
 /** `ShardMap.spec`: which shard owns which bucket. */
 export const shardMapSpec = z
@@ -85,12 +93,19 @@ export const shardMapSpec = z
     epoch: z
       .int()
       .min(1)
+      .max(1_000_000_000_000)
       .describe('Raised by one with every change of an owner.')
       .meta(
-        cel({
-          rule: 'self >= oldSelf',
-          message: 'the epoch of a map never goes back: read the map again and raise it by one',
-        }),
+        cel(
+          {
+            rule: 'self >= oldSelf',
+            message: 'the epoch of a map never goes back: read the map again and raise it by one',
+          },
+          {
+            rule: 'self - oldSelf <= 1000000',
+            message: 'the epoch of a map does not leap: read the map again and raise it by one',
+          },
+        ),
       ),
     groups: z.array(bucketGroup).max(100).describe('The colocation groups.').meta(keyedBy('name')),
   })

@@ -1,12 +1,13 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { ShardMoveStatus } from '../../api/v1alpha1/shard-move.ts';
 import { firstRecord, type Move, type MoveRecord } from '../../sharding/move/model.ts';
+import { moveId } from '../../sharding/move/names.ts';
 import type { ShardMove } from './model.ts';
 
 /** The move that a ShardMove asks for, from the shard that owned the buckets when it began. */
 export function moveOf({ metadata, spec, status }: ShardMove, from: string): Move {
   const parents = status?.parents ?? [];
-  const id = metadata.uid.replaceAll('-', '').slice(0, 8);
+  const id = moveId(metadata.uid);
   return {
     key: `${metadata.name}.${id}`,
     id,

@@ -15,6 +15,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { clearPending } from '../../sharding/move/map-change.ts';
+import { moveId } from '../../sharding/move/names.ts';
 import { judgeStray, ownedBy, type Sentence, withoutPending } from '../../sharding/move/sweep.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
@@ -23,11 +24,12 @@ import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import type { ShardMove } from './model.ts';
 import { prunable } from './prune.ts';
+import { isOver } from './record.ts';
 
 /** What the sweeper works with. */
 export interface MoveSweeperDependencies {
   readonly client: KubeClient;
-  readonly sources: Pick<Sources, 'clusters' | 'moves'>;
+  readonly sources: Pick<Sources, 'clusters' | 'maps' | 'moves'>;
   readonly connections: Connections;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -65,7 +67,7 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     // The transactions first, then who may still want them: a ShardMove is older than all that it prepares.
     const prepared = await read(options);
     if (prepared.length === 0) return;
-    const wanted = await movesOf(cluster, context.signal);
+    const wanted = new Set((await movesOf(cluster, context.signal)).map(idOf));
     for (const stray of prepared.filter(({ id }) => !wanted.has(id))) {
       const sentence = await judge(cluster, shard, stray, context.signal);
       if (sentence.kind === 'clear-pending') continue;
@@ -85,20 +87,28 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
   ): Promise<void> {
     const found = new Map<string, readonly string[]>();
     for (const [shard, options] of primaries) found.set(shard, await readStray(options));
-    if ([...found.values()].every((ids) => ids.length === 0)) return;
     const { namespace, name } = cluster.metadata;
+    const isQuiet = [...found.values()].every((ids) => ids.length === 0);
+    if (isQuiet && !announcesStray(cluster)) return;
     const map = await client.get<ShardMapObject>(
       shardMapType,
       { namespace, name: shardMapName(name) },
       { signal },
     );
     if (map === undefined) return;
-    const wanted = await movesOf(cluster, signal);
+    const moves = await movesOf(cluster, signal);
+    const wanted = new Set(moves.map(idOf));
     const prepared = new Set<string>();
     for (const options of primaries.values()) for (const { id } of await read(options, 0)) prepared.add(id);
     const isStray = (id: string) => !wanted.has(id) && !prepared.has(id);
-    const settled = withoutPending(map.spec, isStray);
-    if (settled !== map.spec) await client.update(shardMapType, { ...map, spec: settled }, { signal });
+    const isOverOrGone = isNoneOf(underWay(moves));
+    const settled = withoutPending(map.spec, (id) => isOverOrGone(id) && !prepared.has(id));
+    if (settled !== map.spec) {
+      await client.update(shardMapType, { ...map, spec: settled }, { signal });
+      const note =
+        'the ShardMap announced moves that are over: it was taken back, so that others can move the buckets';
+      events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
+    }
     for (const [shard, options] of primaries) {
       const owned = ownedBy(settled, shard);
       for (const id of (found.get(shard) ?? []).filter(isStray)) {
@@ -112,6 +122,14 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
         events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
       }
     }
+  }
+
+  /** Whether a map announces a move that is over or gone, as far as is known: whoever edits a map can write any name. */
+  function announcesStray({ metadata }: ShardedCluster): boolean {
+    const { namespace, name } = metadata;
+    const map = sources.maps.cache.get({ namespace, name: shardMapName(name) });
+    const moves = sources.moves.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+    return map !== undefined && withoutPending(map.spec, isNoneOf(underWay(moves))) !== map.spec;
   }
 
   async function readStray(options: ConnectOptions): Promise<readonly string[]> {
@@ -141,11 +159,11 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     }
   }
 
-  /** The eight digits of every ShardMove there is, as the API server itself says. */
-  async function movesOf({ metadata }: ShardedCluster, signal: AbortSignal): Promise<ReadonlySet<string>> {
+  /** Every ShardMove there is, as the API server itself says. */
+  async function movesOf({ metadata }: ShardedCluster, signal: AbortSignal): Promise<readonly ShardMove[]> {
     const { namespace } = metadata;
     const { items } = await client.listAll<ShardMove>(shardMoveType, { namespace, signal });
-    return new Set(items.map((move) => move.metadata.uid.replaceAll('-', '').slice(0, 8)));
+    return items;
   }
 
   /** By the map of this moment; an announcement is taken back first. */
@@ -172,4 +190,18 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     concurrency: 1,
     reconcile,
   });
+}
+
+function idOf({ metadata }: ShardMove): string {
+  return moveId(metadata.uid);
+}
+
+/** Those that may still change the map. */
+function underWay(moves: readonly ShardMove[]): readonly ShardMove[] {
+  return moves.filter(({ status }) => !isOver(status));
+}
+
+function isNoneOf(moves: readonly ShardMove[]): (id: string) => boolean {
+  const ids = new Set(moves.map(idOf));
+  return (id) => !ids.has(id);
 }

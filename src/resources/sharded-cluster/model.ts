@@ -6,6 +6,7 @@ import type { ResolvedMigration } from '../../postgres/migration-plan.ts';
 import type { KubernetesObject, ObjectMeta, ResourceType } from '../../runtime/kubernetes-object.ts';
 import type { Reading } from '../../runtime/reading.ts';
 import type { Batch } from '../../sharding/leaves.ts';
+import type { MovingBucket } from '../../sharding/shard-catalog.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import type { Secret } from './desired/secrets.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from './kubernetes.ts';
@@ -107,6 +108,10 @@ export type MigrationSource = Reading<string>;
 export interface Observed {
   readonly shards: readonly ObservedShard[];
   readonly map: Reading<ShardMapObject>;
+  /** Whether the map has changed since the shards were asked. */
+  readonly isMapNewer?: boolean;
+  /** Buckets of ShardMoves that may have changed the map already, and not yet the shards. */
+  readonly switching?: readonly MovingBucket[];
   readonly secrets: ReadonlyMap<string, SecretReading>;
   /** SQL by migration name. */
   readonly migrations: ReadonlyMap<string, MigrationSource>;

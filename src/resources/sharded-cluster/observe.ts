@@ -5,6 +5,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
+import type { MovingBucket } from '../../sharding/shard-catalog.ts';
 import { readService } from '../read-replica-set/names.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
@@ -310,6 +311,8 @@ export function createObserver({
         observed: {
           shards,
           map,
+          isMapNewer: latestMap?.metadata.resourceVersion !== knownMap?.metadata.resourceVersion,
+          switching: switchingBuckets(cluster, sources),
           references,
           secrets: secretReadings,
           migrations,
@@ -320,6 +323,17 @@ export function createObserver({
       };
     },
   };
+}
+
+/** A move says that it switches before it changes the map, and that it has finished when both shards have followed. */
+function switchingBuckets({ metadata }: ShardedCluster, sources: Sources): MovingBucket[] {
+  const value = clusterIndexValue(metadata.namespace, metadata.name);
+  return sources.moves.cache
+    .byIndex(byCluster, value)
+    .filter(({ status }) => status?.phase === 'switch' || status?.phase === 'finish')
+    .flatMap(({ spec: { group }, status }) =>
+      [...(status?.parents ?? []), ...(status?.children ?? [])].map(({ id }) => ({ group, bucket: id })),
+    );
 }
 
 /** Between its tries a failing server says that it starts; only one that runs is over it. */

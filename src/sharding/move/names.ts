@@ -1,3 +1,8 @@
+/** Eight hexadecimal digits that stand for a move, from the uid of what asks for it. */
+export function moveId(uid: string): string {
+  return uid.replaceAll('-', '').slice(0, 8);
+}
+
 /** What the names of everything outside of the map begin with that one move makes: `hm_1a2b3c4d_`. */
 export function movePrefix(id: string): string {
   return `hm_${id}_`;

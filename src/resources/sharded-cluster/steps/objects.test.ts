@@ -31,4 +31,13 @@ describe('objectsToApply', () => {
     const deleting = { ...live, metadata: { ...live.metadata, deletionTimestamp: '2026-01-01T00:00:00Z' } };
     expect(objectsToApply([service(6432)], new Map([[objectId(live), deleting]]))).toEqual([]);
   });
+
+  it('scales a StatefulSet back that somebody else has scaled', () => {
+    const wanted = { ...service(5432), kind: 'StatefulSet', spec: { replicas: 3 } };
+    const live = withAppliedHash(wanted);
+    const among = (spec: object) => new Map([[objectId(live), { ...live, spec }]]);
+    for (const replicas of [0, 2, 5])
+      expect(objectsToApply([wanted], among({ replicas }))).toEqual([withAppliedHash(wanted)]);
+    expect(objectsToApply([wanted], among({ replicas: 3, minReadySeconds: 1 }))).toEqual([]);
+  });
 });

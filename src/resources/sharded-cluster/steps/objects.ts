@@ -27,7 +27,8 @@ export function withAppliedHash<T extends KubernetesObject>(object: T): T {
 
 /**
  * The wanted objects that are missing, or that were last applied from something else, ready to apply. What somebody else
- * (a webhook, another controller) changed on an object of ours is left to them: re-applying would be a fight.
+ * (a webhook, another controller) changed on an object of ours is left to them: re-applying would be a fight. But for the number
+ * of a StatefulSet's pods: members come and go in an order, and a shard that was scaled to nothing serves nobody.
  */
 export function objectsToApply(
   wanted: readonly KubernetesObject[],
@@ -36,10 +37,17 @@ export function objectsToApply(
   return wanted.map(withAppliedHash).filter((object) => {
     const live = present.get(objectId(object));
     if (live?.metadata.deletionTimestamp !== undefined) return false;
+    if (live !== undefined && isScaledByHand(object, live)) return true;
     return (
       live?.metadata.annotations?.[appliedAnnotation] !== object.metadata.annotations?.[appliedAnnotation]
     );
   });
+}
+
+/** Whether a StatefulSet that was applied like this has another number of pods by now. */
+export function isScaledByHand(wanted: KubernetesObject, live: KubernetesObject): boolean {
+  const [shall, has] = [wanted, live].map((object) => (object as StatefulSet).spec?.replicas);
+  return wanted.kind === 'StatefulSet' && shall !== undefined && has !== undefined && shall !== has;
 }
 
 /** How an object comes to be as it is wanted. */

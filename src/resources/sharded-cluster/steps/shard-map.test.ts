@@ -154,7 +154,7 @@ describe('owners of buckets', () => {
     expect(east).toMatchObject({ region: 'east', shard: 's3', epoch: 2 });
   });
 
-  it('are added for ranges that the layout gained, with a new epoch, and none changes', () => {
+  it('are added for ranges that the layout gained, with a new epoch, and none changes', async () => {
     const { tables = [] } = everyStrategy;
     const bounds = [{ to: '2025-01-01' }, { from: '2025-01-01', to: '2026-01-01' }];
     const changed = wanting(world, {
@@ -162,22 +162,14 @@ describe('owners of buckets', () => {
       tables: tables.map((table) => (table.name === 'readings' ? { ...table, bounds } : table)),
     });
     expect(contentOf(changed)).toMatchObject({ kind: 'fail', reason: 'MapConflict' });
-    const added = [{ to: '2025-01-01' }, { from: '2025-01-01' }];
-    const longer = wanting(
-      withMap(world, {
-        ...mapOf(world),
-        groups: mapOf(world).groups.map((group) =>
-          group.name === 'readings' ? { ...group, buckets: group.buckets.slice(0, 1) } : group,
-        ),
-      }),
-      {
-        ...everyStrategy,
-        tables: tables.map((table) => (table.name === 'readings' ? { ...table, bounds: added } : table)),
-      },
-    );
-    // Its leaf is there already in this world, which is no reason to give the bucket away twice.
+    const within = (ranges: { from?: string; to?: string }[]) => ({
+      ...everyStrategy,
+      tables: tables.map((table) => (table.name === 'readings' ? { ...table, bounds: ranges } : table)),
+    });
+    const shorter = await settled(emptyWorld(shardedCluster(within([{ to: '2025-01-01' }]))));
+    const longer = wanting(shorter, within([{ to: '2025-01-01' }, { from: '2025-01-01' }]));
     const update = updateOf(longer);
-    expect(update?.epoch).toBe(mapOf(world).epoch + 1);
+    expect(update?.epoch).toBe(mapOf(shorter).epoch + 1);
     expect(update?.groups.find(({ name }) => name === 'readings')?.buckets).toHaveLength(2);
     for (const group of mapOf(longer).groups)
       expect(update?.groups.find(({ name }) => name === group.name)?.buckets).toEqual(
@@ -261,5 +253,59 @@ describe('a group that was converted where its rows were', () => {
     const conversion = { group: name, phase: 'settled', layout, tables: [] };
     const input = withCatalog(leaving, 's0', { conversions: [conversion] });
     expect(map(input)).toMatchObject({ kind: 'wait', reason: 'Reverting' });
+  });
+});
+
+describe('a map that somebody has edited', () => {
+  const stolen = (input: PlanInput) => {
+    const spec = mapOf(input);
+    const epoch = spec.epoch + 1;
+    const groups = spec.groups.map((group) =>
+      group.name === 'customer'
+        ? {
+            ...group,
+            buckets: group.buckets.map((bucket) =>
+              bucket.id === 0 ? { ...bucket, shard: 's1', epoch } : bucket,
+            ),
+          }
+        : group,
+    );
+    return withMap(input, { ...spec, epoch, groups });
+  };
+
+  it('is put right before anything is done by it, and told of', async () => {
+    let input = stolen(world);
+    const notes: string[] = [];
+    for (let pass = 0; planOf(input).actions.length > 0; pass += 1) {
+      expect(pass).toBeLessThan(3);
+      const { actions } = planOf(input);
+      expect(actions.map(({ kind }) => kind)).toEqual(['update-map', 'event']);
+      notes.push(...actions.flatMap((action) => (action.kind === 'event' ? [action.note] : [])));
+      for (const action of actions) input = await advanced(input, action);
+    }
+    expect(mapOf(input).groups).toEqual(mapOf(world).groups);
+    expect(notes[0]).toContain('bucket 0 of group "customer" from shard s1');
+  });
+
+  it('is not judged by what shards said before it changed', () => {
+    const result = map(observing(stolen(world), { isMapNewer: true }));
+    expect(result).toMatchObject({ kind: 'wait', reason: 'MapPending', actions: [] });
+    expect(map(observing(world, { isMapNewer: true }))).toMatchObject({ kind: 'continue' });
+  });
+
+  it('is not judged while a move may be the one that has changed it', () => {
+    const switching = [{ group: 'customer', bucket: 0 }];
+    expect(map(observing(stolen(world), { switching }))).toMatchObject({ kind: 'continue' });
+  });
+
+  it('stops the content while a shard is silent', () => {
+    const input = withShard(stolen(world), 's2', { database: { state: 'absent' } });
+    expect(map(input)).toMatchObject({ kind: 'wait', reason: 'MapUnknown' });
+  });
+
+  it('is a conflict, and nothing changes, when the shards do not agree', () => {
+    const input = withCatalog(stolen(world), 's0', { markers: [] });
+    expect(contentOf(input)).toMatchObject({ kind: 'fail', reason: 'MapConflict' });
+    expect(planOf(input).actions).toEqual([]);
   });
 });

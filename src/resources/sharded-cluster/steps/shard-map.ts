@@ -2,12 +2,15 @@ import type { ShardMapSpec } from '../../../api/v1alpha1/shard-map.ts';
 import { type Layout, layoutOf, placementProblems } from '../../../sharding/layout.ts';
 import { initialMap, type MarkerOwner, reconcileMap } from '../../../sharding/map.ts';
 import { type Rebuilt, rebuildFromMarkers, type ShardAnswer } from '../../../sharding/rebuild.ts';
+import { repairMap, type Testimony } from '../../../sharding/repair.ts';
 import {
   type Action,
+  type Observed,
   type ObservedShard,
   type PlanInput,
   proceed,
   type ShardedCluster,
+  type ShardMapObject,
   type StepResult,
 } from '../model.ts';
 import { fail, messagesOf, wait } from './result.ts';
@@ -24,6 +27,8 @@ export function map({ cluster, observed }: PlanInput): StepResult {
   }
   if (observed.map.state === 'absent') return lostMap(cluster, observed.shards);
   const { spec } = observed.map.value;
+  const edited = editedMap(observed, observed.map.value, layout);
+  if (edited !== undefined) return edited;
   const leaving = groupsLeaving(observed.shards, spec, layout);
   const staying = { ...spec, groups: spec.groups.filter(({ name }) => !leaving.includes(name)) };
   const conflict = reconcileMap(staying, layout, shards).problems[0];
@@ -34,6 +39,38 @@ export function map({ cluster, observed }: PlanInput): StepResult {
     `tables become plain again (group ${leaving.join(', ')}): see status.conversions`,
     1_000,
   );
+}
+
+/** Most changes of which an event tells. */
+const mostTold = 5;
+
+/** Puts right what somebody has written into the map, or says why that cannot be done. */
+function editedMap(
+  { shards, switching = [], isMapNewer = false }: Observed,
+  map: ShardMapObject,
+  layout: Layout,
+): StepResult | undefined {
+  const answers = new Map(
+    shards.map((shard): [string, Testimony] => [shard.name, catalogOf(shard) ?? 'unknown']),
+  );
+  const verdict = repairMap({ map: map.spec, layout, answers, moving: switching });
+  if (verdict.kind === 'sound') return undefined;
+  if (isMapNewer) return wait('MapPending', 'the ShardMap has changed: the shards are asked again', 200);
+  if (verdict.kind === 'waiting') return wait('MapUnknown', verdict.message, 2_000);
+  if (verdict.kind === 'contradicted') return fail('MapConflict', messagesOf(verdict.problems));
+  const { changes } = verdict;
+  const more = changes.length > mostTold ? `; and ${changes.length - mostTold} more` : '';
+  return wait('MapPending', 'the ShardMap was edited, and is put right by what the shards hold', 0, [
+    { kind: 'update-map', map, spec: verdict.map },
+    {
+      kind: 'event',
+      type: 'Warning',
+      reason: 'MapRepaired',
+      note:
+        'the ShardMap was not what the shards hold, as after an edit by hand: ' +
+        `${changes.slice(0, mostTold).join('; ')}${more}. To move a bucket, write a ShardMove`,
+    },
+  ]);
 }
 
 /** Groups that are no longer in the spec, and whose conversion can be taken back. */

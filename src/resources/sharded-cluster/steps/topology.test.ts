@@ -1,7 +1,9 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
+import type { StatefulSet } from '../kubernetes.ts';
 import type { ObservedMember, PlanInput } from '../model.ts';
 import { settled } from '../test-support/advance.ts';
-import { emptyWorld, shardedCluster, shardOf, wanting, withShard } from '../test-support/world.ts';
+import { emptyWorld, observing, shardedCluster, shardOf, wanting, withShard } from '../test-support/world.ts';
 import { bootstrap, configuration, objects, renewals, rollout, volumes } from './topology.ts';
 
 const spec = { members: 1, shards: { count: 3 } };
@@ -102,6 +104,32 @@ describe('objects', () => {
       'shop-s1',
       'shop-s2',
     ]);
+  });
+});
+
+describe('a StatefulSet that somebody', () => {
+  const id = 'StatefulSet/shop-s1';
+  const withObject = (live: KubernetesObject | undefined): PlanInput => {
+    const others = new Map(world.observed.objects);
+    if (live === undefined) others.delete(id);
+    else others.set(id, live);
+    const statefulSet = live as StatefulSet | undefined;
+    return withShard(observing(world, { objects: others }), 's1', { statefulSet });
+  };
+  const saidOf = (input: PlanInput) => {
+    const { actions = [] } = objects(input);
+    return actions.map((action) => (action.kind === 'event' ? action.note : action.kind));
+  };
+
+  it.each([0, 5])('has scaled to %i is scaled back, and that is told', (replicas) => {
+    const live = world.observed.objects.get(id) as StatefulSet;
+    const said = saidOf(withObject({ ...live, spec: { ...live.spec, replicas } } as StatefulSet));
+    if (replicas === 0) expect(said).toEqual(['apply', expect.stringContaining('had been scaled to 0')]);
+    else expect(said[0]).toBe('apply');
+  });
+
+  it('has deleted is made again, and that is told', () => {
+    expect(saidOf(withObject(undefined))).toEqual(['apply', expect.stringContaining('on the volumes')]);
   });
 });
 

@@ -4,11 +4,11 @@ import { desiredObjects } from '../desired/index.ts';
 import { serverParameters } from '../desired/parameters.ts';
 import { bytesOf } from '../desired/quantity.ts';
 import { resourceTypeOf } from '../kinds.ts';
-import { podProblem } from '../kubernetes.ts';
+import { podProblem, type StatefulSet } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
 import { defaultImageAnnotation } from '../names.ts';
 import { decideMembers, type MembersDecision } from './members.ts';
-import { applyOrReplace, objectsToApply } from './objects.ts';
+import { appliedAnnotation, applyOrReplace, isScaledByHand, objectId, objectsToApply } from './objects.ts';
 import type { Parameters } from './parameters.ts';
 import { decideRollout, type RolloutDecision } from './rollout.ts';
 
@@ -51,7 +51,7 @@ export function objects(input: PlanInput): StepResult {
     }
     const wanted = desiredObjects(cluster, shard.index, { image, members: members.replicas, parameters });
     for (const object of objectsToApply(wanted.map(withDefaultImage(defaultImage)), observed.objects)) {
-      actions.push(applyOrReplace(object, shard.statefulSet));
+      actions.push(applyOrReplace(object, shard.statefulSet), ...whatSomebodyDid(object, input, shard));
     }
   }
   const waiting = waits[0];
@@ -66,6 +66,27 @@ export function objects(input: PlanInput): StepResult {
     afterMs: 500,
     actions,
   };
+}
+
+/** Word of a StatefulSet that somebody has scaled or taken away, and that is put back. */
+function whatSomebodyDid(wanted: KubernetesObject, { observed }: PlanInput, shard: ObservedShard): Action[] {
+  if (wanted.kind !== 'StatefulSet') return [];
+  const { name } = wanted.metadata;
+  const tell = (note: string): Action[] => [{ kind: 'event', type: 'Warning', reason: 'PutBack', note }];
+  const live = observed.objects.get(objectId(wanted));
+  if (live === undefined) {
+    const holdsData = shard.claims.some((claim) => claim.status?.phase === 'Bound');
+    return holdsData
+      ? tell(`StatefulSet ${name} is made again on the volumes that shard ${shard.name} has`)
+      : [];
+  }
+  const isSame =
+    live.metadata.annotations?.[appliedAnnotation] === wanted.metadata.annotations?.[appliedAnnotation];
+  if (!isSame || !isScaledByHand(wanted, live)) return [];
+  return tell(
+    `StatefulSet ${name} had been scaled to ${(live as StatefulSet).spec?.replicas}, and is scaled back to ` +
+      `${(wanted as StatefulSet).spec?.replicas}: change spec.members or spec.shards.count of the ShardedCluster instead`,
+  );
 }
 
 /** Lets another member initialise a shard whose first attempt was cut off. */
