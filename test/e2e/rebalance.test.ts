@@ -1,6 +1,8 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { kube } from '../support/cluster.ts';
 import { kubectl } from '../support/kubectl.ts';
+import { applicationOf, readOrders } from '../support/move-scene.ts';
+import { startWriters, type Writers } from '../support/move-writers.ts';
 import { query } from '../support/pg.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import {
@@ -31,7 +33,7 @@ const spec: Partial<SpecInput> = {
         INSERT INTO countries VALUES ('de'), ('fr');
         CREATE TABLE customers (id int PRIMARY KEY, country text NOT NULL REFERENCES countries) PARTITION BY HASH (id);
         CREATE TABLE orders (
-          customer_id int NOT NULL REFERENCES customers, id int, PRIMARY KEY (customer_id, id)
+          customer_id int NOT NULL REFERENCES customers, id int, amount int, PRIMARY KEY (customer_id, id)
         ) PARTITION BY HASH (customer_id)`,
     },
   ],
@@ -66,13 +68,17 @@ async function waitForOwners(wanted: Record<string, number>): Promise<void> {
   );
 }
 
-/** Rows over all shards that own something. */
+/** The first number of a row that writers may write. */
+const firstWritten = 1_000_000;
+
+/** Rows over all shards that own something, but for those of writers. */
 async function countRows(): Promise<{ customers: number; orders: number }> {
   const total = { customers: 0, orders: 0 };
   for (const shard of Object.keys(await owned())) {
     const [row] = await query<{ customers: number; orders: number }>(
       { namespace, cluster: 'shop', shard },
-      'SELECT (SELECT count(*)::int FROM customers) AS customers, (SELECT count(*)::int FROM orders) AS orders',
+      'SELECT (SELECT count(*)::int FROM customers) AS customers, (SELECT count(*)::int FROM orders WHERE id < $1) AS orders',
+      [firstWritten],
     );
     total.customers += row?.customers ?? 0;
     total.orders += row?.orders ?? 0;
@@ -80,7 +86,24 @@ async function countRows(): Promise<{ customers: number; orders: number }> {
   return total;
 }
 
-describe('a cluster that is scaled with its data', () => {
+/** Ends the writers: they saw no error, and what they were told of every row is what is there. */
+async function expectNoHarm(writers: Writers): Promise<void> {
+  const report = await writers.stop();
+  const { acknowledged, redirected, longestGapMs } = report;
+  console.log(
+    `${acknowledged} commits, ${redirected} redirected, longest gap ${Math.round(longestGapMs)} ms`,
+  );
+  expect([...report.errors, ...report.violations].slice(0, 5)).toEqual([]);
+  expect(redirected).toBeGreaterThan(0);
+  const written = (await readOrders(key)).filter((row) => Number(row.key.split('/')[1]) >= firstWritten);
+  expect(report.ledger.judge(written)).toEqual({ lost: [], stale: [], doubled: [], strange: [] });
+}
+
+describe('a cluster that is scaled with its data, under writers to every bucket', () => {
+  const keys = Array.from({ length: 60 }, (_, index) => index * 10 + 1);
+  const startWork = (run: number) =>
+    startWriters(applicationOf(key, 5_000), keys, { writers: 4, everyMs: 20, run });
+
   beforeAll(async () => {
     await applyCluster(key, spec);
     await waitUntilReady(key, { timeoutMs: 180_000 });
@@ -88,7 +111,7 @@ describe('a cluster that is scaled with its data', () => {
       await query(
         { namespace, cluster: 'shop', shard },
         `DO $$ BEGIN FOR n IN 1..${customers} LOOP
-          BEGIN INSERT INTO public.customers VALUES (n, 'de'); INSERT INTO public.orders VALUES (n, 1);
+          BEGIN INSERT INTO public.customers VALUES (n, 'de'); INSERT INTO public.orders VALUES (n, 1, 0);
           EXCEPTION WHEN check_violation THEN NULL; END;
           END LOOP; END $$`,
       );
@@ -97,8 +120,10 @@ describe('a cluster that is scaled with its data', () => {
 
   it('fills shards that are added', async () => {
     expect(await countRows()).toEqual({ customers, orders: customers });
+    const writers = startWork(0);
     await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=4']);
     await waitForOwners({ s0: 3, s1: 3, s2: 3, s3: 3 });
+    await expectNoHarm(writers);
     expect(await countRows()).toEqual({ customers, orders: customers });
     const moves = await kubectl([
       'get',
@@ -112,6 +137,7 @@ describe('a cluster that is scaled with its data', () => {
   });
 
   it('empties shards that are taken away, and lets their volumes be', async () => {
+    const writers = startWork(1);
     await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=2']);
     await waitForOwners({ s0: 6, s1: 6 });
     await waitUntilReady(key, { timeoutMs: 300_000 });
@@ -125,6 +151,7 @@ describe('a cluster that is scaled with its data', () => {
       },
       { timeoutMs: 300_000 },
     );
+    await expectNoHarm(writers);
     expect(await countRows()).toEqual({ customers, orders: customers });
     const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
     expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s2-0', 'data-shop-s3-0']));

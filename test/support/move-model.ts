@@ -228,23 +228,28 @@ export class Model {
 
   /** The world as one operator reaches it: each effect waits for its turn before and after. */
   worldOf(turn: () => Promise<void>, losesAnswer: () => boolean): MoveWorld {
-    const store = <T>(versions: Versioned<T>[]): Store<T> => ({
-      read: async () => {
-        await turn();
-        const current = versions.at(-1);
-        if (current === undefined) throw new Error('nothing there');
-        return current;
-      },
-      replace: async (version, value) => {
-        await turn();
-        if (versions.at(-1)?.version !== version) return 'conflict';
-        const next = { version: String(Number(version) + 1), value };
-        versions.push(next);
-        await turn();
-        if (losesAnswer()) throw new Error('no answer');
-        return { version: next.version };
-      },
-    });
+    const store = <T>(versions: Versioned<T>[]): Store<T> => {
+      let latest: Versioned<T> | undefined;
+      return {
+        read: async () => {
+          await turn();
+          latest = versions.at(-1);
+          if (latest === undefined) throw new Error('nothing there');
+          return latest;
+        },
+        latest: () => latest,
+        replace: async (version, value) => {
+          await turn();
+          if (versions.at(-1)?.version !== version) return 'conflict';
+          const next = { version: String(Number(version) + 1), value };
+          versions.push(next);
+          await turn();
+          if (losesAnswer()) throw new Error('no answer');
+          latest = next;
+          return { version: next.version };
+        },
+      };
+    };
     return {
       map: store(this.map),
       record: store(this.record),

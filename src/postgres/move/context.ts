@@ -106,14 +106,20 @@ export function block(body: string, declare = ''): string {
   return `DO $herdsman$ ${declare} BEGIN ${body} END $herdsman$`;
 }
 
-/** Name of the role that owns the users' tables. */
-export async function ownerOf(connection: Connection, context: MoveContext): Promise<string> {
+/** Owners of the users' tables that were asked for within a pass, by side. */
+const owners = new WeakMap<MoveContext, Partial<Record<Side, string>>>();
+
+/** Name of the role that owns the users' tables on a side. */
+export async function ownerOf(connection: Connection, context: MoveContext, side: Side): Promise<string> {
+  const known = owners.get(context)?.[side];
+  if (known !== undefined) return known;
   const root = qualified(applicationSchema, context.group.tables[0]?.name ?? '');
   const [row] = await connection.query<{ owner: string }>({
     text: 'SELECT pg_get_userbyid(c.relowner) AS owner FROM pg_class c WHERE c.oid = to_regclass($1)',
     values: [root],
   });
   if (row === undefined) throw new PostgresError({ sqlstate: '42P01', message: `there is no ${root}` });
+  owners.set(context, { ...owners.get(context), [side]: row.owner });
   return row.owner;
 }
 

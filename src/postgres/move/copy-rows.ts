@@ -56,7 +56,7 @@ export async function copyRows(context: MoveContext, copy: number): Promise<Step
     await guard.query({
       text: block(demandGuard(context, `m.copy = ${copy} AND NOT m.copied`, 'FOR SHARE')),
     });
-    const owner = await ownerOf(guard, context);
+    const owner = await ownerOf(guard, context, 'target');
     const password = await makeRole(context, owner, name, copy);
     const walsender = await open('source', { applicationName: name, replication: true });
     const snapshot = await makeSlot(walsender, name);

@@ -36,7 +36,7 @@ export async function stage(context: MoveContext, copy: number): Promise<StepRes
   const known = demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE');
   const isKnown = `EXISTS (SELECT FROM herdsman.moves m WHERE m.group_name = ${quoteLiteral(group.name)} AND m.bucket IN (${ids}))`;
   await context.use('target', async (connection) => {
-    const owner = await ownerOf(connection, context);
+    const owner = await ownerOf(connection, context, 'target');
     const leaves = leavesOf(context, 'target').map((leaf) => makeTable(leaf.qualified, leaf.table));
     const make = [...leaves, ...makeIntakes(context)].map((text) => `EXECUTE ${text};`).join(' ');
     await runTogether(connection, [
@@ -57,7 +57,7 @@ export async function publish(context: MoveContext, copy: number): Promise<StepR
   const literal = quoteLiteral(copyName(context.move.id, copy));
   const leaves = leavesOf(context, 'source').map((leaf) => leaf.qualified);
   return context.use('source', async (connection) => {
-    const owner = await ownerOf(connection, context);
+    const owner = await ownerOf(connection, context, 'source');
     const [database] = await connection.query<{ name: string }>({
       text: 'SELECT quote_ident(current_database()) AS name',
     });
@@ -187,7 +187,7 @@ export async function unstage(context: MoveContext, copy: number): Promise<StepR
   const leaves = leavesOf(context, 'target');
   const name = copyName(context.move.id, copy);
   return context.use('target', async (connection) => {
-    const owner = await ownerOf(connection, context);
+    const owner = await ownerOf(connection, context, 'target');
     const attached = leaves
       .map(
         (leaf) =>

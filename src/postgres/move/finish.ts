@@ -112,7 +112,7 @@ async function detachLeaf(connection: Connection, leaf: Leaf, state: LeafState):
 export async function retire(context: MoveContext): Promise<StepResult> {
   const { move } = context;
   return context.use('source', async (connection) => {
-    const owner = await ownerOf(connection, context);
+    const owner = await ownerOf(connection, context, 'source');
     const keyless: string[] = [];
     const statements: string[] = [];
     for (const [index, leaf] of leavesOf(context, 'source').entries()) {

@@ -41,7 +41,7 @@ export async function indexLeaves(context: MoveContext, copy: number): Promise<S
 }
 
 async function indexTarget(connection: Connection, context: MoveContext, copy: number): Promise<void> {
-  const owner = await ownerOf(connection, context);
+  const owner = await ownerOf(connection, context, 'target');
   const guard = block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE'));
   const { recordedKeys } = await readKeyCatalog(connection);
   await makePlaces(connection, context, guard, owner);

@@ -1,12 +1,12 @@
 import { randomUUID } from 'node:crypto';
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName } from '../../sharding/move/names.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
-import { qualified } from '../identifier.ts';
+import { qualified, quoteLiteral } from '../identifier.ts';
+import { PostgresError } from '../postgres-error.ts';
 import { statement } from '../statement.ts';
-import { done, leavesOf, type MoveContext, refused } from './context.ts';
+import { block, done, leavesOf, type MoveContext, refused } from './context.ts';
 
 /** The longest that the target may take to catch up while writers wait. */
 const drainMs = 5_000;
@@ -36,26 +36,30 @@ export function writeSentinel({ id, token }: Sentinel, hold = false) {
   );
 }
 
-/** Whether everything that was committed on the source before has arrived, and how long that took; waits so long. */
-async function roundTrip(context: MoveContext, patienceMs: number): Promise<number | undefined> {
-  const sentinel = newSentinel(context);
-  const began = performance.now();
-  await context.use('source', (connection) => connection.query(writeSentinel(sentinel)));
-  return context.use('target', async (connection) => {
-    for (let pause = 1; ; pause = Math.min(pause + 1, 20)) {
-      const [row] = await connection.query<{ arrived: boolean }>(
-        statement(
-          'SELECT EXISTS (SELECT FROM herdsman.move_sentinels s WHERE s.id = $1 AND s.token = $2) AS arrived',
-          sentinel.id,
-          sentinel.token,
-        ),
-      );
-      const took = performance.now() - began;
-      if (row?.arrived === true) return took;
-      if (took > patienceMs) return undefined;
-      await sleep(pause);
-    }
-  });
+/**
+ * Waits until a sentinel is on the target, so long at most; whether it came. The server looks: every look from here would cost a
+ * round trip, and writers may be waiting.
+ */
+async function hasArrived(
+  context: MoveContext,
+  { id, token }: Sentinel,
+  patienceMs: number,
+): Promise<boolean> {
+  const late = 'HD003';
+  const text = block(
+    `WHILE NOT EXISTS (SELECT FROM herdsman.move_sentinels s WHERE s.id = ${quoteLiteral(id)} AND s.token = ${quoteLiteral(token)}) LOOP
+      IF clock_timestamp() > until THEN RAISE EXCEPTION 'it has not arrived' USING ERRCODE = '${late}'; END IF;
+      PERFORM pg_sleep(0.0005);
+    END LOOP;`,
+    `DECLARE until timestamptz := clock_timestamp() + interval '${patienceMs} ms';`,
+  );
+  try {
+    await context.use('target', (connection) => connection.query({ text }));
+    return true;
+  } catch (error) {
+    if (error instanceof PostgresError && error.sqlstate === late) return false;
+    throw error;
+  }
 }
 
 /** WAL that the target has not confirmed. */
@@ -81,8 +85,10 @@ export async function catchUp(context: MoveContext, copy: number): Promise<StepR
   }
   const lag = await lagOf(context, copy);
   if (lag > maxLagBytes) return refused('CatchingUp', `${lag} bytes of WAL are outstanding`);
-  const took = await roundTrip(context, quickMs);
-  if (took === undefined) return refused('CatchingUp', `changes take longer than ${quickMs} ms to arrive`);
+  const sentinel = newSentinel(context);
+  await context.use('source', (connection) => connection.query(writeSentinel(sentinel)));
+  if (!(await hasArrived(context, sentinel, quickMs)))
+    return refused('CatchingUp', `changes take longer than ${quickMs} ms to arrive`);
   return done;
 }
 
@@ -105,14 +111,20 @@ async function changedTable(context: MoveContext): Promise<string | undefined> {
 
 /** Step 7: everything that was committed before the fence is on the target. */
 export async function drain(context: MoveContext, gid: string): Promise<StepResult> {
-  const fenced = await context.use('source', (connection) =>
-    connection.query(statement('SELECT FROM pg_prepared_xacts WHERE gid = $1', gid)),
+  const sentinel = newSentinel(context);
+  const written = await context.use('source', (connection) =>
+    connection.query(
+      statement(
+        `INSERT INTO herdsman.move_sentinels (id, token) SELECT $1, $2 FROM pg_prepared_xacts x WHERE x.gid = $3
+          RETURNING token`,
+        sentinel.id,
+        sentinel.token,
+        gid,
+      ),
+    ),
   );
-  if (fenced.length === 0) return refused('FenceLost', 'the fence is gone');
-  const took = await roundTrip(context, drainMs);
-  const ends = 'switch' as const;
-  if (took === undefined) {
-    return { kind: 'refused', reason: 'NotDrained', message: `changes took longer than ${drainMs} ms`, ends };
-  }
-  return done;
+  if (written.length === 0) return refused('FenceLost', 'the fence is gone');
+  if (await hasArrived(context, sentinel, drainMs)) return done;
+  const message = `changes took longer than ${drainMs} ms`;
+  return { kind: 'refused', reason: 'NotDrained', message, ends: 'switch' };
 }

@@ -34,8 +34,10 @@ const gateMs = 1_000;
 
 type Of<K extends Step['kind']> = Extract<Step, { kind: K }>;
 
-/** Allows an attempt on both shards, unless it is over there. */
+/** Allows an attempt on both shards, unless it is over there. What the fence needs to know is asked for while nobody waits. */
 export async function arm(context: MoveContext, { attempt }: Of<'arm'>): Promise<StepResult> {
+  for (const side of ['source', 'target'] as const)
+    await context.use(side, (connection) => ownerOf(connection, context, side));
   return onBoth(context, (connection) =>
     connection.query({
       text: `UPDATE herdsman.moves m SET attempt = ${attempt}, armed = true WHERE ${guardCondition(context)} AND m.attempt < ${attempt}`,
@@ -87,7 +89,7 @@ export async function fence(context: MoveContext, step: Of<'fence'>): Promise<St
       `EXECUTE FUNCTION herdsman.refuse_row(${argument(leaf.bucket)})`,
   );
   return context.use('source', async (connection) => {
-    const owner = await ownerOf(connection, context);
+    const owner = await ownerOf(connection, context, 'source');
     const take = block(
       `${demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')}
       LOCK TABLE ${markers.join(', ')} IN ACCESS EXCLUSIVE MODE;
@@ -115,7 +117,7 @@ export async function open(context: MoveContext, step: Of<'open'>): Promise<Step
     `INSERT INTO ${markerOf(context, bucket)} VALUES (${bucket.id}, ${step.epoch})`,
   ]);
   return context.use('target', async (connection) => {
-    const owner = await ownerOf(connection, context);
+    const owner = await ownerOf(connection, context, 'target');
     const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
     const parts = [
       block(demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')),
@@ -207,16 +209,20 @@ async function passGate(
   });
 }
 
-/** Step 11 on one side: COMMIT PREPARED, and word to those who listen. */
+/** Step 11 on one side: COMMIT PREPARED. The source comes last, and word to those who listen when nobody waits any more. */
 export async function commit(context: MoveContext, side: Side, gid: string): Promise<StepResult> {
-  return context.use(side, async (connection) => {
-    await connection.query({ text: `COMMIT PREPARED ${quoteLiteral(gid)}` });
-    const { move, group } = context;
-    const buckets = move.children.map(({ id }) => id);
-    const news = JSON.stringify({ group: group.name, buckets, shard: move.to });
-    await connection.query(statement('SELECT pg_notify($1, $2)', 'herdsman_map', news));
-    return done;
-  });
+  await context.use(side, (connection) => connection.query({ text: `COMMIT PREPARED ${quoteLiteral(gid)}` }));
+  if (side === 'source') await Promise.all([notify(context, 'target'), notify(context, 'source')]);
+  return done;
+}
+
+async function notify(context: MoveContext, side: Side): Promise<void> {
+  const { move, group } = context;
+  const buckets = move.children.map(({ id }) => id);
+  const news = JSON.stringify({ group: group.name, buckets, shard: move.to });
+  await context.use(side, (connection) =>
+    connection.query(statement('SELECT pg_notify($1, $2)', 'herdsman_map', news)),
+  );
 }
 
 /** Rolls a prepared transaction back; one that is gone is rolled back. */

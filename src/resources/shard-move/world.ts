@@ -160,12 +160,17 @@ function objectStore<O extends KubernetesObject, T>(
   { partOf, write }: Access<O, T>,
 ): Store<T> {
   let latest: O | undefined;
+  const versioned = (object: O) => ({
+    version: object.metadata.resourceVersion ?? '',
+    value: partOf(object),
+  });
   return {
     async read() {
       latest = await client.get<O>(type, key, { signal, timeoutMs: 5_000 });
       if (latest === undefined) throw new Error(`${type.kind} ${key.name} is not there`);
-      return { version: latest.metadata.resourceVersion ?? '', value: partOf(latest) };
+      return versioned(latest);
     },
+    latest: () => (latest === undefined ? undefined : versioned(latest)),
     async replace(version, value) {
       if (latest?.metadata.resourceVersion !== version) return 'conflict';
       try {

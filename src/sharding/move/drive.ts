@@ -25,6 +25,8 @@ export interface Versioned<T> {
 /** Something that is changed by compare-and-swap only; an exception says that it is not known what happened. */
 export interface Store<T> {
   read(): Promise<Versioned<T>>;
+  /** What was read or written last, as far as that is remembered. */
+  latest?(): Versioned<T> | undefined;
   /** Writes when the version still holds; answers the new version. */
   replace(version: string, value: T): Promise<{ readonly version: string } | 'conflict'>;
 }
@@ -212,6 +214,13 @@ function isMapStep(step: Step): step is Exclude<Step, ShardStep> {
  */
 async function swap(pass: Pass, step: Exclude<Step, ShardStep>): Promise<StepResult> {
   const { world, move } = pass;
+  // Writers wait for the decision: it is tried on what was read before the fence, and read again only if that has changed.
+  const remembered = step.kind === 'decide' ? world.map.latest?.() : undefined;
+  if (remembered !== undefined) {
+    const changed = changeMap(remembered.value, move, step);
+    const answer = changed && (await world.map.replace(remembered.version, changed));
+    if (answer !== undefined && answer !== 'conflict') return { kind: 'done' };
+  }
   for (let count = 0; count < maxSwaps; count += 1) {
     const reading = await world.map.read();
     if (step.kind === 'announce' && reading.version !== pass.mapVersion) break;
