@@ -109,7 +109,7 @@ export async function lookAtShard(connection: Connection, name: string): Promise
     return {
       record,
       tables: tables.map((table) => ({ ...table, hasRows: filled.has(table.name) })),
-      subscription: await readSubscription(connection, name),
+      subscription: await lookAtSubscription(connection, name),
     };
   }, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
 }
@@ -127,7 +127,11 @@ async function tablesWithRows(
   return new Set(found.map((row) => row.name));
 }
 
-async function readSubscription(connection: Connection, name: string): Promise<Subscription | undefined> {
+/** Reads how the subscription of an import is. */
+export async function lookAtSubscription(
+  connection: Connection,
+  name: string,
+): Promise<Subscription | undefined> {
   const [row] = await connection.query<{ subscription: Subscription }>(
     statement(
       `SELECT jsonb_build_object(

@@ -6,6 +6,7 @@ import {
   type ReconcileResult,
 } from '../../runtime/controller.ts';
 import { createExpectations } from '../../runtime/expectations.ts';
+import { hold, isHeldBy, letGo } from '../../runtime/finalizers.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { shardedClusterType } from '../sharded-cluster/kinds.ts';
@@ -51,14 +52,14 @@ export function importController(dependencies: ImportDependencies): Controller {
     if (cluster.metadata.deletionTimestamp !== undefined) return farewell(cluster, context);
     if (cluster.spec.suspend) return undefined;
     const isWanted = cluster.spec.bootstrap !== undefined;
-    if (!isWanted && found.status?.import === undefined && !isHeld(found)) return undefined;
+    if (!isWanted && found.status?.import === undefined && !isHeldBy(found, finalizer)) return undefined;
     if (isWanted && found.status?.import?.phase === 'done') {
-      await letGo(cluster, context.signal);
+      await letGo(client, shardedClusterType, cluster, finalizer, context.signal);
       return undefined;
     }
     if (isWanted && !hasBegun(found) && !isAsked(found)) return { requeueAfterMs: waitingMs };
-    if (isWanted && !isHeld(found)) {
-      await patchFinalizers(cluster, [...(found.metadata.finalizers ?? []), finalizer], context.signal);
+    if (isWanted && !isHeldBy(found, finalizer)) {
+      await hold(client, shardedClusterType, found, finalizer, context.signal);
       return { requeueAfterMs: soonMs };
     }
     const report = await work.pass(cluster, context);
@@ -66,7 +67,7 @@ export function importController(dependencies: ImportDependencies): Controller {
     tellRefusal(found, report);
     const shown = isOver && !isWanted ? undefined : report;
     const written = await write(found, statusOf(found, shown, clock.now()), context.signal);
-    if (isOver) await letGo(written, context.signal);
+    if (isOver) await letGo(client, shardedClusterType, written, finalizer, context.signal);
     return delayOf(report);
   }
 
@@ -97,7 +98,7 @@ export function importController(dependencies: ImportDependencies): Controller {
     cluster: ShardedCluster,
     context: ReconcileContext,
   ): Promise<ReconcileResult | undefined> {
-    if (!isHeld(cluster)) return undefined;
+    if (!isHeldBy(cluster, finalizer)) return undefined;
     const left = await work.leave(cluster, context);
     if (left !== undefined) {
       const sinceMs = clock.now().getTime() - Date.parse(cluster.metadata.deletionTimestamp ?? '');
@@ -108,24 +109,8 @@ export function importController(dependencies: ImportDependencies): Controller {
         `DROP PUBLICATION ${name}; DROP SCHEMA IF EXISTS ${name} CASCADE`;
       events.record(cluster, { type: 'Warning', reason: 'LeftBehind', action: 'Import', note });
     }
-    await letGo(cluster, context.signal);
+    await letGo(client, shardedClusterType, cluster, finalizer, context.signal);
     return undefined;
-  }
-
-  async function letGo(cluster: ShardedCluster, signal: AbortSignal): Promise<void> {
-    if (!isHeld(cluster)) return;
-    const others = (cluster.metadata.finalizers ?? []).filter((entry) => entry !== finalizer);
-    await patchFinalizers(cluster, others, signal);
-  }
-
-  /** Refused if somebody has changed the object meanwhile: the list is replaced as a whole. */
-  async function patchFinalizers(
-    { metadata: { namespace, name, resourceVersion } }: ShardedCluster,
-    finalizers: readonly string[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const patch = { metadata: { finalizers, resourceVersion } };
-    await client.patch(shardedClusterType, { namespace, name }, patch, { type: 'merge', signal });
   }
 
   return defineController<ShardedCluster>({
@@ -138,10 +123,6 @@ export function importController(dependencies: ImportDependencies): Controller {
     reconcileTimeoutMs: longestPassMs,
     reconcile,
   });
-}
-
-function isHeld({ metadata }: ShardedCluster): boolean {
-  return (metadata.finalizers ?? []).includes(finalizer);
 }
 
 /** Whether tables refuse writes for its sake. */

@@ -11,7 +11,7 @@ import {
   sourceConninfo,
   sourceOptions,
 } from '../../postgres/import/context.ts';
-import { lookAtShard, lookAtSource } from '../../postgres/import/look.ts';
+import { lookAtShard, lookAtSource, lookAtSubscription } from '../../postgres/import/look.ts';
 import { performImportStep } from '../../postgres/import/perform.ts';
 import { release, unfence } from '../../postgres/import/source.ts';
 import { PostgresError, UnreachableError } from '../../postgres/postgres-error.ts';
@@ -19,6 +19,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { ReconcileContext } from '../../runtime/controller.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
+import { hasReached } from '../../sharding/import/model.ts';
 import { type ImportStepKind, type ImportView, planImport } from '../../sharding/import/plan.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { primaryHost } from '../sharded-cluster/names.ts';
@@ -40,7 +41,9 @@ const shardName = 's0';
 /** How long a pass goes from step to step before it tells how far it is. */
 const passMs = 5_000;
 /** How often it is looked whether the last writes have arrived. */
-const drainMs = 20;
+const drainMs = 5;
+/** How long only that is looked at. */
+const drainingMs = 1_000;
 
 /** What carries plans of imports out. */
 export interface ImportWork {
@@ -145,6 +148,22 @@ export function createWork({
     return { ...report, outcome: { kind: 'going' } };
   }
 
+  /** Waits a moment for the last writes: nobody can write meanwhile, so that only the stream is looked at, and often. */
+  async function drained(
+    cluster: ShardedCluster,
+    { name, view }: ImportReport,
+    context: ReconcileContext,
+  ): Promise<void> {
+    const primary = (await findPrimaries(cluster, context.signal)).get(shardName);
+    const fenceLsn = view.shard?.record?.fenceLsn ?? null;
+    const untilMs = clock.monotonicMs() + drainingMs;
+    while (clock.monotonicMs() < untilMs) {
+      await sleep(drainMs);
+      const found = await onShard(primary, (connection) => lookAtSubscription(connection, name), context);
+      if (found === undefined || hasReached(found.receivedLsn, fenceLsn)) return;
+    }
+  }
+
   /** What the server itself refuses is told as it says it. */
   async function lookAt(acting: ImportContext): Promise<ImportView['source']> {
     try {
@@ -184,8 +203,8 @@ export function createWork({
         const report = await round(cluster, context, false);
         if (report === undefined || clock.monotonicMs() > untilMs) return report;
         const { outcome } = report;
-        // Nobody can write meanwhile.
-        if (outcome.kind === 'waiting' && outcome.reason === 'Draining') await sleep(drainMs);
+        if (outcome.kind === 'waiting' && outcome.reason === 'Draining')
+          await drained(cluster, report, context);
         else if (outcome.kind !== 'going') return report;
       }
     },

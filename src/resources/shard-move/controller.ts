@@ -12,6 +12,7 @@ import {
   type ReconcileResult,
 } from '../../runtime/controller.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
+import { hold, isHeldBy, letGo } from '../../runtime/finalizers.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
@@ -72,7 +73,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       stopwatches.delete(keyString(key));
       return undefined;
     }
-    if (isOver(cached.status) && !isHeldBy(cached) && !isRecent(cached.status)) return undefined;
+    if (isOver(cached.status) && !isHeldBy(cached, finalizer) && !isRecent(cached.status)) return undefined;
     const { signal } = context;
     const found = await client.get<ShardMove>(shardMoveType, key, { signal });
     if (found === undefined) return undefined;
@@ -89,11 +90,14 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     if (shardMove.status?.phase === undefined) {
       const refusal = refusalOf(shardMove, cluster, map.spec, await reversedBy(shardMove, signal));
       if (refusal !== undefined) return refuse(shardMove, refusal, signal);
-      if (shardMove.metadata.deletionTimestamp !== undefined) return letGo(shardMove, signal);
+      if (shardMove.metadata.deletionTimestamp !== undefined) return release(shardMove, signal);
     }
     const closed = closedWindow(shardMove, clock.now());
     if (closed !== undefined) return say(shardMove, 'WindowClosed', closed, signal);
-    if (!isOver(shardMove.status) && !(await hold(shardMove, signal))) return { requeueAfterMs: soonMs };
+    if (mayBeHeld(shardMove)) {
+      await hold(client, shardMoveType, shardMove, finalizer, signal);
+      return { requeueAfterMs: soonMs };
+    }
     return pass(shardMove, cluster, map, context);
   }
 
@@ -106,7 +110,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const primaries = await findPrimaries(cluster, signal);
     const from = shardMove.status?.from;
     if (from === undefined) {
-      if (isOver(shardMove.status)) return letGo(shardMove, signal);
+      if (isOver(shardMove.status)) return release(shardMove, signal);
       const { namespace, name } = cluster.metadata;
       const sets = sources.replicaSets.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
       const copies = readModelThatCopies(shardMove, sets, clock.now());
@@ -156,7 +160,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     await tell(shardMove, message, found, signal);
     if (report.ended) {
       stopwatches.delete(key);
-      await letGo(shardMove, signal);
+      await release(shardMove, signal);
       // A leader that was paused may make something yet: it is looked for once more.
       const { status } = shardMove;
       return isOver(status) && !isYoung(status) ? undefined : { requeueAfterMs: lateMs };
@@ -238,7 +242,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   /** Without its cluster nothing can be done, and nothing shall keep the namespace from going. */
   async function orphan(shardMove: ShardMove, signal: AbortSignal): Promise<ReconcileResult | undefined> {
     if (isOver(shardMove.status) || shardMove.metadata.deletionTimestamp !== undefined)
-      return letGo(shardMove, signal);
+      return release(shardMove, signal);
     const message = `there is no ShardedCluster "${shardMove.spec.cluster}" in this namespace`;
     return say(shardMove, 'NoSuchCluster', message, signal);
   }
@@ -253,7 +257,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const status = withRecord(shardMove.status, { ...record, lastEnding }, clock.now());
     await writeStatus(shardMove, { ...status, message: `${reason}: ${message}` }, signal);
     events.record(shardMove, { type: 'Warning', reason, action: 'Move', note: message });
-    return letGo(shardMove, signal);
+    return release(shardMove, signal);
   }
 
   /** Says what is waited for. */
@@ -331,18 +335,8 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
   }
 
-  /** Lets the ShardMove wait for us before it goes; `false`: it is to be read anew. One that goes already cannot be held any more. */
-  async function hold(shardMove: ShardMove, signal: AbortSignal): Promise<boolean> {
-    const { finalizers = [], deletionTimestamp } = shardMove.metadata;
-    if (isHeldBy(shardMove) || deletionTimestamp !== undefined) return true;
-    await patchFinalizers(shardMove, [...finalizers, finalizer], signal);
-    return false;
-  }
-
-  async function letGo(shardMove: ShardMove, signal: AbortSignal): Promise<undefined> {
-    const { finalizers = [] } = shardMove.metadata;
-    const others = finalizers.filter((entry) => entry !== finalizer);
-    if (isHeldBy(shardMove)) await patchFinalizers(shardMove, others, signal);
+  async function release(shardMove: ShardMove, signal: AbortSignal): Promise<undefined> {
+    await letGo(client, shardMoveType, shardMove, finalizer, signal);
     return undefined;
   }
 
@@ -354,15 +348,6 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   /** Ended so lately that a new leader looks whether the one before it left something. */
   function isRecent(status: ShardMoveStatus | undefined): boolean {
     return clock.now().getTime() - Date.parse(status?.finishedAt ?? '') < recentMs;
-  }
-
-  async function patchFinalizers(
-    { metadata: { namespace, name } }: ShardMove,
-    finalizers: readonly string[],
-    signal: AbortSignal,
-  ): Promise<void> {
-    const patch = { metadata: { finalizers } };
-    await client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge', signal });
   }
 
   return defineController<ShardMove>({
@@ -392,6 +377,8 @@ function lagOf({ record, source }: PassReport['view']): number | undefined {
   return source.slots.at(-1)?.lagBytes;
 }
 
-function isHeldBy({ metadata }: ShardMove): boolean {
-  return (metadata.finalizers ?? []).includes(finalizer);
+/** Whether it shall wait for us before it goes, and does not yet; one that goes already cannot be held any more. */
+function mayBeHeld(shardMove: ShardMove): boolean {
+  const { deletionTimestamp } = shardMove.metadata;
+  return !isOver(shardMove.status) && deletionTimestamp === undefined && !isHeldBy(shardMove, finalizer);
 }
