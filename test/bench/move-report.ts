@@ -26,6 +26,8 @@ export interface Results {
   /** Number of the large bucket. */
   readonly large: number;
   readonly writesPerSecond: number;
+  /** What each kind of step took. */
+  readonly steps: Readonly<Record<string, unknown>>;
 }
 
 /** Compares what was measured with the targets. */
@@ -38,6 +40,7 @@ export function reportMoves({
   ledger,
   large,
   writesPerSecond,
+  steps,
 }: Results): Measured {
   const big = moves.filter(({ bucket }) => bucket === large);
   const small = moves.filter(({ bucket }) => bucket !== large);
@@ -93,6 +96,7 @@ export function reportMoves({
         p50: Math.round(percentile(gapsOthers, 0.5)),
         max: Math.round(Math.max(...gapsOthers)),
       },
+      stepsMs: steps,
       usualP99Ms: Math.round(usual(() => true) * 10) / 10,
       errors: [...new Set(work.errors)].slice(0, 5),
       ...(big.length === 0 ? {} : detailOfLarge(big, raw, alone)),

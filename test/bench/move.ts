@@ -12,6 +12,7 @@ import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharde
 import { waitFor } from '../support/wait.ts';
 import { compareWays, pipeCopy } from './copy-ways.ts';
 import { type Moved, reportMoves } from './move-report.ts';
+import { stepTimes } from './move-steps.ts';
 import { type Measured, note, runCount } from './report.ts';
 
 const group = 'customer';
@@ -148,7 +149,8 @@ class Bench {
     }
     const rows = await work.stop();
     const ledger = await this.#judge(rows);
-    const results = { moves, raw, work, before, ledger, large, writesPerSecond };
+    const steps = await stepTimes(this.#key.namespace, before.fromMs);
+    const results = { moves, raw, work, before, ledger, large, writesPerSecond, steps };
     return reportMoves(alone === undefined ? results : { ...results, alone });
   }
 
