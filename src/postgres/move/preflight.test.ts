@@ -1,5 +1,7 @@
-import { expect, it } from 'vitest';
-import { diskObstacle } from './preflight.ts';
+import { describe, expect, it } from 'vitest';
+import type { Connection } from '../connection.ts';
+import type { MoveContext, Side } from './context.ts';
+import { diskObstacle, findObstacles } from './preflight.ts';
 
 const mb = 1e6;
 
@@ -20,5 +22,89 @@ it('a move for which the target is too small waits, and says how much it needs',
 it('a volume that holds more than it should has nothing free', () => {
   expect(diskObstacle('s1', 0, 1_200 * mb, 1_000 * mb)).toMatchObject({
     message: expect.stringContaining('has 0 MB of 1000 MB free'),
+  });
+});
+
+describe('a server on which something is too small', () => {
+  const roomy = {
+    walLevel: 'logical',
+    preparedMax: 16,
+    prepared: 0,
+    slotsMax: 10,
+    slots: 0,
+    origins: 0,
+    sendersMax: 10,
+    senders: 0,
+    workersMax: 4,
+    workers: 0,
+    standbysMissing: false,
+    ledger: '',
+    tables: 1,
+    buckets: 1,
+    installed: true,
+    used: 0,
+  };
+  const bucket = { id: 0, hash: { modulus: 1, remainder: 0 } };
+  const group = {
+    name: 'orders',
+    strategy: 'hash' as const,
+    tables: [{ name: 'orders', key: 'k' }],
+    ...{ buckets: 1, bounds: [], defaultBucket: false, regions: [], tenants: [] },
+  };
+
+  /** What is in the way when the source says this of itself, and the target that. */
+  async function obstacles(source: Partial<typeof roomy>, target: Partial<typeof roomy>): Promise<string[]> {
+    const answer = (side: Side, text: string): unknown[] => {
+      if (text.includes('"walLevel"')) return [{ ...roomy, ...(side === 'source' ? source : target) }];
+      return text.includes('AS attached') ? [{ attached: true, identity: true, unlogged: false }] : [];
+    };
+    const use: MoveContext['use'] = (side, work) =>
+      work({ query: async ({ text }: { text: string }) => answer(side, text) } as unknown as Connection);
+    const move = {
+      ...{ key: 'move.00000000', id: '00000000', group: 'orders', parents: [bucket], children: [bucket] },
+      ...{ from: 's0', to: 's1', verify: 'full' as const, cancel: false, retentionMs: 0 },
+    };
+    const owned = {
+      name: 'orders',
+      strategy: 'hash' as const,
+      buckets: [{ ...bucket, shard: 's0', epoch: 1 }],
+    };
+    const targetEndpoint = { host: 's1', port: 5432, dbname: 'app' };
+    const open = () => Promise.reject(new Error('nothing is copied'));
+    const found = await findObstacles({ move, group, owned, targetEndpoint, sourceAddress: {}, use, open });
+    return found.map(
+      ({ code, permanent, message }) => `${code} ${permanent ? 'for good' : 'for now'}: ${message}`,
+    );
+  }
+
+  it('is not there when nothing is', async () => {
+    expect(await obstacles({}, {})).toEqual([]);
+  });
+
+  it.each<[string, Partial<typeof roomy>, Partial<typeof roomy>, string]>([
+    [
+      'prepared transactions',
+      { preparedMax: 0 },
+      {},
+      'NoPreparedTransactions for good: shard s0: max_prepared_transactions is 0',
+    ],
+    ['prepared transactions there', {}, { preparedMax: 0 }, 'NoPreparedTransactions for good: shard s1'],
+    ['prepared transactions in use', { prepared: 16 }, {}, 'NoPreparedTransactions for now: shard s0: 16 of'],
+    ['slots', { slotsMax: 0 }, {}, 'NoReplicationSlots for good: shard s0: max_replication_slots is 0'],
+    [
+      'slots in use',
+      { slots: 10 },
+      {},
+      'NoReplicationSlots for now: shard s0: 10 of max_replication_slots = 10',
+    ],
+    ['origins', {}, { origins: 10 }, 'NoReplicationSlots for now: shard s1'],
+    ['walsenders', { senders: 9 }, {}, 'NoWalSenders for now: shard s0: 9 of max_wal_senders = 10'],
+    ['workers', {}, { workersMax: 0 }, 'NoWorkers for good: shard s1: max_logical_replication_workers is 0'],
+    ['WAL', { walLevel: 'replica' }, {}, 'WalLevel for good: shard s0: wal_level is replica'],
+    ['standbys', {}, { standbysMissing: true }, 'NoSynchronousStandby for now: shard s1'],
+  ])('is told of: %s', async (_, source, target, says) => {
+    const [only, ...others] = await obstacles(source, target);
+    expect(only).toContain(says);
+    expect(others).toEqual([]);
   });
 });

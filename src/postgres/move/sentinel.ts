@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto';
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName } from '../../sharding/move/names.ts';
 import { applicationSchema } from '../../sharding/names.ts';
@@ -12,6 +13,9 @@ import { block, done, leavesOf, type MoveContext, refused } from './context.ts';
 const drainMs = 5_000;
 /** A round trip that is quick enough to begin the switch. */
 const quickMs = 200;
+/** How long one step looks whether the target has caught up, and how often. */
+const catchUpMs = 3_000;
+const lookMs = 20;
 /** WAL that may be outstanding when the switch begins. */
 const maxLagBytes = 1_048_576;
 
@@ -76,20 +80,30 @@ async function lagOf(context: MoveContext, copy: number): Promise<number> {
   return Number(rows[0]?.lag ?? 0);
 }
 
-/** Step 3: little outstanding, and quick. */
+/** Step 3: little outstanding, and quick. A stream that has just begun is soon there: it is looked at for a while. */
 export async function catchUp(context: MoveContext, copy: number): Promise<StepResult> {
   const changed = await changedTable(context);
   if (changed !== undefined) {
     const message = `a migration has changed table "${changed}": copying again`;
     return { kind: 'refused', reason: 'TableChanged', message, ends: 'copy' };
   }
+  const until = performance.now() + catchUpMs;
+  for (;;) {
+    const problem = await behind(context, copy);
+    if (problem === undefined) return done;
+    if (performance.now() > until) return refused('CatchingUp', problem);
+    await sleep(lookMs);
+  }
+}
+
+/** What says that the target is behind by more than writers can wait for; `undefined` when nothing does. */
+async function behind(context: MoveContext, copy: number): Promise<string | undefined> {
   const lag = await lagOf(context, copy);
-  if (lag > maxLagBytes) return refused('CatchingUp', `${lag} bytes of WAL are outstanding`);
+  if (lag > maxLagBytes) return `${lag} bytes of WAL are outstanding`;
   const sentinel = newSentinel(context);
   await context.use('source', (connection) => connection.query(writeSentinel(sentinel)));
-  if (!(await hasArrived(context, sentinel, quickMs)))
-    return refused('CatchingUp', `changes take longer than ${quickMs} ms to arrive`);
-  return done;
+  if (await hasArrived(context, sentinel, quickMs)) return undefined;
+  return `changes take longer than ${quickMs} ms to arrive`;
 }
 
 /** The table whose columns are no longer those that the target's leaf was made with, on either side. */
