@@ -102,11 +102,14 @@ export async function readCatalog(connection: Connection): Promise<ShardCatalog>
       text: stateQuery,
     });
     const installed = state?.installed === true;
-    const [own] = installed ? await connection.query<OwnRow>({ text: ownQuery }) : [];
+    const tables = await readTables(connection);
     const moving = state?.moves === true ? await connection.query<MovingBucket>({ text: movingQuery }) : [];
+    const conversions = installed ? await readConversions(connection) : [];
+    // Last: every marker stays locked until the end, and a fence would wait for it.
+    const [own] = installed ? await connection.query<OwnRow>({ text: ownQuery }) : [];
     return {
       installed,
-      ...(await readTables(connection)),
+      ...tables,
       recordedKeys: own?.recorded ?? [],
       markers: own?.markers ?? [],
       mirror: own?.mirror ?? [],
@@ -114,7 +117,7 @@ export async function readCatalog(connection: Connection): Promise<ShardCatalog>
       ledger: own?.ledger ?? [],
       preparedTransactions: state?.prepared ?? 0,
       moving,
-      conversions: installed ? await readConversions(connection) : [],
+      conversions,
     };
   }, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
 }

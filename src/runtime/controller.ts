@@ -116,7 +116,9 @@ function startController<T extends KubernetesObject>(
   else dependencies.signal.addEventListener('abort', stopNow, { once: true });
 
   const own = mapped(source, (object) => [keyOf(object)], definition.sourceWhen ?? changed(...sourceChanges));
-  const unsubscribe = [own, ...watches].map((watch) => watch.subscribe((key) => queue.add(keyString(key))));
+  const unsubscribe = [own, ...watches].map((watch) =>
+    watch.subscribe((key, afterMs = 0) => queue.addAfter(keyString(key), afterMs)),
+  );
 
   function requeue(key: string, error: unknown): void {
     const decision = definition.classifyError?.(error) ?? defaultRetry(error);

@@ -10,7 +10,8 @@ import {
 
 /** A source of keys to reconcile; made by `ownedBy`, `labelled` or `mapped`. */
 export interface Watch {
-  subscribe(enqueue: (key: ObjectKey) => void): () => void;
+  /** `afterMs`: how long the reconcile may wait; at once by default. */
+  subscribe(enqueue: (key: ObjectKey, afterMs?: number) => void): () => void;
   hasSynced(): boolean;
 }
 
@@ -66,6 +67,11 @@ export function mapped<T extends KubernetesObject>(
       });
     },
   };
+}
+
+/** The same, but that the reconcile waits so long: for what others, who are in a hurry, have begun. */
+export function delayed(watch: Watch, afterMs: number): Watch {
+  return { ...watch, subscribe: (enqueue) => watch.subscribe((key) => enqueue(key, afterMs)) };
 }
 
 /** Keys of the controlling owner of a type, found by ownerReference. */

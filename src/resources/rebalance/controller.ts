@@ -13,11 +13,12 @@ import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
-import { changed, labelled, mapped } from '../../runtime/watches.ts';
+import { delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
 import { bucketText } from '../../sharding/rebalance/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMoveType } from '../sharded-cluster/kinds.ts';
+import { isMapChanged, mapDelayMs } from '../sharded-cluster/map-watch.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { clusterLabel, shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
@@ -186,7 +187,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     name: 'rebalance',
     source: sources.clusters,
     watches: [
-      labelled(sources.maps, clusterLabel, changed('generation', 'deletion')),
+      delayed(labelled(sources.maps, clusterLabel, isMapChanged), mapDelayMs),
       mapped(
         sources.moves,
         ({ metadata, spec }) => [{ namespace: metadata.namespace, name: spec.cluster }],

@@ -13,12 +13,13 @@ import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
-import { changed, labelled, mapped } from '../../runtime/watches.ts';
+import { changed, delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { type ClusterMemory, emptyMemory } from './cluster-memory.ts';
 import { desiredShards } from './desired-shards.ts';
 import { type ExecutionContext, execute } from './execute.ts';
 import { type ActionFailure, withFailures } from './failure.ts';
 import { shardedClusterType } from './kinds.ts';
+import { isMapChanged, mapDelayMs } from './map-watch.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
 import { clusterLabel, fieldManager } from './names.ts';
 import { createObserver, setUpKey } from './observe.ts';
@@ -192,7 +193,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       ),
       labelled(sources.pods, clusterLabel, changed('labels', 'deletion', 'spec', 'status')),
       labelled(sources.claims, clusterLabel, changed('deletion', 'spec', 'status')),
-      labelled(sources.maps, clusterLabel, changed('generation', 'deletion')),
+      delayed(labelled(sources.maps, clusterLabel, isMapChanged), mapDelayMs),
       mapped(
         sources.replicaSets,
         ({ metadata, spec }) => [{ namespace: metadata.namespace, name: spec.cluster }],
