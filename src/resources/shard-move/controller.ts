@@ -17,7 +17,8 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
-import { drive, type PassReport } from '../../sharding/move/drive.ts';
+import { drive, type MoveWorld, type PassReport } from '../../sharding/move/drive.ts';
+import type { Move } from '../../sharding/move/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
@@ -149,11 +150,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         log.info({ key, step: step.kind, outcome, tookMs, result }, 'step of a move');
       },
     });
-    const until = clock.monotonicMs() + passMs;
-    let report = await drive(world, move);
-    // What can go on at once does; the cluster, the map's bounds and a wish to cancel are read again after a while.
-    while (!report.ended && report.afterMs === 0 && clock.monotonicMs() < until && !signal.aborted)
-      report = await drive(world, move);
+    const report = await driveFor(world, move, signal).finally(world.release);
     const message = report.ended ? '' : `${report.reason}: ${report.message}`;
     const lagBytes = lagOf(report.view);
     const found = { ...stopwatch.findings(), ...(lagBytes === undefined ? {} : { lagBytes }) };
@@ -166,6 +163,15 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       return isOver(status) && !isYoung(status) ? undefined : { requeueAfterMs: lateMs };
     }
     return { requeueAfterMs: Math.max(soonMs, report.afterMs) };
+  }
+
+  /** What can go on at once does; the cluster, the map's bounds and a wish to cancel are read again after a while. */
+  async function driveFor(world: MoveWorld, move: Move, signal: AbortSignal): Promise<PassReport> {
+    const until = clock.monotonicMs() + passMs;
+    for (;;) {
+      const report = await drive(world, move);
+      if (report.ended || report.afterMs > 0 || clock.monotonicMs() >= until || signal.aborted) return report;
+    }
   }
 
   /** Where it comes from, and which keys, is written down before anything is made. */

@@ -11,7 +11,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type KubernetesObject, keyOf, type ResourceType } from '../../runtime/kubernetes-object.ts';
 import { layoutOf } from '../../sharding/layout.ts';
 import type { MoveWorld, Store } from '../../sharding/move/drive.ts';
-import type { Move, MoveRecord } from '../../sharding/move/model.ts';
+import type { Move, MoveRecord, Step } from '../../sharding/move/model.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
@@ -19,6 +19,7 @@ import { busyObstacle } from './busy.ts';
 import type { ShardMove } from './model.ts';
 import type { CopyWatch } from './progress.ts';
 import { recordOf, withRecord } from './record.ts';
+import { type KeptSessions, keepSessions } from './sessions.ts';
 
 /** What the world of a move is made of. */
 export interface WorldOptions {
@@ -60,10 +61,18 @@ export function memberAddress({ metadata, spec }: ShardedCluster, shard: string)
   };
 }
 
-/** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards. */
-export function createMoveWorld(options: WorldOptions): MoveWorld {
+/** Steps from the last before the fence to the last that writers wait for. */
+const switchSteps: ReadonlySet<Step['kind']> = new Set([
+  ...(['arm', 'fence', 'drain', 'open', 'gate', 'commit-target', 'commit-source'] as const),
+  ...(['roll-back-source', 'roll-back-target'] as const),
+]);
+
+/** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards; to be released after a pass. */
+export function createMoveWorld(options: WorldOptions): MoveWorld & Pick<KeptSessions, 'release'> {
   const { client, cluster, shardMove, move, now, signal, hold, watch, onStep } = options;
+  const sessions = keepSessions(options.connections);
   const context = contextOf(options);
+  const quick: MoveContext = { ...context, use: (side, work) => sessions.use(primaryOf(side), work) };
   const mapKey = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
   return {
     map: objectStore<ShardMapObject, ShardMapSpec>(client, shardMapType, mapKey, signal, {
@@ -87,15 +96,16 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
       ];
     },
     perform: (_, step, view) => {
-      const perform = () => performStep(context, step, view);
+      const perform = () => performStep(switchSteps.has(step.kind) ? quick : context, step, view);
       return step.kind === 'copy-rows' ? watch.during(perform) : perform();
     },
     now: () => now().getTime(),
     hold,
     onStep,
+    release: sessions.release,
   };
 
-  function contextOf({ connections, map, primaries, addressOf }: WorldOptions): MoveContext {
+  function contextOf({ connections, map, addressOf }: WorldOptions): MoveContext {
     const { name, namespace } = cluster.metadata;
     const { maxBytesPerSecond } = shardMove.spec;
     const group = layoutOf(cluster.spec.tables).groups.find((candidate) => candidate.name === move.group);
@@ -127,13 +137,13 @@ export function createMoveWorld(options: WorldOptions): MoveWorld {
         return connect(asRole({ ...primaryOf(side), ...kind, statementTimeoutMs: 0 }, login));
       },
     };
+  }
 
-    function primaryOf(side: Side): ConnectOptions {
-      const shard = side === 'source' ? move.from : move.to;
-      const reachable = primaries.get(shard);
-      if (reachable === undefined) throw new UnreachableError(`shard ${shard} has no primary that is ready`);
-      return reachable;
-    }
+  function primaryOf(side: Side): ConnectOptions {
+    const shard = side === 'source' ? move.from : move.to;
+    const reachable = options.primaries.get(shard);
+    if (reachable === undefined) throw new UnreachableError(`shard ${shard} has no primary that is ready`);
+    return reachable;
   }
 }
 
