@@ -7,7 +7,7 @@ import type { MoveView, Step, StepResult } from '../../sharding/move/model.ts';
 import { gidOf } from '../../sharding/move/names.ts';
 import type { Connection } from '../connection.ts';
 import { quoteLiteral } from '../identifier.ts';
-import { PostgresError } from '../postgres-error.ts';
+import { isRetryable, PostgresError } from '../postgres-error.ts';
 import { statement } from '../statement.ts';
 import {
   asOwner,
@@ -29,20 +29,42 @@ import { leaveIntakes } from './intake.ts';
 const fenceLockMs = 50;
 /** How long the target's half waits; nobody waits behind it. */
 const openLockMs = 1_000;
+/** How long its rehearsal waits: less than what the stream, which waits for it in turn, takes to look for a deadlock. */
+const rehearsalLockMs = 100;
 /** How long to wait for the standbys at the gate. */
 const gateMs = 1_000;
 
 type Of<K extends Step['kind']> = Extract<Step, { kind: K }>;
 
-/** Allows an attempt on both shards, unless it is over there. What the fence needs to know is asked for while nobody waits. */
+/**
+ * Allows an attempt on both shards, unless it is over there. Then the target's half is done and rolled back: what it is refused for
+ * comes out before any writer has waited, and the second time it is quick.
+ */
 export async function arm(context: MoveContext, { attempt }: Of<'arm'>): Promise<StepResult> {
-  for (const side of ['source', 'target'] as const)
-    await context.use(side, (connection) => ownerOf(connection, context, side));
-  return onBoth(context, (connection) =>
+  await onBoth(context, (connection) =>
     connection.query({
       text: `UPDATE herdsman.moves m SET attempt = ${attempt}, armed = true WHERE ${guardCondition(context)} AND m.attempt < ${attempt}`,
     }),
   );
+  await context.use('source', (connection) => ownerOf(connection, context, 'source'));
+  return rehearse(context, attempt);
+}
+
+async function rehearse(context: MoveContext, attempt: number): Promise<StepResult> {
+  return context.use('target', async (connection) => {
+    const owner = await ownerOf(connection, context, 'target');
+    const parts = openParts(context, owner, attempt, 1);
+    try {
+      await connection.query({ text: [...beginning(rehearsalLockMs), ...parts, 'ROLLBACK'].join(';\n') });
+      return done;
+    } catch (error) {
+      if (!connection.closed) await connection.query({ text: 'ROLLBACK' });
+      // Changes come in all the while, and have the leaves locked in an order of their own.
+      if (isRetryable(error)) return done;
+      if (!(error instanceof PostgresError) || error.sqlstate === refusal) throw error;
+      return { kind: 'refused', reason: 'Refused', message: error.message, ends: 'copy' };
+    }
+  });
 }
 
 /** Forbids an attempt and all before it. A prepared transaction of one keeps this waiting. */
@@ -108,25 +130,27 @@ export async function fence(context: MoveContext, step: Of<'fence'>): Promise<St
 
 /** Step 8: the target's leaves attached, its marker and its mirror's row made; prepared. */
 export async function open(context: MoveContext, step: Of<'open'>): Promise<StepResult> {
-  const { move } = context;
+  const gid = gidOf({ id: context.move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
+  return context.use('target', async (connection) => {
+    const owner = await ownerOf(connection, context, 'target');
+    return prepare(connection, gid, openParts(context, owner, step.attempt, step.epoch), openLockMs);
+  });
+}
+
+function openParts(context: MoveContext, owner: string, attempt: number, epoch: number): string[] {
   const attach = leavesOf(context, 'target').map(
     (leaf) => `ALTER TABLE ${leaf.parent} ATTACH PARTITION ${leaf.qualified} ${boundClause(leaf.bucket)}`,
   );
-  const markers = move.children.flatMap((bucket) => [
+  const markers = context.move.children.flatMap((bucket) => [
     `CREATE TABLE ${markerOf(context, bucket)} (bucket int NOT NULL, epoch bigint NOT NULL)`,
-    `INSERT INTO ${markerOf(context, bucket)} VALUES (${bucket.id}, ${step.epoch})`,
+    `INSERT INTO ${markerOf(context, bucket)} VALUES (${bucket.id}, ${epoch})`,
   ]);
-  return context.use('target', async (connection) => {
-    const owner = await ownerOf(connection, context, 'target');
-    const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'open', epoch: step.epoch });
-    const parts = [
-      block(demandGuard(context, `m.attempt = ${step.attempt} AND m.armed`, 'FOR SHARE')),
-      ...asOwner(owner, [...leaveIntakes(context), ...attach]),
-      ...markers,
-      mirror(context, step.epoch),
-    ];
-    return prepare(connection, gid, parts, openLockMs);
-  });
+  return [
+    block(demandGuard(context, `m.attempt = ${attempt} AND m.armed`, 'FOR SHARE')),
+    ...asOwner(owner, [...leaveIntakes(context), ...attach]),
+    ...markers,
+    mirror(context, epoch),
+  ];
 }
 
 /** The children's rows of the mirror in the place of the parents'. */
@@ -141,6 +165,10 @@ function mirror({ move, owned, targetEndpoint }: MoveContext, epoch: number): st
   return `DELETE FROM herdsman.shard_map WHERE group_name = ${group} AND bucket IN (${ids}); ${upsert}`;
 }
 
+function beginning(lockTimeoutMs: number): string[] {
+  return ['BEGIN', `SET LOCAL lock_timeout = ${lockTimeoutMs}`, 'SET LOCAL synchronous_commit = on'];
+}
+
 /** Prepares a transaction in one round trip; answers only when the standbys that commits wait for have it. */
 async function prepare(
   connection: Connection,
@@ -148,13 +176,9 @@ async function prepare(
   parts: readonly string[],
   lockTimeoutMs: number,
 ): Promise<StepResult> {
-  const text = [
-    'BEGIN',
-    `SET LOCAL lock_timeout = ${lockTimeoutMs}`,
-    'SET LOCAL synchronous_commit = on',
-    ...parts,
-    `PREPARE TRANSACTION ${quoteLiteral(gid)}`,
-  ].join(';\n');
+  const text = [...beginning(lockTimeoutMs), ...parts, `PREPARE TRANSACTION ${quoteLiteral(gid)}`].join(
+    ';\n',
+  );
   try {
     await connection.query({ text });
     return done;
