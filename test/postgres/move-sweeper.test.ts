@@ -164,5 +164,7 @@ it('takes back what the map announces of a ShardMove that never was', async () =
   await api.client.update(shardMapType, { ...map, spec: { ...map.spec, groups } });
   const says = () => JSON.stringify(api.get<ShardMapObject>(shardMapType, key).spec);
   const events = await sweep(api, async () => !says().includes('pending'));
-  expect(events).toMatchObject([{ reason: 'MoveSwept' }]);
+  expect(events.map(({ note }) => note)).toContainEqual(
+    expect.stringContaining('announced moves that are over'),
+  );
 });
