@@ -4,6 +4,7 @@ import type { ImportSpec } from '../../src/api/v1alpha1/import.ts';
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { scramVerifier } from '../../src/postgres/scram.ts';
 import { Import, isOver, Kill, waitsFor } from '../support/import.ts';
+import { type OldServer, oldVersions, startOldPostgres } from '../support/old-postgres.ts';
 import { judgeOrders, orderChange } from '../support/order-changes.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -37,9 +38,9 @@ afterAll(() => server?.stop());
 const login = { username: 'importer', password: "it's secret" };
 
 /** A session on the other server, as its superuser or as who owns its tables. */
-async function onServer(database: string, user = 'postgres'): Promise<Connection> {
-  const password = user === 'postgres' ? server.password : login.password;
-  const { host, port } = server;
+async function onServer(database: string, user = 'postgres', from: OldServer = server): Promise<Connection> {
+  const password = user === 'postgres' ? from.password : login.password;
+  const { host, port } = from;
   return connect({ host, port, database, user, password, tls: 'off', foreign: { encrypted: false } });
 }
 
@@ -53,9 +54,14 @@ interface Scene {
 }
 
 /** A database on the other server with tables, and a cluster with the same ones, empty. */
-async function sceneOf(name: string, change: Partial<ImportSpec> = {}, count = 1): Promise<Scene> {
+async function sceneOf(
+  name: string,
+  change: Partial<ImportSpec> = {},
+  count = 1,
+  from: OldServer = server,
+): Promise<Scene> {
   const database = `${name}_old`;
-  const maintenance = await onServer('postgres');
+  const maintenance = await onServer('postgres', 'postgres', from);
   await maintenance.query({ text: `CREATE DATABASE ${database}` });
   await maintenance.query({
     text: `DO $$ BEGIN IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'importer') THEN
@@ -64,15 +70,15 @@ async function sceneOf(name: string, change: Partial<ImportSpec> = {}, count = 1
   await maintenance.query({ text: `ALTER ROLE importer PASSWORD '${scramVerifier(login.password)}'` });
   await maintenance.query({ text: `GRANT CREATE ON DATABASE ${database} TO owner_of_old` });
   await maintenance.close();
-  const source = await onServer(database);
+  const source = await onServer(database, 'postgres', from);
   await source.query({
     text: `GRANT ALL ON SCHEMA public TO owner_of_old; SET ROLE owner_of_old; SET search_path = public; ${schema}; ${fill}; RESET ROLE; RESET search_path`,
   });
   const world = await makeWorld(name, count);
   for (const shard of world.shards) await shard.application.query({ text: schema });
   const wanted: ImportSpec = {
-    host: server.host,
-    port: server.port,
+    host: from.host,
+    port: from.port,
     database,
     credentials: 'old',
     tls: { mode: 'disable' },
@@ -85,7 +91,7 @@ async function sceneOf(name: string, change: Partial<ImportSpec> = {}, count = 1
     source,
     database,
     import: new Import(`herdsman_import_${name}`, world.shard(0), wanted, login),
-    application: () => onServer(database, 'importer'),
+    application: () => onServer(database, 'importer', from),
   };
 }
 
@@ -149,14 +155,20 @@ function startWriters(scene: Scene, count: number) {
 
 const nothing = { lost: [], strange: [], doubled: 0 };
 
-describe('an import with writers', () => {
+describe.each([17, ...oldVersions])('an import with writers from PostgreSQL %i', (version) => {
   let scene: Scene;
   let writers: ReturnType<typeof startWriters>;
+  let old: OldServer | undefined;
   beforeAll(async () => {
-    scene = await sceneOf('imp');
+    old = version === 17 ? undefined : await startOldPostgres(version);
+    scene = await sceneOf(`imp_${version}`, {}, 1, old);
     writers = startWriters(scene, 4);
   });
-  afterAll(() => scene?.world.close());
+  afterAll(async () => {
+    await scene?.world.close();
+    await scene?.source.close();
+    await old?.stop();
+  });
 
   it('copies and keeps in step, and the cluster takes no writes meanwhile', async () => {
     expect(await scene.import.run(waitsFor('AwaitingCutover'))).toEqual([

@@ -165,7 +165,8 @@ async function prepareTemplate(installation: Installation): Promise<string> {
   return template;
 }
 
-async function findFreePort(): Promise<number> {
+/** A port that nobody listens on now. */
+export async function findFreePort(): Promise<number> {
   const listener = createServer().listen(0, host);
   await once(listener, 'listening');
   const address = listener.address();
