@@ -52,14 +52,15 @@ export async function copyRows(context: MoveContext, copy: number): Promise<Step
   };
   try {
     const guard = await open('target', { applicationName: name });
-    await guard.query({ text: `BEGIN; ${settings}` });
-    await guard.query({
-      text: block(demandGuard(context, `m.copy = ${copy} AND NOT m.copied`, 'FOR SHARE')),
-    });
     const owner = await ownerOf(guard, context, 'target');
     const password = await makeRole(context, owner, name, copy);
     const walsender = await open('source', { applicationName: name, replication: true });
     const snapshot = await makeSlot(walsender, name);
+    // A slot waits for whoever has written on its server: of two moves that cross, each would wait for the other's row.
+    await guard.query({ text: `BEGIN; ${settings}` });
+    await guard.query({
+      text: block(demandGuard(context, `m.copy = ${copy} AND NOT m.copied`, 'FOR SHARE')),
+    });
     const pairs = await Promise.all(
       Array.from({ length: streams }, () => openPair(context, open, { name, password, snapshot })),
     );
