@@ -5,7 +5,6 @@ import { copyName } from '../../sharding/move/names.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteLiteral } from '../identifier.ts';
-import { PostgresError } from '../postgres-error.ts';
 import { statement } from '../statement.ts';
 import { block, done, leavesOf, type MoveContext, refused } from './context.ts';
 
@@ -49,21 +48,15 @@ async function hasArrived(
   { id, token }: Sentinel,
   patienceMs: number,
 ): Promise<boolean> {
-  const late = 'HD003';
-  const text = block(
-    `WHILE NOT EXISTS (SELECT FROM herdsman.move_sentinels s WHERE s.id = ${quoteLiteral(id)} AND s.token = ${quoteLiteral(token)}) LOOP
-      IF clock_timestamp() > until THEN RAISE EXCEPTION 'it has not arrived' USING ERRCODE = '${late}'; END IF;
-      PERFORM pg_sleep(0.0005);
-    END LOOP;`,
+  const there = `EXISTS (SELECT FROM herdsman.move_sentinels s WHERE s.id = ${quoteLiteral(id)} AND s.token = ${quoteLiteral(token)})`;
+  const look = block(
+    `WHILE NOT ${there} AND clock_timestamp() < until LOOP PERFORM pg_sleep(0.0005); END LOOP;`,
     `DECLARE until timestamptz := clock_timestamp() + interval '${patienceMs} ms';`,
   );
-  try {
-    await context.use('target', (connection) => connection.query({ text }));
-    return true;
-  } catch (error) {
-    if (error instanceof PostgresError && error.sqlstate === late) return false;
-    throw error;
-  }
+  const [row] = await context.use('target', (connection) =>
+    connection.query<{ arrived: boolean }>({ text: `${look}; SELECT ${there} AS arrived` }),
+  );
+  return row?.arrived === true;
 }
 
 /** WAL that the target has not confirmed. */
