@@ -206,6 +206,24 @@ describe('writers', () => {
   });
 });
 
+describe('moves that cross', () => {
+  it('copy at the same time, and neither waits for what the other has locked', async () => {
+    const moves = [
+      planMove(shards, { bucket: 0, retentionMs: 0 }),
+      planMove(shards, { bucket: 1, from: 's1', to: 's0', retentionMs: 0 }),
+    ];
+    for (const test of moves) {
+      const operator = test.operator('publish');
+      await expect(operator.run()).rejects.toThrow();
+      await operator.close();
+    }
+    await Promise.all(moves.map(complete));
+    for (const { record } of moves) expect(record.current.value).toMatchObject({ phase: 'done', copy: 1 });
+    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+    await complete(planMove(shards, { bucket: 1, from: 's0', to: 's1', retentionMs: 0 }));
+  });
+});
+
 describe('an attempt', () => {
   it('whose slot was lost is begun again, with another copy', async () => {
     const test = planMove(shards, { bucket: 0, retentionMs: 0 });
