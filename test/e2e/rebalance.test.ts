@@ -4,6 +4,7 @@ import { kubectl } from '../support/kubectl.ts';
 import { applicationOf, readOrders } from '../support/move-scene.ts';
 import { startWriters, type Writers } from '../support/move-writers.ts';
 import { query } from '../support/pg.ts';
+import { RowLedger } from '../support/row-ledger.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import {
   applyCluster,
@@ -101,8 +102,9 @@ async function expectNoHarm(writers: Writers): Promise<void> {
 
 describe('a cluster that is scaled with its data, under writers to every bucket', () => {
   const keys = Array.from({ length: 60 }, (_, index) => index * 10 + 1);
+  const ledger = new RowLedger();
   const startWork = (run: number) =>
-    startWriters(applicationOf(key, 5_000), keys, { writers: 4, everyMs: 20, run });
+    startWriters(applicationOf(key, 5_000), keys, { writers: 4, everyMs: 20, run, ledger });
 
   beforeAll(async () => {
     await applyCluster(key, spec);

@@ -12,7 +12,6 @@ import {
   type ClusterKey,
   readCluster,
   type SpecInput,
-  waitForCondition,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
@@ -106,12 +105,16 @@ it('is seen by the rebalancer, which moves what is hot away until the shards hav
   await waitFor('the rebalancer has moved what is hot', async () =>
     (await readMoves(key)).length > 0 ? { done: true } : { state: 'no move' },
   );
-  const { status } = await waitForCondition(
-    key,
-    { type: 'Balanced', status: 'True' },
+  const after = await waitFor(
+    'the shards are balanced and at rest',
+    async () => {
+      const { status } = await readCluster(key);
+      const { phase, runningMoves, totalMoves, shards: found = [] } = status?.rebalance ?? {};
+      const isAtRest = phase === 'Balanced' && runningMoves === 0 && totalMoves === 0;
+      return isAtRest ? { done: found } : { state: status?.rebalance };
+    },
     { timeoutMs: 240_000 },
   );
-  const after = status?.rebalance?.shards ?? [];
   const shown = (list: typeof before) =>
     list
       .map(({ name, utilisation, buckets: owned }) => `${name} ${utilisation} % (${owned} buckets)`)
