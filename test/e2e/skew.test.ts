@@ -94,7 +94,7 @@ it('is seen by the rebalancer, which moves what is hot away until the shards hav
   await waitFor('the first shard is seen to be overloaded', async () => {
     const { status } = await readCluster(key);
     const [first] = status?.rebalance?.shards ?? [];
-    return (first?.utilisation ?? 0) > 130 && (status?.rebalance?.totalMoves ?? 0) > 0
+    return (first?.utilisation ?? 0) > 120 && (status?.rebalance?.totalMoves ?? 0) > 0
       ? { done: true }
       : { state: status?.rebalance };
   });
