@@ -28,18 +28,20 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
     for (let run = 1; run <= runs; run += 1) {
       const [late] = await replicaPods(set);
       if (late === undefined) throw new Error('there is no member');
+      const isIn = () =>
+        endpoints
+          .history()
+          .at(-1)
+          ?.includes(late.status?.podIP ?? '') === true;
+      await waitFor('its address is in the Service', () =>
+        isIn() ? { done: true } : { state: endpoints.history().at(-1) },
+      );
       const release = await holdReplay(shard, [late]);
       // What is committed from here on it does not show.
       const begun = performance.now();
       await waitFor(
         'its address is out of the Service',
-        () =>
-          endpoints
-            .history()
-            .at(-1)
-            ?.includes(late.status?.podIP ?? '')
-            ? { state: endpoints.history().at(-1) }
-            : { done: true },
+        () => (isIn() ? { state: endpoints.history().at(-1) } : { done: true }),
         { everyMs: 5 },
       );
       seconds.push((performance.now() - begun) / 1000 - maxSeconds);
