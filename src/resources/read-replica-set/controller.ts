@@ -145,7 +145,9 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const status = statusOf(input, { ...decided, progress: [...findings, ...decided.progress] }, autoscaling);
     await write(set, status, context);
     const members = observed.shards.flatMap((shard) => shard.members);
-    if (decided.progress.some(({ reason }) => answered.has(reason))) return { requeueAfterMs: busyMs };
+    const canAnswer = observed.shards.some(({ primary }) => primary.state === 'present');
+    if (canAnswer && decided.progress.some(({ reason }) => answered.has(reason)))
+      return { requeueAfterMs: busyMs };
     if (members.length === 0 || cluster === undefined)
       return { requeueAfterMs: decided.progress.length > 0 ? pollMs : idleMs };
     const { limits } = effectiveSettings(set.spec, cluster);
