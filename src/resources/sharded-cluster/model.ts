@@ -112,6 +112,8 @@ export interface Observed {
   readonly isMapNewer?: boolean;
   /** Buckets of ShardMoves that may have changed the map already, and not yet the shards. */
   readonly switching?: readonly MovingBucket[];
+  /** Shards that buckets are leaving or reaching by ShardMoves under way. */
+  readonly movingShards?: readonly string[];
   readonly secrets: ReadonlyMap<string, SecretReading>;
   /** SQL by migration name. */
   readonly migrations: ReadonlyMap<string, MigrationSource>;

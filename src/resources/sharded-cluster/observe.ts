@@ -7,6 +7,8 @@ import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-ty
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { MovingBucket } from '../../sharding/shard-catalog.ts';
 import { readService } from '../read-replica-set/names.ts';
+import type { ShardMove } from '../shard-move/model.ts';
+import { isOver } from '../shard-move/record.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import { withFarewells } from './forgotten.ts';
@@ -313,6 +315,7 @@ export function createObserver({
           map,
           isMapNewer: latestMap?.metadata.resourceVersion !== knownMap?.metadata.resourceVersion,
           switching: switchingBuckets(cluster, sources),
+          movingShards: movingShards(cluster, sources),
           references,
           secrets: secretReadings,
           migrations,
@@ -326,14 +329,22 @@ export function createObserver({
 }
 
 /** A move says that it switches before it changes the map, and that it has finished when both shards have followed. */
-function switchingBuckets({ metadata }: ShardedCluster, sources: Sources): MovingBucket[] {
-  const value = clusterIndexValue(metadata.namespace, metadata.name);
-  return sources.moves.cache
-    .byIndex(byCluster, value)
+function switchingBuckets(cluster: ShardedCluster, sources: Sources): MovingBucket[] {
+  return movesOf(cluster, sources)
     .filter(({ status }) => status?.phase === 'switch' || status?.phase === 'finish')
     .flatMap(({ spec: { group }, status }) =>
       [...(status?.parents ?? []), ...(status?.children ?? [])].map(({ id }) => ({ group, bucket: id })),
     );
+}
+
+function movingShards(cluster: ShardedCluster, sources: Sources): string[] {
+  return movesOf(cluster, sources)
+    .filter(({ status }) => status?.phase !== 'retain' && !isOver(status))
+    .flatMap(({ spec, status }) => [status?.from ?? spec.from ?? spec.to, spec.to]);
+}
+
+function movesOf({ metadata }: ShardedCluster, sources: Sources): readonly ShardMove[] {
+  return sources.moves.cache.byIndex(byCluster, clusterIndexValue(metadata.namespace, metadata.name));
 }
 
 /** Between its tries a failing server says that it starts; only one that runs is over it. */

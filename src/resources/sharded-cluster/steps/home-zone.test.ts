@@ -46,6 +46,11 @@ describe('home zones', () => {
     expect(homeZones(input)).toEqual({ kind: 'continue' });
   });
 
+  it('wait until no bucket leaves or reaches the shard', () => {
+    expect(homeZones(observing(world(), { movingShards: ['s0', 's1'] }))).toEqual({ kind: 'continue' });
+    expect(homeZones(observing(world(), { movingShards: ['s1', 's2'] })).actions).toHaveLength(1);
+  });
+
   it('mean nothing when there are none, or nothing is known', () => {
     const { cluster, ...rest } = world();
     expect(homeZones({ ...rest, cluster: shardedCluster() })).toEqual({ kind: 'continue' });
@@ -88,4 +93,21 @@ describe('home zones of a new cluster', () => {
     const creating = { ...rest, cluster: { ...cluster, status: { phase: 'Creating' } } };
     expect(firstHomes(creating).actions).toHaveLength(1);
   });
+
+  it('are those of a shard that joins, until buckets come', () => {
+    const { cluster, ...rest } = world([{}, {}, {}], fresh);
+    const input = { ...rest, cluster: { ...cluster, status: { phase: 'Ready' } } };
+    const owned = (owner: string) => observing(input, { map: mapOf(owner) });
+    expect(firstHomes(owned('s1')).actions).toEqual([switchover]);
+    expect(firstHomes(owned('s0'))).toEqual({ kind: 'continue' });
+    expect(firstHomes(observing(owned('s1'), { movingShards: ['s0'] }))).toEqual({ kind: 'continue' });
+  });
 });
+
+/** A map of one group, all of one shard. */
+function mapOf(shard: string): PlanInput['observed']['map'] {
+  const groups = [{ name: 'customer', strategy: 'hash' as const, buckets: [{ id: 0, shard, epoch: 1 }] }];
+  const spec = { cluster: 'shop', epoch: 1, groups };
+  const object = { apiVersion: 'herdsman.dev/v1alpha1', kind: 'ShardMap', metadata: { name: 'shop' } };
+  return { state: 'present', value: { ...object, spec } };
+}

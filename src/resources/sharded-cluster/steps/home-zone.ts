@@ -1,3 +1,4 @@
+import { ownerCounts } from '../../../sharding/map.ts';
 import { effectiveDurability } from '../desired/dynamic-config.ts';
 import type { Pod } from '../kubernetes.ts';
 import {
@@ -16,11 +17,11 @@ import { wantedShards } from './shards.ts';
 /** How long a member must have been ready before it may take the primary home: one that keeps failing must not. */
 const steadyMs = 120_000;
 
-/** Takes the primary back to its shard's home zone, by a planned switchover, when all members are well. */
+/** Takes the primary back to its shard's home zone, by a planned switchover, when all members are well and nothing moves. */
 export function homeZones(input: PlanInput): StepResult {
   for (const stray of strays(input)) {
     const { shard, zone } = stray;
-    if (!shard.members.every((member) => member.ready)) continue;
+    if (!shard.members.every((member) => member.ready) || isMoving(input, shard)) continue;
     const home = goingHome(stray, (member) => readyForMs(member.pod, input.now) >= steadyMs);
     if (home === undefined) continue;
     const message = `shard ${shard.name}: the primary goes home to zone ${zone}, to ${home.candidate}`;
@@ -30,15 +31,16 @@ export function homeZones(input: PlanInput): StepResult {
 }
 
 /**
- * The first primary is whichever member was first. While the cluster is being made nobody is disturbed when it goes home, so
- * that it does as soon as commits would survive: once, since a switchover ends timeline 1, and never during a clone.
+ * The first primary is whichever member was first. While a cluster is being made, or a shard that joins has no bucket yet,
+ * nobody is disturbed when it goes home, so that it does as soon as commits would survive: once, since a switchover ends
+ * timeline 1, and never during a clone.
  */
 export function firstHomes(input: PlanInput): StepResult {
   const { cluster } = input;
-  if (!isNew(cluster.status)) return proceed;
   const needsSync = effectiveDurability(cluster.spec) !== 'asynchronous';
   const actions = strays(input).flatMap((stray) => {
-    const { group } = stray;
+    const { shard, group } = stray;
+    if (!isNew(cluster.status) && !hasJoined(input, shard)) return [];
     const others = [...group.members].filter(([name]) => name !== group.leader);
     if (group.members.get(group.leader ?? '')?.timeline !== 1) return [];
     if (!others.every(([, facts]) => isStreaming(facts))) return [];
@@ -49,6 +51,19 @@ export function firstHomes(input: PlanInput): StepResult {
   const shards = actions.map(({ shard }) => shard).join(', ');
   const message = `shard ${shards}: the first primary goes home to its zone`;
   return { kind: 'wait', reason: 'GoingHome', message, afterMs: 500, actions };
+}
+
+/** Whether others have buckets, and this shard has none and is getting none. */
+function hasJoined(input: PlanInput, shard: ObservedShard): boolean {
+  const { map } = input.observed;
+  if (map.state !== 'present' || isMoving(input, shard)) return false;
+  const owners = ownerCounts(map.value.spec);
+  return owners.size > 0 && !owners.has(shard.name);
+}
+
+/** Ending the sessions of a move would only have it begin anew. */
+function isMoving({ observed }: PlanInput, { name }: ObservedShard): boolean {
+  return observed.movingShards?.includes(name) === true;
 }
 
 /** A shard whose primary is not in its home zone. */
