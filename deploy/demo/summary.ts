@@ -47,17 +47,6 @@ export async function printSummary(
     ]),
   ]);
 
-  head(`${failover.killed} was killed under load`);
-  body([
-    ['shard', 'longest write gap', 'acknowledged rows', 'lost'],
-    ...failover.shards.map(({ shard, writeGapMs, verdict }) => [
-      shard,
-      `${Math.round(writeGapMs)} ms`,
-      number(verdict.acknowledged),
-      String(verdict.lost.length),
-    ]),
-  ]);
-
   head('Scaled under load');
   body([
     ['shards', 'buckets moved', 'time', 'commits', 'longest write gap', 'errors', 'lost', 'doubled or stale'],
@@ -70,6 +59,17 @@ export async function printSummary(
       String(errors.length),
       String(verdict.lost.length),
       String(verdict.doubled.length + verdict.stale.length + verdict.strange.length),
+    ]),
+  ]);
+
+  head(`${failover.killed} was killed under load`);
+  body([
+    ['shard', 'longest write gap', 'acknowledged rows', 'lost'],
+    ...failover.shards.map(({ shard, writeGapMs, verdict }) => [
+      shard,
+      `${Math.round(writeGapMs)} ms`,
+      number(verdict.acknowledged),
+      String(verdict.lost.length),
     ]),
   ]);
 
