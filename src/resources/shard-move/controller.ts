@@ -17,7 +17,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
-import { drive, type MoveWorld, type PassReport } from '../../sharding/move/drive.ts';
+import { drive, type PassReport } from '../../sharding/move/drive.ts';
 import type { Move } from '../../sharding/move/model.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
@@ -37,7 +37,7 @@ import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
 import { volumeBytes } from './volume.ts';
 import { closedWindow } from './window.ts';
-import { createMoveWorld, type memberAddress } from './world.ts';
+import { createMoveWorld, type memberAddress, type ShardMoveWorld } from './world.ts';
 
 /** What the controller works with. */
 export interface ShardMoveDependencies {
@@ -57,7 +57,7 @@ const finalizer = 'herdsman.dev/shard-move';
 const longestPassMs = 6 * 3_600_000;
 const soonMs = 20;
 /** How long steps follow each other in one pass. */
-const passMs = 1_000;
+const passMs = 3_000;
 /** An ended move is looked at again after so long, and by each new leader for as long as `recentMs`. */
 const lateMs = 60_000;
 const recentMs = 3_600_000;
@@ -165,11 +165,11 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     return { requeueAfterMs: Math.max(soonMs, report.afterMs) };
   }
 
-  /** What can go on at once does; the cluster, the map's bounds and a wish to cancel are read again after a while. */
-  async function driveFor(world: MoveWorld, move: Move, signal: AbortSignal): Promise<PassReport> {
+  /** What can go on at once does; the cluster and the map's bounds are read again after a while. */
+  async function driveFor(world: ShardMoveWorld, move: Move, signal: AbortSignal): Promise<PassReport> {
     const until = clock.monotonicMs() + passMs;
     for (;;) {
-      const report = await drive(world, move);
+      const report = await drive(world, { ...move, cancel: world.isCancelled() });
       if (report.ended || report.afterMs > 0 || clock.monotonicMs() >= until || signal.aborted) return report;
     }
   }

@@ -18,7 +18,7 @@ import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/name
 import { busyObstacle } from './busy.ts';
 import type { ShardMove } from './model.ts';
 import type { CopyWatch } from './progress.ts';
-import { recordOf, withRecord } from './record.ts';
+import { isCancelled, recordOf, withRecord } from './record.ts';
 import { type KeptSessions, keepSessions } from './sessions.ts';
 
 /** What the world of a move is made of. */
@@ -47,6 +47,12 @@ export interface WorldOptions {
   readonly onStep: NonNullable<MoveWorld['onStep']>;
 }
 
+/** What a move works on, as long as a pass lasts. */
+export interface ShardMoveWorld extends MoveWorld, Pick<KeptSessions, 'release'> {
+  /** Whether somebody wanted the move to end when its record was read last. */
+  isCancelled(): boolean;
+}
+
 /** CA of the members, where PostgreSQL finds it. */
 const authorityPath = '/etc/herdsman/tls/ca.crt';
 
@@ -68,11 +74,12 @@ const switchSteps: ReadonlySet<Step['kind']> = new Set([
 ]);
 
 /** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards; to be released after a pass. */
-export function createMoveWorld(options: WorldOptions): MoveWorld & Pick<KeptSessions, 'release'> {
+export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
   const { client, cluster, shardMove, move, now, signal, hold, watch, onStep } = options;
   const sessions = keepSessions(options.connections);
   const context = contextOf(options);
   const quick: MoveContext = { ...context, use: (side, work) => sessions.use(primaryOf(side), work) };
+  let isUnwanted = move.cancel;
   const mapKey = { namespace: cluster.metadata.namespace, name: shardMapName(cluster.metadata.name) };
   return {
     map: objectStore<ShardMapObject, ShardMapSpec>(client, shardMapType, mapKey, signal, {
@@ -80,7 +87,10 @@ export function createMoveWorld(options: WorldOptions): MoveWorld & Pick<KeptSes
       write: (object, spec) => client.update(shardMapType, { ...object, spec }, { signal }),
     }),
     record: objectStore<ShardMove, MoveRecord>(client, shardMoveType, keyOf(shardMove), signal, {
-      partOf: (object) => recordOf(object.status),
+      partOf: (object) => {
+        isUnwanted = isCancelled(object);
+        return recordOf(object.status);
+      },
       write: (object, record) => {
         const status = withRecord(object.status, record, now());
         return client.updateStatus(shardMoveType, { ...object, status }, { signal });
@@ -103,6 +113,7 @@ export function createMoveWorld(options: WorldOptions): MoveWorld & Pick<KeptSes
     hold,
     onStep,
     release: sessions.release,
+    isCancelled: () => isUnwanted,
   };
 
   function contextOf({ connections, map, addressOf }: WorldOptions): MoveContext {
