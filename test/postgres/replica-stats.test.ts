@@ -77,6 +77,23 @@ describe('what a server says of its load', () => {
     });
   });
 
+  it('tells sessions with an open transaction, which a restart would end, from those that work', async () => {
+    const { operator, database } = world.shard(0);
+    const client = await open(world.application, world.password, database);
+    const beyondActive = async (count: number) =>
+      waitFor(`${count} that are busy and do not work`, async () => {
+        const { busy, active } = await readReplicaStats(operator, database);
+        return busy - active === count ? { done: true } : { state: { busy, active } };
+      });
+    await beyondActive(0);
+    await client.query({ text: 'BEGIN' });
+    await client.query({ text: 'SELECT 1' });
+    await beyondActive(1);
+    await client.query({ text: 'ROLLBACK' });
+    await beyondActive(0);
+    await client.close();
+  });
+
   it('knows nothing of a database that is not there', async () => {
     const { operator } = world.shard(0);
     expect(await readReplicaStats(operator, 'nowhere')).toMatchObject({ transactions: 0, activeMs: 0 });
