@@ -5,11 +5,9 @@ import { createConnections } from './postgres/connections.ts';
 import { conversionController } from './resources/conversion/controller.ts';
 import { importController } from './resources/import/controller.ts';
 import { poolerConfigController } from './resources/pooler-config/controller.ts';
-import { holdInFailovers } from './resources/pooler-config/failover-gate.ts';
 import { createPoolerGate } from './resources/pooler-config/gate.ts';
 import { noGatedShards } from './resources/pooler-config/gated-shards.ts';
 import { createPoolerObserver } from './resources/pooler-config/observe.ts';
-import { createReadyConsoles } from './resources/pooler-config/ready-consoles.ts';
 import { allPoolerInformers, createPoolerSources } from './resources/pooler-config/sources.ts';
 import { readReplicaSetController } from './resources/read-replica-set/controller.ts';
 import { modelSweeper } from './resources/read-replica-set/logical/sweeper.ts';
@@ -62,11 +60,9 @@ const poolers = createPoolerObserver({
   gated,
   monotonicMs: systemClock.monotonicMs,
 });
-const consoles = createReadyConsoles({ poolerSources, access: poolers.access, clock: systemClock });
 const gate = createPoolerGate({
   poolerSources,
   access: poolers.access,
-  consoles,
   gated,
   clock: systemClock,
   log,
@@ -136,11 +132,6 @@ const ending = await runOperator(
     },
     events,
     log,
-    onLeading(signal) {
-      consoles.keep(signal);
-      const { secrets } = poolers;
-      holdInFailovers({ secrets, sources, poolerSources, gate, clock: systemClock, log }, signal);
-    },
   },
   terminationSignal(),
 );

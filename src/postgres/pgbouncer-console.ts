@@ -54,8 +54,6 @@ export interface Console {
   set(name: string, value: number): Promise<void>;
   /** Replaces every server connection as soon as its transaction ends. */
   reconnect(database: string): Promise<void>;
-  /** Calls back once when the session has ended, for whatever reason. */
-  onEnd(call: () => void): void;
   close(): Promise<void>;
 }
 
@@ -128,7 +126,6 @@ export async function openConsole(options: ConsoleOptions): Promise<Console> {
     async reconnect(database) {
       await command(`RECONNECT ${quoteIdentifier(database)}`);
     },
-    onEnd: (call) => client.once('end', call),
     async close() {
       await client.end().catch(() => undefined);
     },

@@ -30,8 +30,6 @@ export interface OperatorProcess {
   readonly log?: Logger | undefined;
   /** How long running reconciles may go on after the stop; 20 s by default (pods get 30 s). */
   readonly graceMs?: number | undefined;
-  /** Starts what else only the leader does; the signal aborts when leadership ends. */
-  onLeading?(signal: AbortSignal): void;
   /** Told of the port that the health server got. */
   onHealthServing?(port: number): void;
 }
@@ -68,7 +66,6 @@ export async function runOperator(options: OperatorProcess, stop: AbortSignal): 
         onReconciled: (outcome, ms) => metrics.reconciled(controller.name, outcome, ms),
       }),
     );
-    options.onLeading?.(signal);
   }
 
   async function stopControllers(): Promise<void> {

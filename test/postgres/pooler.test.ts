@@ -4,6 +4,7 @@ import { type AddressInfo, createServer, connect as dial, type Socket } from 'no
 import { promisify } from 'node:util';
 import pg from 'pg';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { managedPoolerParameters } from '../../src/api/v1alpha1/pooler-parameters.ts';
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
 import { type Console, openConsole } from '../../src/postgres/pgbouncer-console.ts';
@@ -13,8 +14,7 @@ import { revisionOf } from '../../src/resources/pooler-config/desired/settings.t
 import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
 import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
-import type { ReadyConsoles } from '../../src/resources/pooler-config/ready-consoles.ts';
-import { keepSentinels } from '../../src/resources/pooler-config/sentinels.ts';
+import { parameterProblem } from '../../src/resources/pooler-config/parameters.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
 import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
 import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
@@ -226,6 +226,13 @@ describe('pools', () => {
 });
 
 describe('new settings', () => {
+  it('may be all that this PgBouncer has, but for those that follow from the spec', async () => {
+    const there = [...(await withConsole(0, (console) => console.showConfig())).keys()];
+    const free = there.filter((name) => parameterProblem({ [name]: '1' }) === undefined);
+    expect(there.filter((name) => !free.includes(name) && !(name in managedPoolerParameters))).toEqual([]);
+    expect(Object.keys(managedPoolerParameters).filter((name) => !there.includes(name))).toEqual([]);
+  });
+
   it('take effect by RELOAD, with no client dropped: another database, another limit', async () => {
     await makeShard('two', second);
     const staying = await client();
@@ -260,12 +267,7 @@ describe('new settings', () => {
 });
 
 /** The gate, with the instances as pods that are ready. */
-function gateOf(
-  gated: GatedShards,
-  spec: Record<string, unknown> = {},
-  pods = [0, 1],
-  consoles: Pick<ReadyConsoles, 'take'> = { take: () => undefined },
-): PoolerGate {
+function gateOf(gated: GatedShards, spec: Record<string, unknown> = {}, pods = [0, 1]): PoolerGate {
   const pooler: PoolerConfig = poolerConfig(spec, {
     databases: [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }],
   });
@@ -283,7 +285,6 @@ function gateOf(
   return createPoolerGate({
     poolerSources,
     access: async () => ({ options: (address) => poolers.console(Number(address)) }),
-    consoles,
     gated,
     clock: systemClock,
     log: silentLogger,
@@ -447,18 +448,19 @@ describe('the gate', () => {
   });
 });
 
-/** A way to the server that can be cut, as it is when a primary is lost, and opened again. */
+/** A way to a server that can be cut, as it is when a primary is lost, and opened again, to another one if so wished. */
 async function wayTo(port: number) {
   const sockets = new Set<Socket>();
+  let to = port;
   const listener = createServer((incoming) => {
-    const outgoing = dial(port, '127.0.0.1');
-    for (const [from, to] of [
+    const outgoing = dial(to, '127.0.0.1');
+    for (const [from, into] of [
       [incoming, outgoing],
       [outgoing, incoming],
     ] as const) {
       sockets.add(from);
-      from.on('error', () => to.destroy()).on('close', () => to.destroy());
-      from.pipe(to);
+      from.on('error', () => into.destroy()).on('close', () => into.destroy());
+      from.pipe(into);
     }
   }).listen(0, '127.0.0.1');
   await once(listener, 'listening');
@@ -472,14 +474,48 @@ async function wayTo(port: number) {
       sockets.clear();
       await closed;
     },
-    async open() {
+    async open(another = port) {
+      to = another;
       listener.listen(address.port, '127.0.0.1');
       await once(listener, 'listening');
     },
   };
 }
 
+/** What a server answers to all that log in while it starts up. */
+async function startStartingUp() {
+  const fields = ['SFATAL', 'VFATAL', 'C57P03', 'Mthe database system is starting up'].map(
+    (text) => `${text}\0`,
+  );
+  const body = Buffer.from(`${fields.join('')}\0`);
+  const head = Buffer.from('E\0\0\0\0');
+  head.writeInt32BE(body.length + 4, 1);
+  let refused = 0;
+  const listener = createServer((socket) => {
+    socket
+      .on('error', () => undefined)
+      .on('data', (data) => {
+        // Without TLS; whoever insists on it goes away by itself.
+        if (data.length === 8) return socket.write('N');
+        refused += 1;
+        return socket.end(Buffer.concat([head, body]));
+      });
+  }).listen(0, '127.0.0.1');
+  await once(listener, 'listening');
+  return {
+    port: (listener.address() as AddressInfo).port,
+    refused: () => refused,
+    stop: () => new Promise((resolve) => listener.close(resolve)),
+  };
+}
+
+async function waitingClients(): Promise<number> {
+  const pools = await withConsole(0, (console) => console.showPools());
+  return pools.reduce((sum, pool) => sum + pool.cl_waiting, 0);
+}
+
 describe('a server that is lost for a while', () => {
+  const poolSize = 5;
   let way: Awaited<ReturnType<typeof wayTo>>;
   let all: PoolerServers;
   let its: PoolerServers;
@@ -487,7 +523,8 @@ describe('a server that is lost for a while', () => {
   beforeAll(async () => {
     way = await wayTo(server.port);
     const shards = { s0: { server: { ...server, port: way.port }, database: 'one' } };
-    its = await startPoolers({ monitoring, shards, instances: 1 });
+    const spec = { sizing: 'manual', poolSize, maxPause: '1m' };
+    its = await startPoolers({ monitoring, shards, instances: 1, spec });
     all = poolers;
     poolers = its;
   });
@@ -497,55 +534,8 @@ describe('a server that is lost for a while', () => {
     await way?.cut();
   });
 
-  it('is an error for those that ask when it could not be reached', async () => {
-    await way.cut();
-    const first = client();
-    await waitFor('others are turned away', async () => {
-      const error = await client({ connectionTimeoutMillis: 500 }).then(
-        () => 'got in',
-        (reason: Error) => reason.message,
-      );
-      return /server login has been failing/.test(error) ? { done: error } : { state: error };
-    });
-    await way.open();
-    await (await first).end();
-  });
-
-  it('is a wait behind the gate, for those that are there and those that come', async () => {
-    const asking = await waitFor('somebody gets in again', async () => ({ done: await client() }));
-    await asking.query('SELECT 1');
-    const gate = gateOf(noGatedShards(), {}, [0]);
-    const answers: Promise<unknown>[] = [];
-    await gate.whilePaused(
-      shard,
-      async () => {
-        await way.cut();
-        answers.push(asking.query('SELECT 1'));
-        const coming = client();
-        answers.push(coming.then((each) => each.query('SELECT 1').finally(() => each.end())));
-        await waitUntil('both wait', () =>
-          withConsole(0, async (console) => {
-            const pools = await console.showPools();
-            return pools.reduce((sum, pool) => sum + pool.cl_waiting, 0) >= 2;
-          }),
-        );
-        await way.open();
-      },
-      never,
-    );
-    await Promise.all(answers);
-    await asking.end();
-  });
-});
-
-it('a server that is lost costs each client what it was at, where consoles are open already', async () => {
-  const way = await wayTo(server.port);
-  const all = poolers;
-  const shards = { s0: { server: { ...server, port: way.port }, database: 'one' } };
-  poolers = await startPoolers({ monitoring, shards, instances: 1 });
-  try {
-    const ready = await openConsole(poolers.console(0));
-    const gate = gateOf(noGatedShards(), {}, [0], { take: () => ready });
+  it('is a wait for those that are idle, ask or come, and an error only for those at work', async () => {
+    const idle = await Promise.all(Array.from({ length: 20 }, () => client()));
     let ending = false;
     let done = 0;
     const errors: string[] = [];
@@ -564,34 +554,82 @@ it('a server that is lost costs each client what it was at, where consoles are o
       }
       await each?.end();
     });
-    await waitUntil('clients are at work', () => done > 200);
+    await waitUntil('clients are at work', () => done > 400);
     await way.cut();
-    let serving = false;
-    await gate.whilePaused(
-      { ...shard, isLost: true, servedBy: async () => (serving ? 'another' : undefined) },
-      async () => {
-        await waitUntil('all that were turned out wait again', () =>
-          withConsole(0, async (console) => {
-            const pools = await console.showPools();
-            return pools.reduce((sum, pool) => sum + pool.cl_waiting, 0) >= working.length;
-          }),
-        );
-        await way.open();
-        serving = true;
-      },
-      never,
+    const answers = idle.map((each) => each.query('SELECT 1'));
+    await waitUntil(
+      'all of them wait',
+      async () => (await waitingClients()) === working.length + idle.length,
     );
+    await way.open();
+    await Promise.all(answers);
     const before = done;
     await waitUntil('all go on', () => done > before + 200);
     ending = true;
     await Promise.all(working);
-    // Half a second without a gate is several errors for each.
-    expect(errors.length).toBeLessThanOrEqual(working.length);
-  } finally {
-    await poolers.stop();
-    poolers = all;
+    await Promise.all(idle.map((each) => each.end()));
+    expect(errors.filter((message) => /login has been failing/.test(message))).toEqual([]);
+    expect(errors.length).toBeLessThanOrEqual(poolSize);
+  });
+
+  it('is a wait as long as it is there again and starts up, also when others than before shall be connected to', async () => {
+    const starting = await startStartingUp();
+    const asking = await client();
     await way.cut();
-  }
+    await way.open(starting.port);
+    const answer = asking.query('SELECT 1');
+    await waitUntil('it has been asked', () => starting.refused() > 2);
+    const coming = client();
+    await waitUntil('both wait', async () => (await waitingClients()) === 2);
+    // The operator does so when it sees another primary, which may be before PgBouncer has logged in there.
+    await withConsole(0, (console) => console.reconnect('app'));
+    await way.cut();
+    await way.open();
+    await answer;
+    await Promise.all([asking.end(), coming.then((each) => each.end())]);
+    await starting.stop();
+  });
+
+  it('is an error for those that ask when maxPause is over', async () => {
+    const revision = await poolers.write({ sizing: 'manual', poolSize, maxPause: '1s' });
+    await withConsole(0, (console) => console.reload());
+    expect(revision).not.toBe(poolers.revision);
+    await way.cut();
+    const first = client();
+    await waitFor('others are turned away', async () => {
+      const error = await client({ connectionTimeoutMillis: 500 }).then(
+        () => 'got in',
+        (reason: Error) => reason.message,
+      );
+      return /server login has been failing/.test(error) ? { done: error } : { state: error };
+    });
+    await way.open();
+    await (await first).end();
+  });
+
+  it('is a wait behind the gate, for those that are there and those that come', async () => {
+    const asking = await waitFor('somebody is served again', async () => {
+      const made = await client();
+      await made.query('SELECT 1');
+      return { done: made };
+    });
+    const gate = gateOf(noGatedShards(), {}, [0]);
+    const answers: Promise<unknown>[] = [];
+    await gate.whilePaused(
+      shard,
+      async () => {
+        await way.cut();
+        answers.push(asking.query('SELECT 1'));
+        const coming = client();
+        answers.push(coming.then((each) => each.query('SELECT 1').finally(() => each.end())));
+        await waitUntil('both wait', async () => (await waitingClients()) >= 2);
+        await way.open();
+      },
+      never,
+    );
+    await Promise.all(answers);
+    await asking.end();
+  });
 });
 
 it('no connections are kept open while clients are held back, since each that is closed counts as a failed login', async () => {
@@ -624,15 +662,15 @@ it('no connections are kept open while clients are held back, since each that is
 });
 
 it('an instance that answers nobody keeps nobody waiting for it', async () => {
-  const way = await wayTo(poolers.ports[0] ?? 0);
-  const silent = await openConsole({ ...poolers.console(0), port: way.port });
-  await way.cut();
-  const gone = poolers;
-  poolers = { ...gone, console: () => ({ ...gone.console(0), port: way.port }) };
+  // Whoever connects is taken by the machine, and hears nothing.
+  const silent = createServer({ pauseOnConnect: true }).listen(0, '127.0.0.1');
+  await once(silent, 'listening');
+  const { port } = silent.address() as AddressInfo;
+  const there = poolers;
+  poolers = { ...there, console: () => ({ ...there.console(0), port }) };
   try {
-    const gate = gateOf(noGatedShards(), {}, [0], { take: () => silent });
     let isDone = false;
-    await gate.whilePaused(
+    await gateOf(noGatedShards(), {}, [0]).whilePaused(
       shard,
       async () => {
         isDone = true;
@@ -641,43 +679,9 @@ it('an instance that answers nobody keeps nobody waiting for it', async () => {
     );
     expect(isDone).toBe(true);
   } finally {
-    poolers = gone;
+    poolers = there;
+    silent.close();
   }
-});
-
-describe('a sentinel', () => {
-  it('tells at once that the session to a primary has ended, each time', async () => {
-    const leading = new AbortController();
-    const { ca, cert, key } = await server.certificate('herdsman');
-    const tls = { ca, servername: 'localhost', clientCertificate: { cert, key } };
-    const shard = { namespace: 'store', cluster: 'shop', shard: 's0' };
-    const lost: unknown[] = [];
-    keepSentinels(
-      {
-        primaries: () => [{ shard, uid: 'one' }],
-        options: async () => ({
-          host: server.host,
-          port: server.port,
-          database: 'postgres',
-          user: 'herdsman',
-          tls,
-        }),
-        onLost: (key) => lost.push(key),
-        clock: systemClock,
-      },
-      leading.signal,
-    );
-    const end = () =>
-      operator.query({
-        text: "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'herdsman sentinel'",
-      });
-    await waitUntil('it is there', async () => (await end()).length === 1);
-    await waitUntil('it tells', () => lost.length === 1);
-    await waitUntil('it is there again', async () => (await end()).length === 1);
-    await waitUntil('it tells again', () => lost.length === 2);
-    expect(lost).toEqual([shard, shard]);
-    leading.abort();
-  });
 });
 
 describe('the guard in the pod', () => {

@@ -1,5 +1,6 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { existsSync } from 'node:fs';
 import { chmod, chown, mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
@@ -10,8 +11,10 @@ import { scramVerifier } from '../../src/postgres/scram.ts';
 import { databasesOf } from '../../src/resources/pooler-config/databases.ts';
 import { guardScript } from '../../src/resources/pooler-config/desired/guard.ts';
 import { farewell } from '../../src/resources/pooler-config/desired/objects.ts';
+import { resolverCommand } from '../../src/resources/pooler-config/desired/resolver.ts';
 import {
   consoleUsers,
+  resolverPort,
   settingsDirectory,
   settingsFiles,
   socketDirectory,
@@ -20,6 +23,7 @@ import { instanceHost, poolerPort, poolerServerNames } from '../../src/resources
 import { sizePools } from '../../src/resources/pooler-config/sizing.ts';
 import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
 import { findRootfs, type PostgresServer } from './postgres-server.ts';
+import { waitUntil } from './wait.ts';
 
 /** Server and database of each shard. */
 export type Shards = Readonly<Record<string, { readonly server: PostgresServer; readonly database: string }>>;
@@ -65,6 +69,12 @@ const environment = { PATH: '/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin
 const ids = { uid: 100, gid: 102 };
 const passwords = { admin: 'console secret', stats: 'statistics secret' };
 const servername = 'web-pooler.store.svc';
+/** Names of all servers are the machine itself, whatever they are. */
+const everythingHere = `
+import socket
+resolve = socket.getaddrinfo
+socket.getaddrinfo = lambda name, *rest: resolve('${host}', *rest)
+`;
 
 /** Starts them. They end with the process that started them. */
 export async function startPoolers(options: PoolerServerOptions): Promise<PoolerServers> {
@@ -78,7 +88,7 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
   await mkdir(parent, { recursive: true });
   const outside = await mkdtemp(join(parent, 'pooler-'));
   const inside = isRoot && rootfs !== '/' ? outside.slice(rootfs.length) : outside;
-  const ports = await freePorts(instances);
+  const [ownPort = 0, ...ports] = await freePorts(1 + instances);
   const certificates = await certificatesOf(server);
   let present = options.shards;
 
@@ -123,13 +133,17 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
   function localized(text: string): string {
     let local = text
       .replaceAll(settingsDirectory, inside)
+      .replaceAll(`${host}:${resolverPort}`, `${host}:${ownPort}`)
       // What differs from instance to instance on one machine is said in the instance's own file.
       .replaceAll(/^(listen_port|unix_socket_dir) = .*\n/gm, '');
     for (const [shard, { server: its, database }] of Object.entries(present)) {
-      local = local.replaceAll(
-        `host=shop-${shard}-rw.store.svc port=5432 dbname=app`,
-        `host=${host} port=${its.port} dbname=${database}`,
-      );
+      const name = `${shard}.postgres.test`;
+      local = local
+        .replaceAll(
+          `host=shop-${shard}-rw.store.svc port=5432 dbname=app`,
+          `host=${name} port=${its.port} dbname=${database}`,
+        )
+        .replaceAll(`shop-${shard}-rw.store.svc 5432 `, `${name} ${its.port} `);
     }
     for (const [ordinal, port] of ports.entries()) {
       local = local.replaceAll(
@@ -144,6 +158,30 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
     );
   }
 
+  /** One for all instances, since they share what they read. */
+  async function startResolver(): Promise<() => Promise<unknown>> {
+    const words = resolverCommand.map((word) =>
+      word.startsWith('\n')
+        ? `${everythingHere}${word}`
+        : word
+            .replace(settingsDirectory, inside)
+            .replace(socketDirectory, inside)
+            .replace(`${resolverPort}`, `${ownPort}`),
+    );
+    const [program = '', ...arguments_] = commandOf(rootfs, isRoot, words);
+    const child = spawn(program, arguments_, {
+      cwd: '/',
+      stdio: ['ignore', 'ignore', 'inherit'],
+      env: environment,
+    });
+    const exited = once(child, 'exit');
+    await waitUntil('names are looked up', () => existsSync(join(outside, 'resolver')));
+    return () => {
+      child.kill('SIGKILL');
+      return exited;
+    };
+  }
+
   if (isRoot) await chown(outside, ids.uid, ids.gid);
   const revision = await write(options.spec ?? {});
   await put(
@@ -154,6 +192,7 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
       '',
     ].join('\n'),
   );
+  const stopResolver = await startResolver();
   let logged = '';
   const running = ports.map((_, ordinal) => {
     const words = commandOf(rootfs, isRoot, ['pgbouncer', `${inside}/instance-${ordinal}.ini`]);
@@ -176,7 +215,7 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
   });
   const stop = async () => {
     for (const { child } of running) child.kill('SIGKILL');
-    await Promise.all(running.map(({ exited }) => exited));
+    await Promise.all([...running.map(({ exited }) => exited), stopResolver()]);
     await rm(outside, { recursive: true, force: true });
   };
   for (const { up, exited } of running) {

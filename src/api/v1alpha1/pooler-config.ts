@@ -214,7 +214,7 @@ export const poolerConfigSpec = z
     maxPause: duration
       .default('10s')
       .describe(
-        'How long clients are made to wait at most while a primary changes; 0s: never. Before a change on purpose ' +
+        'How long clients are made to wait at most while a primary changes or is away; 0s: never. Before a change on purpose ' +
           'transactions have three tenths of it to end.',
       ),
     drainTimeout: duration

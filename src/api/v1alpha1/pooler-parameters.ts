@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { type CelRule, cel } from './common.ts';
 
 const access = 'who may log in follows from the cluster, and TLS from spec.tls';
+const names = 'names of servers are looked up in the pod, which holds clients back while a primary is away';
 const files = 'where files lie is part of the pods';
 const network = 'instances listen on a port of their pod, behind the Service';
 const pools = 'use spec.sizing and spec.poolSize';
@@ -24,6 +25,7 @@ export const managedPoolerParameters: Readonly<Record<string, string>> = {
   client_tls_sslmode: access,
   conffile: files,
   default_pool_size: pools,
+  dns_max_ttl: names,
   idle_transaction_timeout: 'use spec.timeouts.idleTransaction',
   job_name: files,
   listen_addr: network,
@@ -40,6 +42,7 @@ export const managedPoolerParameters: Readonly<Record<string, string>> = {
   query_timeout: 'use spec.timeouts.query',
   query_wait_timeout: 'use spec.timeouts.queryWait',
   reserve_pool_size: 'use spec.reservePoolSize',
+  resolv_conf: names,
   server_idle_timeout: 'use spec.timeouts.serverIdle',
   server_lifetime: 'use spec.timeouts.serverLifetime',
   server_reset_query: 'use spec.serverResetQuery',

@@ -1,3 +1,4 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
 import { poolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
@@ -7,10 +8,8 @@ import type { GatedShard, PoolerGate } from '../sharded-cluster/pooler-gate.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { type Candidate, holdBack } from './hold.ts';
-import { longestPauseMs } from './holding.ts';
 import type { PoolerConfig } from './model.ts';
 import { databaseName } from './names.ts';
-import type { ReadyConsoles } from './ready-consoles.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** What a gate works with. */
@@ -21,7 +20,6 @@ export interface GateDependencies {
     pooler: Pick<PoolerConfig, 'metadata'>,
     signal: AbortSignal,
   ) => Promise<ConsoleAccess | undefined>;
-  readonly consoles: Pick<ReadyConsoles, 'take'>;
   readonly gated: GatedShards;
   readonly clock: Clock;
   readonly log: Logger;
@@ -36,14 +34,7 @@ const drainShare = 0.3;
 const asking = { everyMs: 100, patienceMs: 1_500, mostAtOnce: 6 };
 
 /** The gate of the poolers that are there. */
-export function createPoolerGate({
-  poolerSources,
-  access,
-  consoles,
-  gated,
-  clock,
-  log,
-}: GateDependencies): PoolerGate {
+export function createPoolerGate({ poolerSources, access, gated, clock, log }: GateDependencies): PoolerGate {
   async function candidatesOf(
     shard: GatedShard,
     signal: AbortSignal,
@@ -66,13 +57,12 @@ export function createPoolerGate({
         );
         const databases = databasesTo(pooler, shard);
         const { minPoolSize } = pooler.spec;
-        const { isLost = false } = shard;
         return console === undefined
           ? []
           : pods
               .filter(isPodReady)
               .flatMap((pod) =>
-                databases.map((database) => ({ pod, access: console, database, minPoolSize, isLost })),
+                databases.map((database) => ({ pod, access: console, database, minPoolSize })),
               );
       }),
     );
@@ -117,11 +107,11 @@ export function createPoolerGate({
       const { candidates, poolers, maxPauseMs } = await candidatesOf(shard, signal);
       if (candidates.length === 0) return work();
       // Asked while nobody waits for it yet.
-      const before = shard.isLost === true ? undefined : await shard.servedBy(asking.patienceMs);
+      const before = await shard.servedBy(asking.patienceMs);
       const startedMs = clock.monotonicMs();
       const passedMs = () => clock.monotonicMs() - startedMs;
       const leftMs = () => Math.max(0, maxPauseMs - passedMs());
-      const holding = candidates.map((candidate) => holdBack(candidate, { consoles, gated, clock, log }));
+      const holding = candidates.map((candidate) => holdBack(candidate, { gated, clock, log }));
       const paused = (await Promise.all(holding)).filter((held) => held !== undefined);
       let released: Promise<unknown> | undefined;
       const release = () => {
@@ -183,6 +173,13 @@ export function createPoolerGate({
       }
     },
   };
+}
+
+/** For how long clients may be held back, in milliseconds; 0: not at all. */
+function longestPauseMs({ spec }: PoolerConfig): number {
+  // Pgpool-II cannot make its clients wait, and members of a ReadReplicaSet come and go by its rotation.
+  if (spec.engine === 'pgpool' || spec.target.readReplicaSet !== undefined) return 0;
+  return durationMs(spec.maxPause) ?? 0;
 }
 
 /** Names under which clients reach the shard: those that the PoolerConfig's status shows. */

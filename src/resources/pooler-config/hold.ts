@@ -5,7 +5,6 @@ import { messageOf } from '../../runtime/transport.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import type { GatedShards } from './gated-shards.ts';
-import type { ReadyConsoles } from './ready-consoles.ts';
 
 /** An instance that shall hold back clients of a database. */
 export interface Candidate {
@@ -14,8 +13,6 @@ export interface Candidate {
   readonly database: string;
   /** Its `min_pool_size`. */
   readonly minPoolSize: number;
-  /** Whether there is nobody to log in to, so that nothing is waited for. */
-  readonly isLost: boolean;
 }
 
 /** One database of one instance whose clients wait. */
@@ -27,7 +24,6 @@ export interface Held {
 
 /** What holding works with. */
 export interface HoldDependencies {
-  readonly consoles: Pick<ReadyConsoles, 'take'>;
   readonly gated: GatedShards;
   readonly clock: Clock;
   readonly log: Logger;
@@ -35,8 +31,8 @@ export interface HoldDependencies {
 
 /** A pooler that cannot be reached holds nobody back: its clients see what they would see without a gate. */
 export async function holdBack(
-  { pod, access, database, minPoolSize, isLost }: Candidate,
-  { consoles, gated, clock, log }: HoldDependencies,
+  { pod, access, database, minPoolSize }: Candidate,
+  { gated, clock, log }: HoldDependencies,
 ): Promise<Held | undefined> {
   const key = `${pod.metadata.uid}/${database}`;
   // Who holds it already lets it go, too.
@@ -48,8 +44,8 @@ export async function holdBack(
   const open = (timeoutMs: number) => openConsole({ ...access.options(pod.status?.podIP ?? ''), timeoutMs });
   let pausing: Console;
   try {
-    pausing = consoles.take(pod.metadata.uid ?? '') ?? (await open(1_000));
-    if (!isLost) await untilNoLogin(pausing, database, clock);
+    pausing = await open(1_000);
+    await untilNoLogin(pausing, database, clock);
   } catch (error) {
     gated.held.delete(key);
     warn(error, 'pooler is not paused');

@@ -10,7 +10,6 @@ const changeable: readonly string[] = [
   'client_tls_dheparams',
   'client_tls_ecdhcurve',
   'client_tls_protocols',
-  'dns_max_ttl',
   'dns_nxdomain_ttl',
   'dns_zone_check_period',
   'ignore_startup_parameters',
@@ -46,12 +45,7 @@ const changeable: readonly string[] = [
 ];
 
 /** Those that PgBouncer reads at its start only. */
-const startOnly: readonly string[] = [
-  'disable_pqexec',
-  'listen_backlog',
-  'resolv_conf',
-  'track_extra_parameters',
-];
+const startOnly: readonly string[] = ['disable_pqexec', 'listen_backlog', 'track_extra_parameters'];
 
 const known: ReadonlySet<string> = new Set([...changeable, ...startOnly]);
 

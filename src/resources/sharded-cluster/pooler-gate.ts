@@ -16,8 +16,6 @@ export interface GatedShard {
   readonly role: 'rw' | 'ro';
   /** Name of the database that clients use. */
   readonly database: string;
-  /** Whether nobody serves it any more, so that nobody is asked who did. */
-  readonly isLost?: boolean;
   /**
    * Who serves a client that connects through the shard's Service at this moment; `undefined`: nobody has answered within so
    * many milliseconds.

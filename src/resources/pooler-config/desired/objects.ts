@@ -11,6 +11,7 @@ import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
 import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
 import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { resolver } from './resolver.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** Name of the container that runs PgBouncer. */
@@ -86,6 +87,7 @@ function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
   const drain = drainSeconds(pooler);
   return {
     ...poolerPod(pooler, farewellSeconds + drain + lastSeconds),
+    initContainers: [resolver(image)],
     containers: [pgbouncer(pooler, image, drain), guard(image), exporter(image)],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },

@@ -16,6 +16,15 @@ export const socketDirectory = '/run/pgbouncer';
 /** File with the seconds after which the instance's pod itself ends a pause. */
 export const maxPauseFile = 'max-pause';
 
+/** File that leads PgBouncer to the resolver in its pod. */
+export const resolverSettingsFile = 'resolv.conf';
+/** File with the servers that clients are held back for while they are away: host, port, seconds. */
+export const serversFile = 'servers';
+/** Where the names of servers are looked up, in the pod itself. */
+export const resolverPort = 5300;
+/** What PgBouncer's own resolver (c-ares) reads. It asks again until it is answered, more and more seldom. */
+const resolverSettings = `nameserver 127.0.0.1:${resolverPort}\noptions ndots:0 attempts:10\n`;
+
 /** Who may use the admin console: the operator and, to look only, whoever has the statistics' password. */
 export const consoleUsers = { admin: 'herdsman', stats: 'stats' } as const;
 /** The user of the pod itself, who comes by the socket and needs no password. */
@@ -50,7 +59,8 @@ export function settingsFiles(input: SettingsInput): SettingsFiles {
   const body = sections(input, ordinals);
   // What is looked at once a second cannot tell less than two seconds from none.
   const maxPause = `${Math.max(2, seconds(pooler.spec.maxPause))}\n`;
-  const revision = hashOf({ ...certificates, hba, body, maxPause });
+  const servers = heldServers(input);
+  const revision = hashOf({ ...certificates, hba, body, maxPause, servers });
   const shared = withRevision(pooler.spec, body, revision);
   return {
     revision,
@@ -58,6 +68,8 @@ export function settingsFiles(input: SettingsInput): SettingsFiles {
       'pgbouncer.ini': shared,
       hba,
       [maxPauseFile]: maxPause,
+      [resolverSettingsFile]: resolverSettings,
+      [serversFile]: servers,
       ...Object.fromEntries(ordinals.map((ordinal) => [`instance-${ordinal}.ini`, instanceFile(ordinal)])),
     },
   };
@@ -140,7 +152,11 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
     server_lifetime: seconds(timeouts.serverLifetime),
     // A server that is away is tried again soon: until one has let it in, PgBouncer turns away whoever asks.
     server_login_retry: 0.1,
-    server_connect_timeout: 5,
+    // An attempt lasts as long as its name is looked up, which holds clients back.
+    server_connect_timeout: seconds(spec.maxPause) + 5,
+    resolv_conf: `${settingsDirectory}/${resolverSettingsFile}`,
+    // Each attempt asks anew whether there is somebody to log in to.
+    dns_max_ttl: 0.2,
     dns_nxdomain_ttl: 1,
     // A peer that vanished without a word is noticed within seconds.
     tcp_keepidle: 5,
@@ -154,9 +170,20 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
   return Object.entries({ ...made, ...parameters });
 }
 
+function heldServers({ pooler, sizes }: SettingsInput): string {
+  const holdSeconds = (durationMs(pooler.spec.maxPause) ?? 0) / 1000;
+  if (holdSeconds === 0) return '';
+  const hosts = new Set(sizes.map(({ shard }) => serverHost(pooler, shard)));
+  return [...hosts].map((host) => `${host} ${postgresPort} ${holdSeconds}\n`).join('');
+}
+
+function serverHost({ spec, metadata }: PoolerConfig, shard: string): string {
+  return serviceHost(serviceOf(spec.target, shard), metadata.namespace);
+}
+
 function databaseLine({ pooler, database }: SettingsInput, size: DatabaseSize): string {
-  const { spec, metadata } = pooler;
-  const host = serviceHost(serviceOf(spec.target, size.shard), metadata.namespace);
+  const { spec } = pooler;
+  const host = serverHost(pooler, size.shard);
   const mode = spec.databases.find((candidate) => candidate.name === size.name)?.poolMode;
   const entries = [
     `host=${host}`,

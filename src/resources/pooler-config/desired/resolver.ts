@@ -1,0 +1,137 @@
+import type { V1Container } from '@kubernetes/client-node';
+import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
+import { resolverPort, serversFile, settingsDirectory, socketDirectory } from './settings.ts';
+
+/** There once names are looked up. */
+const readyFile = `${socketDirectory}/resolver`;
+
+/**
+ * Tells addresses of servers, and of a server that clients are held back for only when it takes logins again, or after as long
+ * as they may wait. PgBouncer keeps its clients waiting while a name is looked up; a connection that is refused instead would
+ * make it turn away whoever asks. An attempt that was answered may fail all the same: what is asked here is not the login.
+ */
+export const resolverScript = `
+import socket, struct, subprocess, sys, threading, time
+
+SERVERS, READY, PORT = sys.argv[1], sys.argv[2], int(sys.argv[3])
+FAMILIES = {1: socket.AF_INET, 28: socket.AF_INET6}
+listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+listener.bind(('127.0.0.1', PORT))
+lock = threading.Lock()
+waiting = {}
+away = {}
+
+def name_and_type(query):
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1:at + 1 + query[at]].decode())
+        at += 1 + query[at]
+    return '.'.join(labels), struct.unpack_from('>H', query, at + 1)[0], at + 5
+
+def addresses(name, family):
+    try:
+        found = socket.getaddrinfo(name, None, family, socket.SOCK_STREAM)
+    except OSError:
+        return []
+    return list(dict.fromkeys(entry[4][0] for entry in found))
+
+def held(name):
+    with open(SERVERS) as lines:
+        for host, port, seconds in map(str.split, lines):
+            if host == name:
+                return port, float(seconds)
+    return None
+
+def listens(address, port):
+    try:
+        # Of a Service without endpoints a client hears now and then nothing, and would ask again after a second.
+        socket.create_connection((address, int(port)), 0.5).close()
+        return True
+    except OSError:
+        return False
+
+def takes_logins(address, port):
+    command = ['pg_isready', '-q', '-t', '1', '-h', address, '-p', port, '-U', 'nobody', '-d', 'postgres']
+    return subprocess.run(command).returncode == 0
+
+def serves(name, address, port):
+    # While another server takes over, the Service may lead to both of them, by chance.
+    times = 10 if name in away else 1
+    return all(listens(address, port) for _ in range(times)) and takes_logins(address, port)
+
+def hold(name, address, port, seconds):
+    while not serves(name, address, port):
+        if time.monotonic() > away.setdefault(name, time.monotonic()) + seconds:
+            return
+        time.sleep(0.05)
+    since = away.pop(name, None)
+    if since is not None:
+        print(f'{name} takes logins again, after {time.monotonic() - since:.2f} s', flush=True)
+
+def reply(query, end, kind, found, to):
+    family = FAMILIES.get(kind)
+    records = [
+        struct.pack('>HHHIH', 0xC00C, kind, 1, 0, len(data)) + data
+        for data in (socket.inet_pton(family, address) for address in found)
+    ]
+    header = query[:2] + struct.pack('>HHHHH', 0x8180, 1, len(records), 0, 0)
+    listener.sendto(header + query[12:end] + b''.join(records), to)
+
+def look_up(name, kind):
+    found = addresses(name, FAMILIES[kind]) if kind in FAMILIES else []
+    try:
+        wanted = held(name) if found else None
+        if wanted is not None:
+            hold(name, found[0], *wanted)
+    finally:
+        with lock:
+            asking = waiting.pop((name, kind))
+        for query, end, to in asking:
+            reply(query, end, kind, found, to)
+
+def main():
+    open(READY, 'w').close()
+    while True:
+        query, to = listener.recvfrom(4096)
+        try:
+            name, kind, end = name_and_type(query)
+        except (IndexError, UnicodeDecodeError, struct.error):
+            continue
+        with lock:
+            asking = waiting.setdefault((name, kind), [])
+            asking.append((query, end, to))
+        if len(asking) == 1:
+            threading.Thread(target=look_up, args=(name, kind), daemon=True).start()
+
+main()
+`;
+
+/** The command that runs it. */
+export const resolverCommand: readonly string[] = [
+  'python3',
+  '-c',
+  resolverScript,
+  `${settingsDirectory}/${serversFile}`,
+  readyFile,
+  `${resolverPort}`,
+];
+
+/** The container that runs it, before PgBouncer and as long. */
+export function resolver(image: string): V1Container {
+  return {
+    name: 'resolver',
+    image,
+    imagePullPolicy: 'IfNotPresent',
+    restartPolicy: 'Always',
+    args: [...resolverCommand],
+    lifecycle: {
+      postStart: { exec: { command: ['sh', '-c', `until [ -e ${readyFile} ]; do sleep 0.05; done`] } },
+    },
+    resources: { requests: { cpu: '5m', memory: '16Mi' }, limits: { memory: '64Mi' } },
+    securityContext: containerSecurity,
+    volumeMounts: [
+      { name: 'settings', mountPath: settingsDirectory, readOnly: true },
+      { name: 'run', mountPath: socketDirectory },
+    ],
+  };
+}
