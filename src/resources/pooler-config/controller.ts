@@ -56,6 +56,7 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     sources,
     secrets: observer.secrets,
     expectations,
+    clock,
     now: clock.now,
   };
 

@@ -4,6 +4,7 @@ import { generatePassword } from '../../pki/password.ts';
 import { poolerRole } from '../../postgres/roles.ts';
 import { scramVerifier } from '../../postgres/scram.ts';
 import { isAlreadyExists } from '../../runtime/api-error.ts';
+import type { Clock } from '../../runtime/clock.ts';
 import type { Expectations } from '../../runtime/expectations.ts';
 import type { Informer } from '../../runtime/informer.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
@@ -22,6 +23,7 @@ import { adminSecretObject, poolerSecret } from './desired/objects.ts';
 import { pgpoolKeyObject } from './desired/pgpool-objects.ts';
 import { consoleUsers } from './desired/settings.ts';
 import type { PoolerFailure } from './failure.ts';
+import { untilNoLogin } from './hold.ts';
 import type { Action, Observed, PoolerConfig } from './model.ts';
 import { poolerName, poolerServerNames, revisionAnnotation } from './names.ts';
 
@@ -31,6 +33,7 @@ export interface PoolerExecution {
   readonly sources: Sources;
   readonly secrets: NamedReader<SecretObject>;
   readonly expectations: Expectations;
+  readonly clock: Clock;
   readonly now: () => Date;
 }
 
@@ -91,9 +94,10 @@ async function run(context: PoolerExecution, pass: PoolerPass, action: Action): 
     case 'resume':
       return useConsole(pass.access, podOf(pass, action.pod), (console) => console.resume(action.database));
     case 'reconnect':
-      return useConsole(pass.access, podOf(pass, action.pod), (console) =>
-        console.reconnect(action.database),
-      );
+      return useConsole(pass.access, podOf(pass, action.pod), async (console) => {
+        await untilNoLogin(console, action.database, context.clock);
+        await console.reconnect(action.database);
+      });
   }
 }
 

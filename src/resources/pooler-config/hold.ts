@@ -93,8 +93,8 @@ export async function holdBack(
 /** How long it is waited until no login to the server is under way, and how often it is looked. */
 const login = { mostMs: 1_000, everyMs: 20 };
 
-/** A login that a pause cuts off counts as one that failed: whoever asks next after the pause would be turned away. */
-async function untilNoLogin(console: Console, database: string, clock: Clock): Promise<void> {
+/** A login that PAUSE or RECONNECT cuts off counts as one that failed: whoever asks next would be turned away. */
+export async function untilNoLogin(console: Console, database: string, clock: Clock): Promise<void> {
   const untilMs = clock.monotonicMs() + login.mostMs;
   while (clock.monotonicMs() < untilMs) {
     const pools = await console.showPools();
