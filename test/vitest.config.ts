@@ -32,6 +32,7 @@ export default defineConfig({
           globalSetup: ['test/support/postgres-global-setup.ts'],
           testTimeout: 3 * minute,
           hookTimeout: minute,
+          maxWorkers,
         },
       },
       {
