@@ -31,8 +31,8 @@ import { waitFor } from '../support/wait.ts';
 
 // What happens to a shard, to the operator and to members themselves while read replicas serve.
 
-describe('read replicas', async () => {
-  const namespace = await namespaceForFile('replica-changes');
+describe('read replicas', () => {
+  const namespace = namespaceForFile('replica-changes');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'readers' };
   const shard = { namespace, cluster: cluster.name };

@@ -19,8 +19,8 @@ import { waitFor } from '../support/wait.ts';
 
 // Every way of being late, with a row that is renewed ten times a second and read through the Service all along.
 
-describe('late read replicas', async () => {
-  const namespace = await namespaceForFile('replica-lag');
+describe('late read replicas', () => {
+  const namespace = namespaceForFile('replica-lag');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'readers' };
   const shard = { namespace, cluster: cluster.name };

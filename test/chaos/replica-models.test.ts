@@ -31,8 +31,8 @@ import { waitFor } from '../support/wait.ts';
 
 // What happens to a cluster of three members a shard while a read model of two members follows it, and clients write.
 
-describe('read models among read replicas', async () => {
-  const namespace = await namespaceForFile('replica-models');
+describe('read models among read replicas', () => {
+  const namespace = namespaceForFile('replica-models');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'reports' };
   const members = ['reports-model-replicas-0', 'reports-model-replicas-1'];

@@ -17,8 +17,8 @@ import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharde
 
 // Read capacity follows the load of pgbench: by a stock HorizontalPodAutoscaler, and by the set's own autoscaling.
 
-describe('the number of read replicas follows the load', async () => {
-  const namespace = await namespaceForFile('replica-scaling');
+describe('the number of read replicas follows the load', () => {
+  const namespace = namespaceForFile('replica-scaling');
   const cluster: ClusterKey = { namespace, name: 'shop' };
   const set: ClusterKey = { namespace, name: 'readers' };
   const spec: ReplicaSpec = {

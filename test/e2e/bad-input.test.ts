@@ -19,7 +19,7 @@ import { waitFor } from '../support/wait.ts';
 
 // What the object alone tells is refused at admission: see api.test.ts. Here is what only the servers can tell.
 
-const namespace = await namespaceForFile('bad-input');
+const namespace = namespaceForFile('bad-input');
 const key: ClusterKey = { namespace, name: 'sound' };
 /** Another cluster, since events about one object are limited in number. */
 const other: ClusterKey = { namespace, name: 'steady' };

@@ -27,7 +27,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('by-hand');
+const namespace = namespaceForFile('by-hand');
 const key: ClusterKey = { namespace, name: 'shop' };
 const ledger = new RowLedger();
 let customers: number[] = [];

@@ -24,7 +24,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('converge');
+const namespace = namespaceForFile('converge');
 const minimal: ClusterKey = { namespace, name: 'minimal' };
 const wide: ClusterKey = { namespace, name: 'wide' };
 

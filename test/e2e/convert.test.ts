@@ -13,7 +13,7 @@ import {
 import { waitFor } from '../support/wait.ts';
 import { type Load, startLoad } from '../support/writer.ts';
 
-const namespace = await namespaceForFile('convert');
+const namespace = namespaceForFile('convert');
 const key: ClusterKey = { namespace, name: 'shop' };
 const rows = 20_000;
 const plain: Partial<SpecInput> = {

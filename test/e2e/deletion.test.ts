@@ -21,7 +21,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('deletion');
+const namespace = namespaceForFile('deletion');
 const key: ClusterKey = { namespace, name: 'kept' };
 const spec: Partial<SpecInput> = {
   shards: { count: 2 },

@@ -6,7 +6,7 @@ import { applyCluster, type ClusterKey, readCluster, waitUntilReady } from '../s
 
 // Faults that touch one pod only, so that other files can run beside this one. The others are in test/chaos.
 
-const namespace = await namespaceForFile('failover');
+const namespace = namespaceForFile('failover');
 const key: ClusterKey = { namespace, name: 'hardy' };
 
 beforeAll(async () => {

@@ -23,7 +23,7 @@ import {
 import { waitFor } from '../support/wait.ts';
 import { type Load, startLoad } from '../support/writer.ts';
 
-const namespace = await namespaceForFile('import');
+const namespace = namespaceForFile('import');
 const key: ClusterKey = { namespace, name: 'shop' };
 const old: ExternalPostgres = { namespace, name: 'old', password: 'password-of-old' };
 const database = 'shop';

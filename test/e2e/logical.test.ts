@@ -29,7 +29,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('logical');
+const namespace = namespaceForFile('logical');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const set: ClusterKey = { namespace, name: 'reports' };
 const member = 'reports-model-replicas-0';

@@ -18,7 +18,7 @@ import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('move');
+const namespace = namespaceForFile('move');
 const key: ClusterKey = { namespace, name: 'shop' };
 const target = (shard: string) => ({ namespace, cluster: 'shop', shard });
 let customers: number[] = [];

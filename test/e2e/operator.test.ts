@@ -14,7 +14,7 @@ import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, memberPods, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('operator');
+const namespace = namespaceForFile('operator');
 const key: ClusterKey = { namespace, name: 'quiet' };
 
 const day = 86_400_000;

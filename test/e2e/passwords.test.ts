@@ -19,7 +19,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('passwords');
+const namespace = namespaceForFile('passwords');
 const key: ClusterKey = { namespace, name: 'discreet' };
 
 /** The login that the user brings, first and later. */

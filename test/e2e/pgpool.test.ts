@@ -23,7 +23,7 @@ import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('pgpool');
+const namespace = namespaceForFile('pgpool');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const set: ClusterKey = { namespace, name: 'readers' };
 const pooler: PoolerKey = { namespace, name: 'split', cluster: cluster.name };

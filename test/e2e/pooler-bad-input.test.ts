@@ -17,7 +17,7 @@ import {
 import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
 
-const namespace = await namespaceForFile('pooler-bad-input');
+const namespace = namespaceForFile('pooler-bad-input');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const key: PoolerKey = { namespace, name: 'web', cluster: 'shop' };
 const good: Partial<PoolerSpecInput> = { replicas: 1 };

@@ -18,7 +18,7 @@ import { waitFor } from '../support/wait.ts';
 
 // Passwords and shards change under clients. Instances are in pooler-fleet.test.ts, a primary in pooler.test.ts.
 
-const namespace = await namespaceForFile('pooler-changes');
+const namespace = namespaceForFile('pooler-changes');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const key: PoolerKey = { namespace, name: 'web', cluster: 'shop' };
 

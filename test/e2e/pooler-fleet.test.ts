@@ -19,7 +19,7 @@ import { waitFor } from '../support/wait.ts';
 
 // Instances come and go under clients. What else changes is in pooler-changes.test.ts, a primary in pooler.test.ts.
 
-const namespace = await namespaceForFile('pooler-fleet');
+const namespace = namespaceForFile('pooler-fleet');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const key: PoolerKey = { namespace, name: 'web', cluster: 'shop' };
 

@@ -27,7 +27,7 @@ import { waitFor, waitUntil } from '../support/wait.ts';
 
 // PgBouncer before a cluster of one shard, with the whole operator. What takes longer is in pooler-fleet.test.ts.
 
-const namespace = await namespaceForFile('pooler');
+const namespace = namespaceForFile('pooler');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const key: PoolerKey = { namespace, name: 'web', cluster: 'shop' };
 /** The same for those that only read, from standbys. */

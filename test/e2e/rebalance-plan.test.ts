@@ -17,7 +17,7 @@ import {
 import { waitFor } from '../support/wait.ts';
 import { startLoad } from '../support/writer.ts';
 
-const namespace = await namespaceForFile('rebalance-plan');
+const namespace = namespaceForFile('rebalance-plan');
 const key: ClusterKey = { namespace, name: 'shop' };
 const spec: Partial<SpecInput> = {
   shards: { count: 2 },

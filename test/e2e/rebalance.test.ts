@@ -18,7 +18,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('rebalance');
+const namespace = namespaceForFile('rebalance');
 const key: ClusterKey = { namespace, name: 'shop' };
 const buckets = 12;
 const customers = 600;

@@ -27,7 +27,7 @@ import { waitFor } from '../support/wait.ts';
 
 // What the object alone tells is refused at admission: see api.test.ts.
 
-const namespace = await namespaceForFile('replica-limits');
+const namespace = namespaceForFile('replica-limits');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const set: ClusterKey = { namespace, name: 'readers' };
 const fleeting = { cluster: cluster.name, deletionPolicy: 'delete', holdPeriod: '1s' } as const;

@@ -33,7 +33,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('replicas');
+const namespace = namespaceForFile('replicas');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const set: ClusterKey = { namespace, name: 'readers' };
 const target = { namespace, cluster: cluster.name };

@@ -29,7 +29,7 @@ interface Template extends KubernetesObject {
   spec?: { volumeClaimTemplates?: Claim[] };
 }
 
-const namespace = await namespaceForFile('rollout');
+const namespace = namespaceForFile('rollout');
 const key: ClusterKey = { namespace, name: 'rolling' };
 const target = { namespace, cluster: key.name };
 const patient = { timeoutMs: 240_000 };

@@ -14,7 +14,7 @@ import {
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
 
-const namespace = await namespaceForFile('tables');
+const namespace = namespaceForFile('tables');
 const key: ClusterKey = { namespace, name: 'shop' };
 const shards = ['s0', 's1', 's2'] as const;
 

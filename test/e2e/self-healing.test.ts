@@ -21,7 +21,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('healing');
+const namespace = namespaceForFile('healing');
 const key: ClusterKey = { namespace, name: 'tough' };
 const target = { namespace, cluster: key.name };
 

@@ -13,7 +13,7 @@ import {
 import { waitFor } from '../support/wait.ts';
 import { type Load, startLoad } from '../support/writer.ts';
 
-const namespace = await namespaceForFile('shard-autoscaling');
+const namespace = namespaceForFile('shard-autoscaling');
 const key: ClusterKey = { namespace, name: 'shop' };
 /** The load is no more than a few times the target: it takes as long to be forgotten as to be seen. */
 const spec: Partial<SpecInput> = {

@@ -16,7 +16,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('skew');
+const namespace = namespaceForFile('skew');
 const key: ClusterKey = { namespace, name: 'shop' };
 const buckets = 16;
 const shards = ['s0', 's1'];

@@ -12,7 +12,7 @@ import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, type ShardMap, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = await namespaceForFile('split');
+const namespace = namespaceForFile('split');
 const key: ClusterKey = { namespace, name: 'shop' };
 const target = (shard: string) => ({ namespace, cluster: 'shop', shard });
 let customers: number[] = [];

@@ -2,9 +2,13 @@ import { randomBytes } from 'node:crypto';
 import { namespaceType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from './cluster.ts';
 
+/** A name that no other namespace for the topic has. */
+export function namespaceName(topic: string): string {
+  return `t-${topic}-${randomBytes(3).toString('hex')}`;
+}
+
 /** Makes a namespace of its own for a topic, in which only restricted pods are admitted. */
-export async function createNamespace(topic: string): Promise<string> {
-  const name = `t-${topic}-${randomBytes(3).toString('hex')}`;
+export async function createNamespace(topic: string, name = namespaceName(topic)): Promise<string> {
   await (await kube()).create(namespaceType, {
     apiVersion: 'v1',
     kind: 'Namespace',

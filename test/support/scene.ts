@@ -1,9 +1,10 @@
-import { afterAll } from 'vitest';
-import { createNamespace, deleteNamespace } from './namespace.ts';
+import { afterAll, beforeAll } from 'vitest';
+import { createNamespace, deleteNamespace, namespaceName } from './namespace.ts';
 
-/** A namespace for the tests of one file; it is deleted after them. */
-export async function namespaceForFile(topic: string): Promise<string> {
-  const name = await createNamespace(topic);
+/** A namespace for the tests of one file: it is there while they run, and not made for a file without a test to run. */
+export function namespaceForFile(topic: string): string {
+  const name = namespaceName(topic);
+  beforeAll(() => createNamespace(topic, name).then(() => undefined));
   afterAll(() => deleteNamespace(name));
   return name;
 }
