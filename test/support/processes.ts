@@ -5,9 +5,14 @@ export interface PodProcess {
   readonly pid: number;
   readonly parent: number;
   readonly name: string;
+  /** When it began, in clock ticks since the machine did. */
+  readonly startedAt: number;
 }
 
-/** The processes of all containers of a pod, which the local cluster's nodes run on this machine; pause is left out. */
+/**
+ * The processes of all containers of a pod, which the local cluster's nodes run on this machine, the oldest first; pause is
+ * left out.
+ */
 export function processesOf(podUid: string): PodProcess[] {
   const root = existsSync('/sys/fs/cgroup/pids') ? '/sys/fs/cgroup/pids' : '/sys/fs/cgroup';
   // kubelet writes the uid of a static pod's group with underscores under systemd; here the driver is cgroupfs.
@@ -16,15 +21,18 @@ export function processesOf(podUid: string): PodProcess[] {
     .flatMap((group) => readFileSync(group, 'utf8').trim().split('\n'))
     .filter((line) => line !== '')
     .flatMap((line) => processOf(Number(line)))
-    .filter(({ name }) => name !== 'pause');
+    .filter(({ name }) => name !== 'pause')
+    .toSorted((a, b) => a.startedAt - b.startedAt);
 }
 
 /** Empty when the process has ended meanwhile. */
 function processOf(pid: number): PodProcess[] {
   try {
     const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-    const [, name = '', parent] = /^\d+ \((.*)\) \S (\d+)/.exec(stat) ?? [];
-    return [{ pid, parent: Number(parent), name }];
+    const [, name = '', rest = ''] = /^\d+ \((.*)\) (.*)/.exec(stat) ?? [];
+    // Fields 4 and 22 of proc(5), counted from the third.
+    const fields = rest.split(' ');
+    return [{ pid, parent: Number(fields[1]), name, startedAt: Number(fields[19]) }];
   } catch {
     return [];
   }
