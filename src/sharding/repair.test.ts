@@ -253,6 +253,17 @@ describe('a map is left as it is', () => {
     ).toEqual({ kind: 'sound' });
   });
 
+  it('while it lacks a group that is newer than it, and gets its buckets later: its tables were just converted', () => {
+    const groups = map.groups.map((group) =>
+      group.name === 'h'
+        ? { ...group, buckets: group.buckets.map((bucket) => ({ ...bucket, epoch: 21 })) }
+        : group,
+    );
+    const before = { ...map, groups: map.groups.filter(({ name }) => name !== 'h') };
+    expect(judge(before, answersOf({ ...map, groups }))).toEqual({ kind: 'sound' });
+    expect(judge({ ...before, epoch: 21 }, answersOf({ ...map, groups })).kind).toBe('repaired');
+  });
+
   it('when a mirror is behind it, as the others are after a move', () => {
     const behind = answersOf(change('h', 1, (bucket) => ({ ...bucket, shard: 's2', epoch: 2 })));
     const old = behind.get('s2');

@@ -108,7 +108,8 @@ function repairGroup(evidence: Evidence, layout: Group, group: BucketGroup, mapE
 function lostGroup(evidence: Evidence, layout: Group, mapEpoch: number): GroupFinding {
   const rows = evidence.rowsOf(layout.name).filter((row) => evidence.ownersOf(row).length > 0);
   const [first] = rows;
-  if (first === undefined) return nothing;
+  // What is newer than the map was never in it: tables that were converted where they were, and get their buckets later.
+  if (first === undefined || rows.every((row) => row.epoch > mapEpoch)) return nothing;
   const found = rows.map((row) => judge(evidence, layout, row, undefined, mapEpoch));
   const problems = found.flatMap((finding) => (finding.kind === 'contradicts' ? [finding.problem] : []));
   const waits = found.flatMap((finding) => (finding.kind === 'waits' ? [finding.message] : []));
