@@ -78,6 +78,8 @@ describe('a PostgreSQL that Herdsman knows nothing of', () => {
       database,
     );
     load = startLoad({
+      // Nobody dies here: whatever is late is waited for.
+      patienceMs: 20_000,
       config: () => externalConfig(old, database),
       insert: (writer, n) => ({
         text: 'INSERT INTO orders (writer, n, country) VALUES ($1, $2, $3)',

@@ -71,7 +71,7 @@ describe('the plan of a rebalancer that moves nothing', () => {
     const { status } = await waitForCondition(key, planned, { timeoutMs: 180_000 });
     expect(status?.rebalance).toMatchObject({ phase: 'Planned', runningMoves: 0 });
     expect(status?.rebalance?.message).toContain('dryRun: nothing is moved');
-    expect(status?.rebalance?.moves.every(({ to }) => to === 's2')).toBe(true);
+    expect(status?.rebalance?.moves.filter(({ to }) => to !== 's2')).toEqual([]);
     expect(status?.rebalance?.shards[2]).toMatchObject({ name: 's2', buckets: 0 });
     expect(status?.rebalance?.shards[2]?.bucketsAfter).toBeGreaterThanOrEqual(3);
     expect(new Set((await readMap())?.groups[0]?.buckets.map(({ shard }) => shard))).toEqual(

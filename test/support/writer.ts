@@ -17,6 +17,8 @@ export interface WriterOptions {
   readonly writers?: number;
   /** Pause between two commits of a writer; 10 ms by default. */
   readonly everyMs?: number;
+  /** A dead peer answers nothing: how long an application of good sense waits before it connects anew; 1.5 s by default. */
+  readonly patienceMs?: number;
 }
 
 /** Writers at work. */
@@ -30,14 +32,17 @@ export interface Load {
   stop(): Promise<void>;
 }
 
-/** A dead peer answers nothing: how long an application of good sense waits before it connects anew. */
-const patienceMs = 1500;
-
 /**
  * Starts writers that commit one row after the other, connect anew when the connection breaks, and never write a row again:
  * each row is acknowledged, refused, or unknown.
  */
-export function startLoad({ config, insert, writers = 4, everyMs = 10 }: WriterOptions): Load {
+export function startLoad({
+  config,
+  insert,
+  writers = 4,
+  everyMs = 10,
+  patienceMs = 1500,
+}: WriterOptions): Load {
   const ledger = new Ledger();
   const errors = new Map<string, number>();
   let stopping = false;
@@ -47,7 +52,7 @@ export function startLoad({ config, insert, writers = 4, everyMs = 10 }: WriterO
     let client: pg.Client | undefined;
     for (let n = 0; !stopping; n++) {
       try {
-        client ??= await connect(config);
+        client ??= await connect(config, patienceMs);
       } catch (error) {
         count(error);
         n--;
@@ -88,7 +93,7 @@ export function startLoad({ config, insert, writers = 4, everyMs = 10 }: WriterO
   };
 }
 
-async function connect(config: () => Promise<pg.ClientConfig>): Promise<pg.Client> {
+async function connect(config: () => Promise<pg.ClientConfig>, patienceMs: number): Promise<pg.Client> {
   const client = new pg.Client({
     ...(await config()),
     connectionTimeoutMillis: patienceMs,
