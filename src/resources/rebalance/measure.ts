@@ -36,7 +36,7 @@ const longestHoldMs = 600_000;
  * Cores that one row a second takes at most, in an operation's weight of 1: a server that uses more for its rows is busy with
  * something else, which is no load of its buckets.
  */
-export const mostCoresPerOperation = 0.01;
+export const mostCoresPerOperation = 0.002;
 
 /** Sessions that execute for less than this part of the processors' time are no load. */
 const restingActivity = 0.02;
