@@ -30,9 +30,10 @@ export default defineConfig({
           name: 'postgres',
           include: ['test/postgres/**/*.test.ts'],
           globalSetup: ['test/support/postgres-global-setup.ts'],
+          // Some end every session of the server that all of them share.
+          fileParallelism: false,
           testTimeout: 3 * minute,
           hookTimeout: minute,
-          maxWorkers,
         },
       },
       {
