@@ -5,10 +5,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
-import type { MovingBucket } from '../../sharding/shard-catalog.ts';
 import { readService } from '../read-replica-set/names.ts';
-import type { ShardMove } from '../shard-move/model.ts';
-import { isOver } from '../shard-move/record.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 import { withFarewells } from './forgotten.ts';
@@ -34,6 +31,7 @@ import {
 import { readDatabase } from './observe-database.ts';
 import { readGroup } from './observe-group.ts';
 import { type CachedShard, cachedShards } from './observe-members.ts';
+import { movingShards, switchingBuckets } from './observe-moves.ts';
 import { readReferences } from './observe-references.ts';
 import { type ShardAccess, shardAccess } from './shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
@@ -326,25 +324,6 @@ export function createObserver({
       };
     },
   };
-}
-
-/** A move says that it switches before it changes the map, and that it has finished when both shards have followed. */
-function switchingBuckets(cluster: ShardedCluster, sources: Sources): MovingBucket[] {
-  return movesOf(cluster, sources)
-    .filter(({ status }) => status?.phase === 'switch' || status?.phase === 'finish')
-    .flatMap(({ spec: { group }, status }) =>
-      [...(status?.parents ?? []), ...(status?.children ?? [])].map(({ id }) => ({ group, bucket: id })),
-    );
-}
-
-function movingShards(cluster: ShardedCluster, sources: Sources): string[] {
-  return movesOf(cluster, sources)
-    .filter(({ status }) => status?.phase !== 'retain' && !isOver(status))
-    .flatMap(({ spec, status }) => [status?.from ?? spec.from ?? spec.to, spec.to]);
-}
-
-function movesOf({ metadata }: ShardedCluster, sources: Sources): readonly ShardMove[] {
-  return sources.moves.cache.byIndex(byCluster, clusterIndexValue(metadata.namespace, metadata.name));
 }
 
 /** Between its tries a failing server says that it starts; only one that runs is over it. */
