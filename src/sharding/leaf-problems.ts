@@ -1,6 +1,7 @@
 import type { Bucket, BucketGroup, ShardMapSpec } from '../api/v1alpha1/shard-map.ts';
 import { bucketOfLeaf } from './foreign-keys.ts';
 import type { Group, Layout } from './layout.ts';
+import { lostProblems } from './lost.ts';
 import { defaultName, leafParent, markerName, placeName, regionName } from './names.ts';
 import type { Problem } from './problem.ts';
 import { type CatalogTable, isMoving, type ShardCatalog } from './shard-catalog.ts';
@@ -29,7 +30,11 @@ export function leafProblems(
       },
     ];
   }
-  return [...markerProblems(shard, map, catalog), ...partitionProblems(shard, map, layout, catalog)];
+  return [
+    ...markerProblems(shard, map, catalog),
+    ...lostProblems(shard, map, catalog),
+    ...partitionProblems(shard, map, layout, catalog),
+  ];
 }
 
 function markerProblems(shard: string, map: ShardMapSpec, catalog: ShardCatalog): Problem[] {

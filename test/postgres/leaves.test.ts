@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
 import type { Table } from '../../src/api/v1alpha1/table.ts';
-import { readCatalog } from '../../src/postgres/catalog.ts';
+import { applyBatches, readCatalog } from '../../src/postgres/catalog.ts';
 import type { Layout } from '../../src/sharding/layout.ts';
 import { bucketsOf } from '../../src/sharding/map.ts';
 import { rebuildFromMarkers, type ShardAnswer } from '../../src/sharding/rebuild.ts';
@@ -267,31 +267,40 @@ describe('leaves on three shards', () => {
     });
   });
 
+  /** The map with a bucket of s0 given to s1. */
+  function mapWithOneGone(): ShardMapSpec {
+    const groups = map.groups.map((group) => {
+      if (group.name !== 'customer') return group;
+      const gone = group.buckets.find((bucket) => bucket.shard === 's0');
+      if (gone === undefined) throw new Error('s0 owns nothing');
+      const buckets = group.buckets.map((bucket) =>
+        bucket === gone ? { ...bucket, shard: 's1', epoch: 2 } : bucket,
+      );
+      return { ...group, buckets };
+    });
+    return { ...map, epoch: 2, groups };
+  }
+
   it('report a leaf and a marker that the map gives to another shard, and drop neither', async () => {
-    const group = map.groups.find((candidate) => candidate.name === 'customer');
-    const mine = group?.buckets.find((bucket) => bucket.shard === 's0');
-    if (group === undefined || mine === undefined) throw new Error('s0 owns nothing');
-    const other: ShardMapSpec = {
-      ...map,
-      epoch: 2,
-      groups: map.groups.map((candidate) =>
-        candidate === group
-          ? {
-              ...group,
-              buckets: group.buckets.map((bucket) =>
-                bucket === mine ? { ...bucket, shard: 's1', epoch: 2 } : bucket,
-              ),
-            }
-          : candidate,
-      ),
-    };
-    const plan = await leavesOf(world, world.shard(0), other, layout);
+    const plan = await leavesOf(world, world.shard(0), mapWithOneGone(), layout);
     expect(plan.problems.map((problem) => problem.code).sort()).toEqual([
       'stray-leaf',
       'stray-leaf',
       'stray-marker',
     ]);
     expect(JSON.stringify(plan.batches)).not.toMatch(/DROP|DETACH|DELETE/);
+  });
+
+  it('report a bucket that came to the shard and is not there, until somebody says that it is to be empty', async () => {
+    const plan = await leavesOf(world, world.shard(1), mapWithOneGone(), layout);
+    expect(plan.problems).toMatchObject([
+      { code: 'lost-bucket', message: expect.stringContaining('from "s0"') },
+    ]);
+    const forget = plan.problems[0]?.message.match(/DELETE FROM .*$/)?.[0] ?? '';
+    await world.shard(1).operator.query({ text: forget });
+    expect(await leavesOf(world, world.shard(1), mapWithOneGone(), layout)).toMatchObject({ problems: [] });
+    const before = await leavesOf(world, world.shard(1), map, layout);
+    await applyBatches(world.shard(1).operator, before.batches);
   });
 
   it('change nothing under a map that is older than the data', async () => {

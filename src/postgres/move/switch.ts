@@ -198,17 +198,25 @@ export async function gate(context: MoveContext, step: Of<'gate'>, view: MoveVie
   return results.find(({ kind }) => kind === 'refused') ?? done;
 }
 
+/** Where commits wait for standbys one of those must have it, elsewhere any that is there. */
 const gateQuery = `
+WITH mode AS (SELECT current_setting('synchronous_standby_names') <> '' AS promised),
+standby AS (
+  SELECT r.flush_lsn FROM mode, pg_stat_replication r LEFT JOIN pg_replication_slots s ON s.active_pid = r.pid
+  WHERE s.slot_type IS DISTINCT FROM 'logical' AND (NOT mode.promised OR r.sync_state IN ('sync', 'quorum')))
 SELECT EXISTS (SELECT FROM pg_prepared_xacts x WHERE x.gid = $1) AS prepared,
   left(pg_walfile_name(pg_current_wal_lsn()), 8) AS timeline,
   coalesce($2::pg_lsn, pg_current_wal_insert_lsn())::text AS lsn,
-  current_setting('synchronous_standby_names') = '' OR EXISTS (
-    SELECT FROM pg_stat_replication r WHERE r.sync_state IN ('sync', 'quorum') AND r.flush_lsn >= $2::pg_lsn) AS safe`;
+  promised,
+  EXISTS (SELECT FROM standby WHERE flush_lsn >= $2::pg_lsn) OR NOT promised AND NOT EXISTS (SELECT FROM standby) AS safe
+FROM mode`;
 
 interface GateRow {
   readonly prepared: boolean;
   readonly timeline: string;
   readonly lsn: string;
+  /** Whether commits wait for standbys on this server. */
+  readonly promised: boolean;
   readonly safe: boolean;
 }
 
@@ -227,8 +235,9 @@ async function passGate(
       }
       if (row.safe) return done;
       lsn ??= row.lsn;
-      if (performance.now() > until)
-        return refused('StandbysBehind', `no standby of the ${side} has confirmed it`);
+      if (performance.now() <= until) continue;
+      // Where commits wait for nobody, a standby that is far behind holds up no move either.
+      return row.promised ? refused('StandbysBehind', `no standby of the ${side} has confirmed it`) : done;
     }
   });
 }
