@@ -1,5 +1,6 @@
 import pg from 'pg';
 import type { Fault } from './faults.ts';
+import { kubectl } from './kubectl.ts';
 import type { StoredRow, Verdict } from './ledger.ts';
 import { applicationConfig, query } from './pg.ts';
 import { type ClusterKey, isReady, memberPods, readCluster, waitUntilReady } from './sharded-cluster.ts';
@@ -55,6 +56,17 @@ export async function loadShard(key: ClusterKey, shard = 's0'): Promise<ShardLoa
   };
 }
 
+/** What the members of a shard say of themselves, and their last words. */
+async function tellOfMembers(key: ClusterKey, shard: string): Promise<string> {
+  const pods = await memberPods(key, shard);
+  const told = pods.map(async ({ metadata }) => {
+    const words = ['logs', '-n', key.namespace, metadata.name, '-c', 'postgres', '--tail=25'];
+    const log = await kubectl(words).catch((error: Error) => error.message);
+    return `${metadata.name}: ${metadata.annotations?.status ?? 'has no status'}\n${log}`;
+  });
+  return (await Promise.all(told)).join('\n');
+}
+
 /**
  * Waits until every member of a shard is there and streams, and commits wait for standbys where the spec says so: asked of
  * Kubernetes and of PostgreSQL themselves, since a status may be a moment old.
@@ -77,7 +89,9 @@ export async function waitUntilWhole(key: ClusterKey, shard = 's0'): Promise<voi
       return isWhole ? { done: true } : { state: standbys };
     },
     { timeoutMs: 240_000 },
-  );
+  ).catch(async (error: Error) => {
+    throw new Error(`${error.message}\n${await tellOfMembers(key, shard)}`, { cause: error });
+  });
 }
 
 interface Standby {
