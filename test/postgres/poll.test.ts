@@ -1,6 +1,9 @@
 import { afterAll, expect, inject, it } from 'vitest';
 import { createConnections } from '../../src/postgres/connections.ts';
+import type { Inquiry } from '../../src/resources/read-replica-set/inquiry.ts';
+import { readOldest } from '../../src/resources/read-replica-set/observe-primary.ts';
 import { createPoll } from '../../src/resources/read-replica-set/poll.ts';
+import { readers } from '../../src/resources/read-replica-set/test-support/world.ts';
 import { waitFor } from '../support/wait.ts';
 import { openOperator } from './world.ts';
 
@@ -53,4 +56,39 @@ it('gives an answer that comes late to whoever asks next', async () => {
   });
   expect(answer).toMatchObject([{ n: 1 }]);
   expect(asked).toBe(1);
+});
+
+it.each([
+  { of: 'a namesake in another namespace', namespace: 'other', address: '10.0.0.1' },
+  { of: 'the primary before', namespace: 'store', address: '10.0.0.2' },
+])('gives what a primary says late of its oldest WAL to no member of $of', async ({ namespace, address }) => {
+  const { promise: held, resolve: release } = Promise.withResolvers<void>();
+  const { promise: answered, resolve: answer } = Promise.withResolvers<void>();
+  let asked = 0;
+  const slowPoll = createPoll({
+    ...connections,
+    async use(given, work) {
+      asked += 1;
+      await held;
+      return connections.use(given, work).finally(answer);
+    },
+  });
+  const unreachable = { ...options(), port: 1 };
+  const oldestOf = (of: { namespace: string; address: string }, server: ReturnType<typeof options>) => {
+    const set = readers();
+    const inquiry = {
+      set: { ...set, metadata: { ...set.metadata, namespace: of.namespace } },
+      shard: 's0',
+      access: { asOperator: () => server } as unknown as Inquiry['access'],
+      poll: slowPoll,
+    };
+    return readOldest(inquiry, 'readers-s0-replicas-0', of.address);
+  };
+  const slow = { namespace: 'store', address: '10.0.0.1' };
+  expect(await oldestOf(slow, options())).toBeUndefined();
+  release();
+  await answered;
+  expect(await oldestOf({ namespace, address }, unreachable)).toBeUndefined();
+  expect(await oldestOf(slow, unreachable)).toBeGreaterThanOrEqual(0);
+  expect(asked).toBe(2);
 });

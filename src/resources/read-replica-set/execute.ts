@@ -129,7 +129,7 @@ function begin(
 ): void {
   const { uid, address } = podOf(pass, action);
   beginWork(pass.memory.work, uid, action.kind, context.monotonicMs, () =>
-    workOn(context, pass, action, address),
+    workOn(context, pass, action, { uid, address }),
   );
 }
 
@@ -137,7 +137,7 @@ async function workOn(
   context: SetExecution,
   pass: SetPass,
   action: Extract<SetAction, { readonly kind: WorkKind }>,
-  address: string,
+  { uid, address }: { readonly uid: string; readonly address: string },
 ): Promise<void> {
   const { shard, member } = action;
   switch (action.kind) {
@@ -157,7 +157,7 @@ async function workOn(
       return record(context, pass, 'MemberRestarted', `member ${member} was restarted`);
     case 'reinitialize':
       await access(pass).patroni(shard, address, 5_000).reinitialize({ force: true });
-      pass.memory.silent.delete(member);
+      pass.memory.silent.delete(uid);
       return record(context, pass, 'MemberCopiedAnew', `member ${member} is copied anew: ${action.evidence}`);
   }
 }

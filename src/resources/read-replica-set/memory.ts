@@ -26,7 +26,7 @@ export interface SetMemory {
   readonly draining: Map<string, number>;
   /** By pod uid: where the member was last known to be. */
   readonly positions: Map<string, Position>;
-  /** By member: since when it has not streamed. */
+  /** By pod uid: since when the member has not streamed. */
   readonly silent: Map<string, number>;
   readonly work: WorkMemory;
   readonly groups: Map<string, Remembered<GroupView>>;

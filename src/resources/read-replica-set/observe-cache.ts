@@ -77,7 +77,7 @@ export function cachedShards(
   const places = cluster === undefined ? undefined : placesOf(set, cluster);
   const present = [...objects.values()].flatMap(({ metadata }) => metadata.labels?.[shardLabel] ?? []);
   const uids = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
-  for (const known of [memory.draining, memory.positions, memory.work])
+  for (const known of [memory.draining, memory.positions, memory.silent, memory.work])
     for (const uid of known.keys()) if (!uids.has(uid)) known.delete(uid);
   return [...new Set([...(places?.told ?? []), ...present])]
     .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)))

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { Inquiry } from './inquiry.ts';
 import { emptyMemory } from './memory.ts';
-import { positionOf, takeStaleCertificates } from './observe-members.ts';
+import { isLost, positionOf, takeStaleCertificates } from './observe-members.ts';
 import { member, primary, readers } from './test-support/world.ts';
 
 const ready = [{ type: 'Ready', status: 'True' }];
@@ -34,6 +34,25 @@ test('the last commit that a member shows is as old as the clock of the primary 
 
 test('a member that is not ready is nowhere', () => {
   expect(positionOf({ memory: emptyMemory(0) }, pod, { state: 'absent' }, seen)).toBeUndefined();
+});
+
+test('a member is lost that has long been silent and needs WAL that is gone, and not one that was made since', async () => {
+  const memory = emptyMemory(0);
+  let nowMs = 0;
+  const inquiry = {
+    set: readers(),
+    shard: 's0',
+    memory,
+    access: { asOperator: () => ({}) },
+    poll: { ask: async () => ({ state: 'present', value: { position: 100 } }) },
+    monotonicMs: () => nowMs,
+  } as unknown as Inquiry;
+  const silent = { state: 'present' as const, value: { streaming: false, received: 99 } };
+  expect(await isLost(inquiry, pod, silent, primary)).toBe(false);
+  nowMs = 30_000;
+  expect(await isLost(inquiry, pod, silent, primary)).toBe(true);
+  const namesake = { ...pod, metadata: { ...pod?.metadata, uid: 'another' } } as Pod;
+  expect(await isLost(inquiry, namesake, silent, primary)).toBe(false);
 });
 
 test('a Patroni that hangs holds up no look at certificates', async () => {

@@ -56,20 +56,22 @@ export function positionOf(
 
 /** Whether the WAL that a member needs next is nowhere any more; only one that has been silent for a while is suspected. */
 export async function isLost(
-  inquiry: Inquiry,
-  member: string,
-  stats: Reading<ReplicaStats>,
+  inquiry: Pick<Inquiry, 'set' | 'shard' | 'access' | 'poll' | 'memory' | 'monotonicMs'>,
+  pod: Pod | undefined,
+  stats: Reading<Pick<ReplicaStats, 'streaming' | 'received'>>,
   primary: { readonly address: string } | undefined,
 ): Promise<boolean> {
   const { memory, monotonicMs } = inquiry;
-  if (stats.state !== 'present' || stats.value.streaming) {
-    if (stats.state === 'present') memory.silent.delete(member);
+  const uid = pod?.metadata.uid;
+  if (pod === undefined || uid === undefined || stats.state !== 'present') return false;
+  if (stats.value.streaming) {
+    memory.silent.delete(uid);
     return false;
   }
-  const since = memory.silent.get(member) ?? monotonicMs();
-  memory.silent.set(member, since);
+  const since = memory.silent.get(uid) ?? monotonicMs();
+  memory.silent.set(uid, since);
   if (primary === undefined || monotonicMs() - since < silentMs) return false;
-  const oldest = await readOldest(inquiry, member, primary.address);
+  const oldest = await readOldest(inquiry, pod.metadata.name, primary.address);
   return oldest !== undefined && stats.value.received < oldest;
 }
 

@@ -95,12 +95,13 @@ async function countBytes(
 
 /** Bytes of WAL up to the oldest that the primary still has, for a member that may need older. */
 export async function readOldest(
-  { shard, access, poll }: Inquiry,
+  { set, shard, access, poll }: Pick<Inquiry, 'set' | 'shard' | 'access' | 'poll'>,
   member: string,
   address: string,
 ): Promise<number | undefined> {
   const oldest = await poll.ask(
-    `${member}/oldest`,
+    // Sets of other namespaces have members of the same name, and what one primary has says nothing of the next.
+    `${keyString(set.metadata)}/${member}/oldest at ${address}`,
     access.asOperator(shard, address, 'postgres'),
     async (connection) => ({ position: await readOldestPosition(connection) }),
   );

@@ -115,7 +115,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
           stats,
           lag: stats.state === 'present' && facts !== undefined ? lag : inferred(lag),
           pendingRestart: restartOf(member.name, stats, group),
-          isLost: await isLost(inquiry, member.name, stats, facts),
+          isLost: await isLost(inquiry, member.pod, stats, facts),
           hasStaleCertificate: stale.includes(member.name),
         };
       }),

@@ -175,7 +175,8 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
     const tables = (set.spec.logical?.tables ?? []).map(({ name }) => name);
     return poll
       .ask(
-        `${keyString(set.metadata)}/${pod.metadata.uid}/source`,
+        // Asked for other tables it answers something else.
+        `${keyString(set.metadata)}/${pod.metadata.uid}/source of ${tables.join()}`,
         access.asOperator(shard, address, cluster.spec.postgres.database),
         (connection) => readSource(connection, tables),
       )
