@@ -18,6 +18,7 @@ import type {
 } from './model.ts';
 import { decideRotation, type RotationDecision } from './rotation.ts';
 import { type EffectiveSettings, effectiveSettings } from './settings.ts';
+import { decideLosses } from './steps/losses.ts';
 import { decideRenewal } from './steps/renewal.ts';
 import { decideSizes, type SizeDecision } from './steps/size.ts';
 import { unsettled } from './steps/unsettled.ts';
@@ -40,6 +41,7 @@ export function plan(input: SetInput): SetPlan {
   const settings = effectiveSettings(set.spec, cluster, observed.parameterProblems?.length === 0);
   const sizes = decideSizes(input);
   const renewal = decideRenewal(observed.shards, durationMs(set.spec.drainGrace) ?? 0);
+  const losses = decideLosses(input, sizes, settings.applyDelayMs);
   const rotations = new Map(
     observed.shards.map((shard) => [
       shard.name,
@@ -57,10 +59,11 @@ export function plan(input: SetInput): SetPlan {
     ];
   });
   return {
-    actions: [...actions, ...renewal.actions],
+    actions: [...actions, ...losses.actions, ...renewal.actions],
     rotations,
     progress: [
       ...[...sizes.values()].flatMap(({ progress }) => progress),
+      ...losses.progress,
       ...renewal.progress,
       ...unsettled(input, actions),
       ...starting(input),
@@ -171,11 +174,11 @@ function removeObjects(present: SetInput['observed']['objects'], shard: Observed
   return rest.length > 0 ? rest.map(remove) : ofShard.map(remove);
 }
 
-/** What running members need: a new configuration or certificate read, a lost copy made anew, sessions on old data ended. */
+/** What running members need: a new configuration or certificate read, sessions on old data ended. */
 function care(
   { set, observed }: SetInput,
   shard: ObservedReplicaShard,
-  { parameters, applyDelayMs, limits }: EffectiveSettings,
+  { parameters, limits }: EffectiveSettings,
   { members }: RotationDecision,
 ): SetAction[] {
   const behind = behindConfig({ set, observed }, shard, parameters);
@@ -191,16 +194,6 @@ function care(
         : []),
       ...(isLate && stats.state === 'present' && stats.value.connections > stats.value.active
         ? [{ kind: 'end-sessions' as const, ...target }]
-        : []),
-      // What a delayed member shows is perhaps what somebody needs back.
-      ...(member.isLost && applyDelayMs === 0
-        ? [
-            {
-              kind: 'reinitialize' as const,
-              ...target,
-              evidence: 'it does not stream, and its primary no longer has the WAL that it needs next',
-            },
-          ]
         : []),
     ];
     return wanted.filter(({ kind }) => !member.work.has(kind));

@@ -22,10 +22,18 @@ export function isDrained(member: ObservedReplica): boolean {
   );
 }
 
-/** Members that are being copied now, over all shards: those that shall be there and are not ready. */
+/**
+ * Members that are being copied now, over all shards: those that shall be there and are not ready, or have been told to copy
+ * themselves anew.
+ */
 export function copiesUnderWay(shards: readonly ObservedReplicaShard[]): number {
-  return shards.flatMap((shard) => shard.members.filter((member) => isMeant(shard, member) && !member.ready))
+  return shards.flatMap((shard) => shard.members.filter((member) => isMeant(shard, member) && isCopy(member)))
     .length;
+}
+
+function isCopy({ ready, work }: ObservedReplica): boolean {
+  const recopy = work.get('reinitialize');
+  return !ready || (recopy !== undefined && recopy.state !== 'failed');
 }
 
 /** Decides on all shards together, since copies are counted over all. */

@@ -1,0 +1,50 @@
+import type { Finding, ObservedReplica, ObservedReplicaShard, SetAction, SetInput } from '../model.ts';
+import { copiesUnderWay, type SizeDecision } from './size.ts';
+
+/** What is done about members that cannot go on from where they are. */
+export interface LossDecision {
+  readonly actions: readonly SetAction[];
+  readonly progress: readonly Finding[];
+}
+
+const evidence = 'it does not stream, and its primary no longer has the WAL that it needs next';
+
+/**
+ * Members whose WAL is gone are copied anew, the lowest ordinals first, as many at a time as may be copied: new members of this
+ * pass are counted, and those that have been told to copy themselves and have not stopped serving yet.
+ */
+export function decideLosses(
+  { set, observed: { shards } }: SetInput,
+  sizes: ReadonlyMap<string, SizeDecision>,
+  applyDelayMs: number,
+): LossDecision {
+  // What a delayed member shows is perhaps what somebody needs back.
+  if (applyDelayMs > 0) return { actions: [], progress: [] };
+  const { maxConcurrentClones } = set.spec;
+  const added = shards.map((shard) => addedTo(shard, sizes.get(shard.name)));
+  const budget = maxConcurrentClones - copiesUnderWay(shards) - added.reduce((sum, count) => sum + count, 0);
+  const lost = shards
+    .flatMap(({ name: shard, members }) => members.filter(isForsaken).map((member) => ({ shard, member })))
+    .toSorted((a, b) => a.member.ordinal - b.member.ordinal);
+  const now = lost.slice(0, Math.max(0, budget));
+  const later = lost.slice(now.length).map(({ member }) => member.name);
+  const message = `members wait to be copied anew, since ${maxConcurrentClones} may be copied at a time: ${later.join(', ')}`;
+  return {
+    actions: now.map(({ shard, member: { name } }) => ({
+      kind: 'reinitialize',
+      shard,
+      member: name,
+      evidence,
+    })),
+    progress: later.length === 0 ? [] : [{ reason: 'WaitingForCopies', message }],
+  };
+}
+
+function addedTo({ statefulSet }: ObservedReplicaShard, size: SizeDecision | undefined): number {
+  return Math.max(0, (size?.members ?? 0) - (statefulSet?.spec?.replicas ?? 0));
+}
+
+/** Lost, and not told of it yet. */
+function isForsaken({ isLost, work }: ObservedReplica): boolean {
+  return isLost && !work.has('reinitialize');
+}
