@@ -28,12 +28,15 @@ function input(fields: Partial<AutoscaleInput> & { load?: number }): AutoscaleIn
     current: 2,
     ready: 2,
     measured: new Map([['Connections', load]]),
-    brake: undefined,
+    brake: { up: undefined, down: undefined },
     last: undefined,
     now: at(10_000),
     ...rest,
   };
 }
+
+const copying = { up: 'a copy is under way', down: 'a copy is under way' };
+const noRoom = { up: 'shard s0 has room for 2 members', down: undefined };
 
 describe('a decision', () => {
   test.each<{ what: string; given: Parameters<typeof input>[0]; desired: number; held?: RegExp }>([
@@ -72,17 +75,23 @@ describe('a decision', () => {
     },
     {
       what: 'is held by a brake',
-      given: { load: 900, brake: 'a copy is under way' },
+      given: { load: 900, brake: copying },
       desired: 2,
       held: /copy/,
     },
+    {
+      what: 'goes down past what holds only a step up',
+      given: { load: 10, brake: noRoom, last: { quietSince: text(0) } },
+      desired: 1,
+    },
+    { what: 'is held by it upwards', given: { load: 900, brake: noRoom }, desired: 2, held: /room for 2/ },
     {
       what: 'is held without a measure',
       given: { measured: new Map([['Connections', 'nobody answers']]) },
       desired: 2,
       held: /no measure of Connections/,
     },
-    { what: 'goes into the bounds at once', given: { current: 9, brake: 'a copy is under way' }, desired: 5 },
+    { what: 'goes into the bounds at once', given: { current: 9, brake: copying }, desired: 5 },
   ])('$what', ({ given, desired, held }) => {
     const decision = autoscale(input(given));
     expect(decision.desired).toBe(desired);
@@ -128,6 +137,7 @@ interface Step {
 }
 
 const stepSeconds = 15;
+const late = { up: 'members are late', down: 'members are late' };
 const trace = fc
   .array(
     fc.record({
@@ -159,7 +169,7 @@ function play(steps: readonly Step[], scaled: AutoscalingSpec = spec()): number[
         current,
         ready: current,
         measured: new Map([['Connections', load === undefined ? 'nobody answers' : load / current]]),
-        brake: isBraked ? 'members are late' : undefined,
+        brake: isBraked ? late : { up: undefined, down: undefined },
         last,
         now: at(index * stepSeconds),
       }),

@@ -1,5 +1,6 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { ReadReplicaSetSpec, ReadReplicaSetStatus } from '../../api/v1alpha1/read-replica-set.ts';
+import type { Brake } from './steps/brake.ts';
 
 /** `spec.autoscaling` with its defaults filled in. */
 export type AutoscalingSpec = NonNullable<ReadReplicaSetSpec['autoscaling']>;
@@ -17,8 +18,8 @@ export interface AutoscaleInput {
   readonly ready: number;
   /** Average per member; a text says why it is not known. */
   readonly measured: ReadonlyMap<MetricType, number | string>;
-  /** Why nothing may be changed now: a copy is under way, members are late, … */
-  readonly brake: string | undefined;
+  /** Why no step up or down may be made now: a copy is under way, members are late, … */
+  readonly brake: Brake;
   /** The last decision, from the status. */
   readonly last: Pick<AutoscalingStatus, 'lastScaleTime' | 'quietSince'> | undefined;
   readonly now: Date;
@@ -69,7 +70,8 @@ export function autoscale(input: AutoscaleInput): AutoscalingStatus {
   }
   if (proposed === current) return keep(`${current} members are what the load asks for`);
   const asks = `${chosenBy(metrics, spec, proposed)} asks for ${proposed} members, there are ${current}`;
-  if (brake !== undefined) return keep(asks, brake);
+  const held = proposed > current ? brake.up : brake.down;
+  if (held !== undefined) return keep(asks, held);
   const sinceScaleMs = since === undefined ? Number.POSITIVE_INFINITY : now.getTime() - Date.parse(since);
   const { scaleUpWindow, scaleDownWindow, quietBeforeScaleDown } = spec.behavior;
   if (proposed > current) {

@@ -8,7 +8,6 @@ import { askBeside } from './inquiry.ts';
 import { addSample, type CpuUse, measure } from './load.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet } from './model.ts';
-import { effectiveSettings } from './settings.ts';
 import { brakeOf } from './steps/brake.ts';
 
 /** Measures the load of sets, and decides from time to time. */
@@ -77,11 +76,10 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
         ? takeCpuUse(memory, () => readCpuUse(client, set.metadata.namespace, selector, resources, signal))
         : 'CPU is not among the metrics';
       if (cpu === undefined) return last;
-      const limits =
-        seen.cluster === undefined ? undefined : effectiveSettings(set.spec, seen.cluster).limits;
       const ready = Math.min(
         ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
       );
+      const now = clock.now();
       const decided = autoscale({
         spec,
         current,
@@ -92,9 +90,9 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
           types,
           cpu,
         ),
-        brake: limits === undefined ? 'there is no such cluster' : brakeOf(shards, current, limits),
+        brake: brakeOf({ set, observed: { ...seen, replicas: current }, now }),
         last,
-        now: clock.now(),
+        now,
       });
       const { lastScaleTime: _, ...unscaled } = decided;
       const decision = spec.dryRun ? unscaled : decided;

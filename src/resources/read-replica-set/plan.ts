@@ -2,23 +2,16 @@ import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
-import { podProblem } from '../sharded-cluster/kubernetes.ts';
 import { shardIndex, shardLabel } from '../sharded-cluster/names.ts';
 import { applyOrReplace, objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { desiredObjects } from './desired/index.ts';
 import { replicaConfig } from './desired/patroni-config.ts';
 import type { WorkKind } from './member-work.ts';
-import type {
-  Finding,
-  ObservedReplica,
-  ObservedReplicaShard,
-  SetAction,
-  SetInput,
-  SetPlan,
-} from './model.ts';
+import type { Finding, ObservedReplicaShard, SetAction, SetInput, SetPlan } from './model.ts';
 import { decideRotation, type RotationDecision } from './rotation.ts';
 import { type EffectiveSettings, effectiveSettings } from './settings.ts';
 import { decideLosses } from './steps/losses.ts';
+import { problemOf, unwell } from './steps/problem.ts';
 import { decideRenewal } from './steps/renewal.ts';
 import { decideSizes, type SizeDecision } from './steps/size.ts';
 import { unsettled } from './steps/unsettled.ts';
@@ -75,7 +68,10 @@ export function plan(input: SetInput): SetPlan {
       ...refusedParameters(observed.parameterProblems),
       ...[...sizes.values()].flatMap(({ failures }) => failures),
       ...renewal.failures,
-      ...unwell(input),
+      ...unwell(
+        observed.shards.flatMap(({ members }) => members),
+        input.now,
+      ),
     ],
   };
 }
@@ -243,15 +239,6 @@ function refusedParameters(problems: readonly string[] | undefined): Finding[] {
   ];
 }
 
-/** A scheduler that has not seen a new volume yet, and a kubelet that has not begun, are not amiss for so long. */
-const settlingMs = 10_000;
-
-function problemOf({ pod }: ObservedReplica, now: Date): Finding | undefined {
-  const problem = pod === undefined ? undefined : podProblem(pod);
-  const createdMs = Date.parse(pod?.metadata.creationTimestamp ?? '');
-  return now.getTime() - createdMs < settlingMs ? undefined : problem;
-}
-
 function starting({ observed, now }: SetInput): Finding[] {
   const unready = observed.shards.flatMap(({ members, statefulSet }) =>
     members
@@ -279,16 +266,5 @@ export function failedWork(shards: readonly ObservedReplicaShard[]): Finding[] {
         done.state === 'failed' ? [{ reason: 'Retrying', message: `member ${name}: ${done.message}` }] : [],
       ),
     ),
-  );
-}
-
-function unwell({ observed, now }: SetInput): Finding[] {
-  return observed.shards.flatMap(({ members }) =>
-    members.flatMap((member) => {
-      const problem = problemOf(member, now);
-      return problem === undefined
-        ? []
-        : [{ reason: problem.reason, message: `member ${member.name}: ${problem.message}` }];
-    }),
   );
 }

@@ -3,7 +3,6 @@ import { needsRenewal } from '../../../pki/renewal.ts';
 import { acceptedAuthority } from '../../../pki/rotation.ts';
 import { bytesOf } from '../../sharded-cluster/desired/quantity.ts';
 import { authorityOf, pairOf } from '../../sharded-cluster/desired/tls-secrets.ts';
-import { podProblem } from '../../sharded-cluster/kubernetes.ts';
 import type { Observed, Settings, ShardedCluster } from '../../sharded-cluster/model.ts';
 import { authoritySecret } from '../../sharded-cluster/names.ts';
 import { contentOf } from '../../sharded-cluster/steps/identity.ts';
@@ -12,6 +11,7 @@ import type { Finding, ReadReplicaSet, SetAction, SetInput, SetPlan } from '../m
 import { replicasName } from '../names.ts';
 import { decideRotation, type RotationDecision } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
+import { unwell } from '../steps/problem.ts';
 import { decideRenewal } from '../steps/renewal.ts';
 import { decideSizes } from '../steps/size.ts';
 import { unsettled } from '../steps/unsettled.ts';
@@ -94,7 +94,7 @@ export function planModel(input: ModelInput): ModelPlan {
       failures: [
         ...refusedParameters(part.parameterProblems),
         ...renewal.failures,
-        ...unwell(members, now),
+        ...unwell(shard.members, now),
         ...found.failures,
       ],
     },
@@ -184,19 +184,6 @@ function refusedParameters(problems: readonly string[] | undefined): Finding[] {
           message: `${problems.join('; ')}. Members go on without spec.parameters`,
         },
       ];
-}
-
-/** A scheduler that has not seen a new volume yet is not amiss for so long. */
-const settlingMs = 10_000;
-
-function unwell(members: readonly ModelMember[], now: Date): Finding[] {
-  return members.flatMap(({ replica: { name, pod } }) => {
-    const problem = pod === undefined ? undefined : podProblem(pod);
-    const age = now.getTime() - Date.parse(pod?.metadata.creationTimestamp ?? '');
-    return problem === undefined || age < settlingMs
-      ? []
-      : [{ reason: problem.reason, message: `member ${name}: ${problem.message}` }];
-  });
 }
 
 function needsCertificate({ set, secrets, now }: ModelInput): boolean {

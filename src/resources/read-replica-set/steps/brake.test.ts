@@ -1,12 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import type { Pod } from '../../sharded-cluster/kubernetes.ts';
 import type { ObservedReplicaShard } from '../model.ts';
-import { effectiveSettings } from '../settings.ts';
-import { cluster, member, readers, shard, statefulSet } from '../test-support/world.ts';
+import { input, member, primary, readers, shard, statefulSet } from '../test-support/world.ts';
 import { brakeOf } from './brake.ts';
 
 describe('the number of members is left alone', () => {
   const set = readers({ replicas: 2 });
-  const { limits } = effectiveSettings(set.spec, cluster);
   const other = member(set, 1);
 
   test.each<{ what: string; shard: ObservedReplicaShard; brake: RegExp | undefined }>([
@@ -42,8 +41,64 @@ describe('the number of members is left alone', () => {
       brake: /stopped/,
     },
   ])('$what', ({ shard: found, brake }) => {
-    const reason = brakeOf([found], 2, limits);
-    if (brake === undefined) expect(reason).toBeUndefined();
-    else expect(reason).toMatch(brake);
+    const reasons = brakeOf(input(set, [found]));
+    for (const reason of [reasons.up, reasons.down]) {
+      if (brake === undefined) expect(reason).toBeUndefined();
+      else expect(reason).toMatch(brake);
+    }
   });
+});
+
+describe('a step down takes away', () => {
+  const set = readers({ replicas: 2 });
+  const pending = (ordinal: number, createdAt = '2026-01-01T11:00:00Z') => {
+    const { pod } = member(set, ordinal);
+    return member(set, ordinal, {
+      ready: false,
+      rotation: undefined,
+      pod: {
+        ...pod,
+        metadata: { ...pod?.metadata, creationTimestamp: createdAt },
+        status: {
+          conditions: [
+            { type: 'PodScheduled', status: 'False', reason: 'Unschedulable', message: 'no node has room' },
+          ],
+        },
+      } as Pod,
+    });
+  };
+  const brakes = (...shards: readonly ObservedReplicaShard[]) => brakeOf(input(set, shards));
+
+  test('a last member that cannot run, which holds every step up', () => {
+    expect(brakes(shard([member(set, 0), pending(1)]))).toEqual({
+      up: expect.stringContaining('readers-s0-replicas-1 cannot run'),
+      down: undefined,
+    });
+  });
+
+  test('it also for the shards in which copies wait for it', () => {
+    const waiting = shard([member(set, 0)], { name: 's1' });
+    expect(brakes(shard([member(set, 0), pending(1)]), waiting).down).toBeUndefined();
+  });
+
+  test('no member that serves while an earlier one cannot run', () => {
+    expect(brakes(shard([pending(0), member(set, 1)])).down).toMatch(/readers-s0-replicas-0 cannot run/);
+  });
+
+  test('nobody while a pod is only just made', () => {
+    expect(brakes(shard([member(set, 0), pending(1, '2026-01-01T11:59:55Z')])).down).toMatch(/copied/);
+  });
+
+  test('what a shard has no room for, and so has not', () => {
+    const small = { ...primary, maxWalSenders: 7 };
+    const full = shard([member(set, 0)], { primary: { state: 'present', value: small } });
+    expect(brakes(full)).toEqual({ up: 'shard s0 has room for 1 members', down: undefined });
+  });
+});
+
+test('nobody is added for whom a shard has no room', () => {
+  const set = readers({ replicas: 2 });
+  const small = { ...primary, maxWalSenders: 8 };
+  const full = shard([member(set, 0), member(set, 1)], { primary: { state: 'present', value: small } });
+  expect(brakeOf(input(set, [full]))).toEqual({ up: 'shard s0 has room for 2 members', down: undefined });
 });

@@ -11,7 +11,10 @@ export interface Capacity {
 }
 
 /** What the shard can feed: each member takes a WAL sender and a slot of what it streams from, and a copy of all data. */
-export function capacityOf({ set, observed }: SetInput, shard: ObservedReplicaShard): Capacity {
+export function capacityOf(
+  { set, observed }: Pick<SetInput, 'set' | 'observed'>,
+  shard: ObservedReplicaShard,
+): Capacity {
   const { cluster, replicas } = observed;
   if (cluster === undefined || shard.primary.state !== 'present') {
     return { most: Number.POSITIVE_INFINITY, problem: undefined };
