@@ -21,7 +21,7 @@ export interface GroupView {
 /** What is remembered between passes, per set; all of it can be found out again. */
 export interface SetMemory {
   /** By shard: where its primary was. */
-  readonly histories: Map<string, { readonly primary: string; readonly samples: readonly Sample[] }>;
+  readonly histories: Map<string, readonly Sample[]>;
   /** By pod uid: since when it has been draining. */
   readonly draining: Map<string, number>;
   /** By pod uid: where the member was last known to be. */

@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import type { Inquiry } from './inquiry.ts';
+import { lagOf } from './lag.ts';
 import { emptyMemory } from './memory.ts';
 import { readPrimary } from './observe-primary.ts';
 import { readers } from './test-support/world.ts';
@@ -18,21 +19,25 @@ function primaryPod(uid: string): Pod {
   };
 }
 
-/** Asks a primary that does not answer, of which this was seen when it was the pod with uid `a`. */
-async function historyWith(pods: readonly Pod[]) {
+type Answer = Awaited<ReturnType<Inquiry['poll']['ask']>>;
+const silence: Answer = { state: 'unknown', error: new Error('it does not answer') };
+
+/** Asks for the primary among pods, when this was seen of the one with uid `a`; answers what is known of where it was. */
+async function historyWith(pods: readonly Pod[], answer = silence) {
   const memory = emptyMemory(0);
-  memory.histories.set('s0', { primary: 'a', samples });
+  memory.histories.set('s0', samples);
   const inquiry = {
     set: readers(),
     shard: 's0',
     memory,
     access: { asOperator: () => ({}) },
-    poll: { ask: async () => ({ state: 'unknown', error: new Error('it does not answer') }) },
+    poll: { ask: async () => answer },
     monotonicMs: () => 1_000,
+    connections: { use: async () => 0 },
   } as unknown as Inquiry;
   const sources = { pods: { cache: { byIndex: () => pods } } } as unknown as Sources;
   const { facts, history } = await readPrimary(inquiry, sources, 60_000);
-  expect(facts.state).toBe('unknown');
+  expect(facts.state).toBe(answer === silence ? 'unknown' : 'present');
   return history;
 }
 
@@ -43,7 +48,31 @@ test('where a primary was is still known while it does not answer', async () => 
 test.each([
   { what: 'there is none', pods: [] },
   { what: 'there are two', pods: [primaryPod('a'), primaryPod('b')] },
-  { what: 'it is another', pods: [primaryPod('b')] },
 ])('it counts for nothing while $what', async ({ pods }) => {
   expect(await historyWith(pods)).toBeUndefined();
+});
+
+// Its WAL goes on where that of the one before ended: a member that stood still before a failover is late by the whole time.
+describe('where the primary before was', () => {
+  const promoted = primaryPod('b');
+  const at = (position: number): Answer => ({
+    state: 'present',
+    value: { inRecovery: false, position, askedMs: 5_000, answeredMs: 5_001, standbys: {} },
+  });
+  const look = (position: number) => ({ atMs: 5_001, untilMs: 5_000, position });
+
+  test('is known while another does not answer yet', async () => {
+    expect(await historyWith([promoted])).toEqual(samples);
+  });
+
+  test('is known when another has gone on from there', async () => {
+    const history = await historyWith([promoted], at(150));
+    expect(history).toEqual([...samples, look(150)]);
+    const before = { received: 90, replayed: 90 };
+    expect(lagOf(before, history, 0, 5_001)?.seconds).toBeGreaterThanOrEqual(4.9);
+  });
+
+  test('counts for nothing when another has not got so far', async () => {
+    expect(await historyWith([promoted], at(50))).toEqual([look(50)]);
+  });
 });

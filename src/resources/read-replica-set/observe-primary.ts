@@ -15,11 +15,14 @@ const countLimits = { connectTimeoutMs: 1_500, statementTimeoutMs: 30_000 };
 /** What a primary says, and where it has been. */
 export interface PrimaryReading {
   readonly facts: Reading<PrimaryFacts>;
-  /** `undefined` while there is no single primary. While that does not answer it is what was seen of it before. */
+  /** `undefined` while there is no single primary. While that does not answer it is what was seen before. */
   readonly history: readonly Sample[] | undefined;
 }
 
-/** Asks the primary of a shard where it is, and adds that to its history, which reaches back for `keepMs`. */
+/**
+ * Asks the primary of a shard where it is, and adds that to its history, which reaches back for `keepMs`. The history goes on over
+ * a failover, as the WAL does: a member that stood still before it is no fresher after it.
+ */
 export async function readPrimary(
   inquiry: Inquiry,
   sources: Sources,
@@ -39,14 +42,12 @@ export async function readPrimary(
       return { ...primary, askedMs, answeredMs: monotonicMs() };
     },
   );
-  const primary = pod.metadata.uid ?? pod.metadata.name;
-  const known = memory.histories.get(shard);
-  const before = known?.primary === primary ? known.samples : undefined;
+  const before = memory.histories.get(shard);
   if (reading.state !== 'present') return { facts: reading, history: before };
   const { inRecovery, clockMs, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
   if (inRecovery) return silent(`${pod.metadata.name} is not the primary any more`);
   const history = withLook(before ?? [], reading.value, keepMs);
-  memory.histories.set(shard, { primary, samples: history });
+  memory.histories.set(shard, history);
   const { name } = pod.metadata;
   const bytes = bytesOf(inquiry, address);
   return {

@@ -3,8 +3,8 @@ import type { FailedMigration, ModelStep } from './model.ts';
 
 /** What is remembered of a read model between passes; all of it can be found out again. */
 export interface ModelMemory {
-  /** By shard: where its primary was, on which timeline. */
-  readonly histories: Map<string, { readonly timeline: number; readonly samples: readonly Sample[] }>;
+  /** By shard: where its primary was. */
+  readonly histories: Map<string, readonly Sample[]>;
   /** By pod uid: what its roles and schema were made from. */
   readonly setUp: Map<string, string>;
   /** By member. */

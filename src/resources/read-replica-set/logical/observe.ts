@@ -186,11 +186,8 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
   function note(model: ModelMemory, observed: readonly ModelSource[], askedMs: number, keepMs: number): void {
     for (const { shard, facts } of observed) {
       if (facts.state !== 'present') continue;
-      const { timeline, position } = facts.value;
-      const history = model.histories.get(shard);
-      const before = history?.timeline === timeline ? history.samples : [];
-      const samples = withLook(before, { askedMs, answeredMs: monotonicMs(), position }, keepMs);
-      model.histories.set(shard, { timeline, samples });
+      const look = { askedMs, answeredMs: monotonicMs(), position: facts.value.position };
+      model.histories.set(shard, withLook(model.histories.get(shard) ?? [], look, keepMs));
     }
   }
 
@@ -206,7 +203,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
       const applied = streams.find((stream) => stream.shard === shard)?.applied;
       if (source.state !== 'present' || applied === undefined) return undefined;
       const position = { received: applied, replayed: applied };
-      return lagOf(position, model.histories.get(shard)?.samples, 0, monotonicMs());
+      return lagOf(position, model.histories.get(shard), 0, monotonicMs());
     });
     return lags.reduce((worst, lag) =>
       worst === undefined || lag === undefined
