@@ -110,18 +110,33 @@ export async function readReplicaStats(connection: Connection, database: string)
   return row;
 }
 
+/** How long a server has been out of rotation, and how long what was begun before may then go on. */
+export interface OutOfRotation {
+  readonly outMs: number;
+  readonly graceMs: number;
+}
+
 /**
- * Ends sessions of clients that run nothing; those that do are left to finish, and those that have only just begun are about to
- * ask. Answers how many it ended.
+ * Ends sessions of clients that would go on reading from a server that has left rotation: those that run nothing; those whose
+ * transaction began since, which a pool would hide from a look at idle ones; and, after the grace, those that hold one open and
+ * run nothing in it. Queries that were begun before are left to finish, and sessions that have only just begun are about to ask.
+ * Answers how many it ended.
  */
-export async function endIdleSessions(connection: Connection): Promise<number> {
+export async function endStaleSessions(
+  connection: Connection,
+  { outMs, graceMs }: OutOfRotation,
+): Promise<number> {
   const [row] = await connection.query<{ ended: number }>(
     statement(
       `SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid))::int AS ended
         FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
-        WHERE a.backend_type = 'client backend' AND a.state = 'idle' AND a.backend_start < now() - interval '500 ms'
+        WHERE a.backend_type = 'client backend' AND a.backend_start < now() - interval '500 ms'
+          AND (a.state = 'idle' OR a.xact_start > now() - $2 * interval '1 ms'
+            OR (starts_with(a.state, 'idle in transaction') AND $2 > $3))
           AND NOT r.rolsuper AND a.usename <> ALL ($1)`,
       internalRoles,
+      outMs,
+      graceMs,
     ),
   );
   return row?.ended ?? 0;

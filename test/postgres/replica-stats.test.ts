@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import {
-  endIdleSessions,
+  endStaleSessions,
   readOldestPosition,
   readPrimaryPosition,
   readReplicaStats,
@@ -100,23 +100,51 @@ describe('what a server says of its load', () => {
   });
 });
 
-describe('sessions of a member that is late', () => {
+describe('sessions of a member that has left rotation', () => {
+  const patient = { outMs: 0, graceMs: 30_000 };
+
+  async function isThere(marker: string): Promise<boolean> {
+    const rows = await world
+      .shard(0)
+      .operator.query(statement('SELECT FROM pg_stat_activity WHERE query LIKE $1', `%'${marker}'%`));
+    return rows.length > 0;
+  }
+
+  /** For how long the transaction of a session has gone on, by the clock of the server. */
+  async function ageMs(marker: string): Promise<number | undefined> {
+    const [row] = await world.shard(0).operator.query<{ age: number }>(
+      statement(
+        `SELECT extract(epoch FROM now() - xact_start)::float8 * 1000 AS age FROM pg_stat_activity
+          WHERE query LIKE $1 AND xact_start IS NOT NULL`,
+        `%'${marker}'%`,
+      ),
+    );
+    return row?.age;
+  }
+
+  async function waitForAge(marker: string, ms: number): Promise<number> {
+    return waitFor(`transaction ${marker} has gone on for ${ms} ms`, async () => {
+      const age = await ageMs(marker);
+      return age !== undefined && age > ms ? { done: age } : { state: age };
+    });
+  }
+
+  async function openSession() {
+    const { database } = world.shard(0);
+    const session = await open(world.application, world.password, database);
+    return { ...session, query: (text: string) => session.query({ text }), close: () => session.close() };
+  }
+
   it('end when they run nothing, but for those that have only just begun', async () => {
-    const { operator, database } = world.shard(0);
-    const isThere = async (marker: string) => {
-      const rows = await operator.query(
-        statement('SELECT FROM pg_stat_activity WHERE query LIKE $1', `%'${marker}'%`),
-      );
-      return rows.length > 0;
-    };
-    const old = await open(world.application, world.password, database);
-    await old.query({ text: "SELECT 'idle'" });
-    const busy = await open(world.application, world.password, database);
-    const working = busy.query({ text: "SELECT 'busy', pg_sleep(60)" }).catch(() => 'ended');
+    const { operator } = world.shard(0);
+    const old = await openSession();
+    await old.query("SELECT 'idle'");
+    const busy = await openSession();
+    const working = busy.query("SELECT 'busy', pg_sleep(60)").catch(() => 'ended');
     await waitFor('the idle session has ended', async () => {
-      const young = await open(world.application, world.password, database);
-      await young.query({ text: "SELECT 'young'" });
-      await endIdleSessions(operator);
+      const young = await openSession();
+      await young.query("SELECT 'young'");
+      await endStaleSessions(operator, patient);
       expect(await isThere('young')).toBe(true);
       await young.close();
       return (await isThere('idle')) ? { state: 'it is there' } : { done: true };
@@ -127,5 +155,36 @@ describe('sessions of a member that is late', () => {
     });
     expect(await working).toBe('ended');
     await old.close();
+  });
+
+  it('end when their query began since, and finish what they began before', async () => {
+    const { operator } = world.shard(0);
+    const before = await openSession();
+    const kept = before.query("SELECT 'before', pg_sleep(60)").catch(() => 'ended');
+    const beforeMs = await waitForAge('before', 1_000);
+    const since = await openSession();
+    const stale = since.query("SELECT 'since', pg_sleep(60)").catch(() => 'ended');
+    const sinceMs = await waitForAge('since', 600);
+    // The member left between the two, and one grace ago.
+    const age = (await ageMs('before')) ?? beforeMs;
+    const outMs = (age + sinceMs) / 2;
+    expect(await endStaleSessions(operator, { outMs, graceMs: 0 })).toBe(1);
+    expect(await stale).toBe('ended');
+    expect(await isThere('before')).toBe(true);
+    expect(await endStaleSessions(operator, { outMs: age + 60_000, graceMs: 30_000 })).toBe(1);
+    expect(await kept).toBe('ended');
+    await Promise.all([before.close(), since.close()]);
+  });
+
+  it('end with a transaction that was begun before and does nothing, after the grace', async () => {
+    const { operator } = world.shard(0);
+    const waiting = await openSession();
+    await waiting.query('BEGIN');
+    await waiting.query("SELECT 'waiting'");
+    await waitForAge('waiting', 600);
+    expect(await endStaleSessions(operator, { outMs: 100, graceMs: 200 })).toBe(0);
+    expect(await isThere('waiting')).toBe(true);
+    expect(await endStaleSessions(operator, { outMs: 300, graceMs: 200 })).toBe(1);
+    await waiting.close();
   });
 });

@@ -1,5 +1,5 @@
 import type { Connections } from '../../postgres/connections.ts';
-import { endIdleSessions } from '../../postgres/replica-stats.ts';
+import { endStaleSessions } from '../../postgres/replica-stats.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { Expectations } from '../../runtime/expectations.ts';
 import type { Informer } from '../../runtime/informer.ts';
@@ -144,7 +144,7 @@ async function workOn(
     case 'end-sessions': {
       const options = access(pass).asOperator(shard, address, 'postgres');
       const brief = { ...options, connectTimeoutMs: 1_000, statementTimeoutMs: 1_000 };
-      await context.connections.use(brief, endIdleSessions);
+      await context.connections.use(brief, (connection) => endStaleSessions(connection, action));
       return;
     }
     case 'reload':

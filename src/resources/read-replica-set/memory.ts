@@ -2,6 +2,7 @@ import type { AutoscalingStatus } from './autoscale.ts';
 import type { Position } from './lag.ts';
 import type { CpuUse, LoadWindow } from './load.ts';
 import type { WorkMemory } from './member-work.ts';
+import type { Rotation } from './names.ts';
 import type { Sample } from './staleness.ts';
 
 /** Something that was asked for, and when. */
@@ -22,8 +23,8 @@ export interface GroupView {
 export interface SetMemory {
   /** By shard: where its primary was. */
   readonly histories: Map<string, readonly Sample[]>;
-  /** By pod uid: since when it has been draining. */
-  readonly draining: Map<string, number>;
+  /** By pod uid: since when it has had its rotation. */
+  readonly rotations: Map<string, { readonly rotation: Rotation; readonly sinceMs: number }>;
   /** By pod uid: where the member was last known to be. */
   readonly positions: Map<string, Position>;
   /** By pod uid: since when the member has not streamed. */
@@ -48,7 +49,7 @@ export interface SetMemory {
 export function emptyMemory(nowMs: number): SetMemory {
   return {
     histories: new Map(),
-    draining: new Map(),
+    rotations: new Map(),
     positions: new Map(),
     silent: new Map(),
     work: new Map(),

@@ -39,6 +39,8 @@ export interface ObservedReplica {
   readonly rotation: Rotation | undefined;
   /** For how long it has been draining. */
   readonly drainingMs: number;
+  /** For how long it has been out of rotation. */
+  readonly outMs: number;
   /** What is being done to it, or has been only just. */
   readonly work: ReadonlyMap<WorkKind, WorkState>;
   /** What it says of itself. */
@@ -117,7 +119,13 @@ export type SetAction =
       readonly rotation: Rotation;
       readonly why: string;
     }
-  | { readonly kind: 'end-sessions'; readonly shard: string; readonly member: string }
+  | {
+      readonly kind: 'end-sessions';
+      readonly shard: string;
+      readonly member: string;
+      readonly outMs: number;
+      readonly graceMs: number;
+    }
   | { readonly kind: 'reload'; readonly shard: string; readonly member: string }
   | { readonly kind: 'restart'; readonly shard: string; readonly member: string }
   | {

@@ -77,7 +77,7 @@ export function cachedShards(
   const places = cluster === undefined ? undefined : placesOf(set, cluster);
   const present = [...objects.values()].flatMap(({ metadata }) => metadata.labels?.[shardLabel] ?? []);
   const uids = new Set(pods.map(({ metadata }) => metadata.uid ?? ''));
-  for (const known of [memory.draining, memory.positions, memory.silent, memory.work])
+  for (const known of [memory.rotations, memory.positions, memory.silent, memory.work])
     for (const uid of known.keys()) if (!uids.has(uid)) known.delete(uid);
   return [...new Set([...(places?.told ?? []), ...present])]
     .sort((a, b) => Number(a.slice(1)) - Number(b.slice(1)))
@@ -140,25 +140,24 @@ function membersOf(
         outdated: isOutdated(pod, statefulSet),
         losesVolume: doomedClaims.has(`${claimTemplate}-${name}`),
         rotation,
-        drainingMs: drainingFor(pod, rotation, memory, nowMs),
+        ...since(pod, rotation, memory, nowMs),
         work: workOf(memory.work, pod?.metadata.uid ?? '', nowMs),
       };
     });
 }
 
-function drainingFor(
+/** For how long a member has been draining, or out, as far as this operator has seen it. */
+function since(
   pod: Pod | undefined,
   rotation: Rotation | undefined,
   memory: SetMemory,
   nowMs: number,
-): number {
+): Pick<CachedReplica, 'drainingMs' | 'outMs'> {
   const uid = pod?.metadata.uid;
-  if (uid === undefined) return 0;
-  if (rotation !== 'draining') {
-    memory.draining.delete(uid);
-    return 0;
-  }
-  const since = memory.draining.get(uid) ?? nowMs;
-  memory.draining.set(uid, since);
-  return nowMs - since;
+  if (uid === undefined || rotation === undefined) return { drainingMs: 0, outMs: 0 };
+  const known = memory.rotations.get(uid);
+  const sinceMs = known?.rotation === rotation ? known.sinceMs : nowMs;
+  memory.rotations.set(uid, { rotation, sinceMs });
+  const ms = nowMs - sinceMs;
+  return { drainingMs: rotation === 'draining' ? ms : 0, outMs: rotation === 'out' ? ms : 0 };
 }

@@ -287,9 +287,19 @@ describe('running members', () => {
     );
   });
 
-  test('lose idle sessions when they are late', () => {
-    const late = member(set, 0, { lag: { bytes: 1e9, seconds: 0, exact: true } });
+  test('lose the sessions that would go on reading old data when they are late', () => {
+    const lag = { bytes: 1e9, seconds: 0, exact: true };
+    const busy = stats(set, { connections: 3, active: 3, busy: 3 });
+    const late = member(set, 0, { lag, stats: { state: 'present', value: busy } });
     expect(kinds(plan(input(set, [shard([late, other])])).actions)).toEqual(['rotate', 'end-sessions']);
+    const out = { ...late, rotation: 'out', outMs: 7_000 } as const;
+    expect(plan(input(set, [shard([out, other])])).actions).toContainEqual({
+      kind: 'end-sessions',
+      shard: 's0',
+      member: 'readers-s0-replicas-0',
+      outMs: 7_000,
+      graceMs: 30_000,
+    });
   });
 
   test('keep them when all are late and they are the freshest', () => {

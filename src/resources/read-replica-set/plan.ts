@@ -178,6 +178,7 @@ function care(
   { members }: RotationDecision,
 ): SetAction[] {
   const behind = behindConfig({ set, observed }, shard, parameters);
+  const graceMs = durationMs(set.spec.drainGrace) ?? 0;
   return shard.members.flatMap((member): SetAction[] => {
     const { name, stats } = member;
     const target = { shard: shard.name, member: name };
@@ -188,8 +189,8 @@ function care(
       ...(behind.includes(name) || member.hasStaleCertificate
         ? [{ kind: 'reload' as const, ...target }]
         : []),
-      ...(isLate && stats.state === 'present' && stats.value.connections > stats.value.active
-        ? [{ kind: 'end-sessions' as const, ...target }]
+      ...(isLate && stats.state === 'present' && stats.value.connections > 0
+        ? [{ kind: 'end-sessions' as const, ...target, outMs: member.outMs, graceMs }]
         : []),
     ];
     return wanted.filter(({ kind }) => !member.work.has(kind));

@@ -100,6 +100,7 @@ export function member(
     losesVolume: false,
     rotation: 'in',
     drainingMs: 0,
+    outMs: 0,
     work: new Map(),
     stats: { state: 'present', value: stats(set) },
     lag: { bytes: 0, seconds: 0, exact: true },
