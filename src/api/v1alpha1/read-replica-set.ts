@@ -79,9 +79,15 @@ const autoscaling = z
       .describe('What is looked at; the metric that asks for the most members counts.')
       .meta(keyedBy('type')),
     behavior: behavior.prefault({}),
-    dryRun: z.boolean().default(false).describe('Whether decisions are only shown in the status.'),
+    dryRun: z
+      .boolean()
+      .default(false)
+      .describe(
+        'Whether decisions are only shown, in the status and by an event when one changes. Members that are there stay ' +
+          'meanwhile, and spec.replicas can add to them, but takes none away.',
+      ),
   })
-  .describe('Scales the set on load. While it is set, spec.replicas has no effect.')
+  .describe('Scales the set on load. While it is set, spec.replicas has no effect, but for a dry run.')
   .meta(
     cel({
       rule: '!has(self.minReplicas) || self.minReplicas <= self.maxReplicas',

@@ -1,8 +1,9 @@
 import { expect, test } from 'vitest';
 import { createManualClock } from '../../../test/support/manual-clock.ts';
-import { createAutoscaler } from './autoscaler.ts';
+import { createAutoscaler, wantedReplicas } from './autoscaler.ts';
 import { emptyMemory } from './memory.ts';
-import { input, member, readers, shard } from './test-support/world.ts';
+import type { ReadReplicaSet } from './model.ts';
+import { input, member, readers, shard, statefulSet, stats } from './test-support/world.ts';
 
 const name = 'readers-s0-replicas-0';
 
@@ -38,4 +39,56 @@ test('the metrics server is asked beside the passes, and the next decision waits
   clock.advance(1);
   expect(decide()).toBe(first);
   expect(answers).toHaveLength(2);
+});
+
+/** Lets an autoscaler decide every 15 s on what each of the members has of connections; answers its events. */
+function decideOn(set: ReadReplicaSet, loads: readonly number[]) {
+  const clock = createManualClock();
+  const memory = emptyMemory(clock.monotonicMs());
+  const told: string[] = [];
+  const autoscaler = createAutoscaler({
+    client: { request: () => Promise.reject(new Error('nobody')) },
+    events: {
+      record: (_, { reason, note }) => void told.push(`${reason}: ${note}`) as never,
+      flush: async () => undefined,
+    },
+    clock,
+  });
+  const decisions = loads.map((connections) => {
+    const value = stats(set, { connections });
+    const { observed } = input(set, [shard([member(set, 0, { stats: { state: 'present', value } })])]);
+    clock.advance(15_000);
+    return autoscaler.decide(set, observed, memory, new AbortController().signal);
+  });
+  return { decisions, told };
+}
+
+const metrics = [{ type: 'Connections', target: 100 }];
+
+test('a dry run tells of a decision once, not each time that it comes to it', () => {
+  const set = readers({ autoscaling: { maxReplicas: 3, metrics, dryRun: true } });
+  const { decisions, told } = decideOn(set, [100, 250, 250, 260, 100, 100]);
+  expect(decisions.map((decision) => decision?.desired)).toEqual([1, 2, 2, 2, 1, 1]);
+  expect(told).toEqual([
+    expect.stringMatching(/^Scaled: would scale from 1 to 2 members per shard: /),
+    expect.stringMatching(/^Scaled: would stay at 1 members per shard: /),
+  ]);
+});
+
+test.each([
+  { what: 'nothing but spec.replicas counts without autoscaling', autoscaling: undefined, wanted: 1 },
+  { what: 'the decision counts with it', autoscaling: { dryRun: false }, wanted: 4 },
+  { what: 'a dry run takes nobody away', autoscaling: { dryRun: true }, wanted: 3 },
+  { what: 'a dry run adds what is asked for', autoscaling: { dryRun: true }, replicas: 5, wanted: 5 },
+])('$what', ({ autoscaling, replicas = 1, wanted }) => {
+  const set = readers({
+    replicas,
+    ...(autoscaling === undefined ? {} : { autoscaling: { maxReplicas: 9, metrics, ...autoscaling } }),
+  });
+  const shards = [
+    shard([], { statefulSet: statefulSet(3) }),
+    shard([], { name: 's1', statefulSet: undefined }),
+    shard([], { name: 's2', isWanted: false, statefulSet: statefulSet(8) }),
+  ];
+  expect(wantedReplicas(set, shards, { desired: 4 })).toBe(wanted);
 });

@@ -9,6 +9,7 @@ import { addSample, type CpuUse, measure } from './load.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet } from './model.ts';
 import { brakeOf } from './steps/brake.ts';
+import { sizeOf } from './steps/size.ts';
 
 /** Measures the load of sets, and decides from time to time. */
 export interface Autoscaler {
@@ -65,7 +66,7 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
       }
       const last = memory.autoscaling ?? set.status?.autoscaling;
       // A dry run looks at what there is, and never acts on itself.
-      const current = spec.dryRun ? set.spec.replicas : (last?.desired ?? set.spec.replicas);
+      const current = wantedReplicas(set, seen.shards, last);
       const isDue = atMs - memory.window.sinceMs >= decideMs;
       const isOutside = current < spec.minReplicas || current > spec.maxReplicas;
       if (last !== undefined && !isDue && (!isOutside || spec.dryRun)) return last;
@@ -98,11 +99,32 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
       const decision = spec.dryRun ? unscaled : decided;
       memory.window = { load: new Map(), sinceMs: atMs };
       memory.autoscaling = decision;
-      if (decision.desired !== current && last !== undefined) {
-        const note = `${spec.dryRun ? 'would scale' : 'scales'} from ${current} to ${decision.desired} members per shard: ${decision.message}`;
+      // A dry run comes to the same decision again and again, since nothing follows from it.
+      if (last !== undefined && decision.desired !== last.desired) {
+        const note = `${changeOf(spec.dryRun, current, decision.desired)}: ${decision.message}`;
         events.record(set, { type: 'Normal', reason: 'Scaled', action: 'Autoscale', note });
       }
       return decision;
     },
   };
+}
+
+/**
+ * Members per shard that are wanted: `spec.replicas`, or what was decided. A dry run takes nobody away, also none that were added
+ * before it was one.
+ */
+export function wantedReplicas(
+  { spec }: ReadReplicaSet,
+  shards: ObservedSet['shards'],
+  decision: Pick<AutoscalingStatus, 'desired'> | undefined,
+): number {
+  if (spec.autoscaling === undefined) return spec.replicas;
+  if (!spec.autoscaling.dryRun) return decision?.desired ?? spec.replicas;
+  const present = shards.filter(({ isWanted }) => isWanted).map(sizeOf);
+  return Math.max(spec.replicas, ...present);
+}
+
+function changeOf(isDryRun: boolean, from: number, to: number): string {
+  if (from === to) return `would stay at ${to} members per shard`;
+  return `${isDryRun ? 'would scale' : 'scales'} from ${from} to ${to} members per shard`;
 }

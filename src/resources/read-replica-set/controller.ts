@@ -19,8 +19,7 @@ import { readReplicaSetType } from '../sharded-cluster/kinds.ts';
 import type { Settings, ShardedCluster } from '../sharded-cluster/model.ts';
 import { fieldManager, replicaSetLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import type { AutoscalingStatus } from './autoscale.ts';
-import { createAutoscaler } from './autoscaler.ts';
+import { createAutoscaler, wantedReplicas } from './autoscaler.ts';
 import { executeSet, ownerOf, type SetExecution, type SetFailure } from './execute.ts';
 import { createModelPasses } from './logical/pass.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
@@ -136,7 +135,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const { observed: seen, access } = await observer.observe(set, cluster, memory, signal);
     const seenMs = clock.monotonicMs();
     const autoscaling = autoscaler.decide(set, seen, memory, signal);
-    const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, autoscaling) };
+    const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, seen.shards, autoscaling) };
     const input: SetInput = { set, observed, settings, now: clock.now() };
     const decided = plan(input);
     const failures = await executeSet(execution, { set, observed, access, memory, signal }, decided.actions);
@@ -211,11 +210,4 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     ],
     reconcile,
   });
-}
-
-/** `spec.replicas`, unless the autoscaler decides for good. */
-function wantedReplicas({ spec }: ReadReplicaSet, autoscaling: AutoscalingStatus | undefined): number {
-  if (autoscaling === undefined || spec.autoscaling === undefined || spec.autoscaling.dryRun)
-    return spec.replicas;
-  return autoscaling.desired;
 }

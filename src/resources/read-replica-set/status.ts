@@ -7,6 +7,7 @@ import type { AutoscalingStatus } from './autoscale.ts';
 import type { Finding, ObservedReplicaShard, SetInput, SetPlan } from './model.ts';
 import { readService, replicaSelector } from './names.ts';
 import { effectiveSettings } from './settings.ts';
+import { sizeOf } from './steps/size.ts';
 
 /** The whole status, from zero; only transition times come from the one before. */
 export function statusOf(
@@ -29,7 +30,7 @@ export function statusOf(
     ...(wanted[0] === undefined ? {} : { selector: selectorText(replicaSelector(name, wanted[0].name)) }),
     replicas: {
       desired: observed.replicas,
-      current: wanted.length === 0 ? 0 : Math.min(...wanted.map(presentMembers)),
+      current: wanted.length === 0 ? 0 : Math.min(...wanted.map(sizeOf)),
       ready: members.filter(({ ready }) => ready).length,
       inRotation,
       total,
@@ -39,10 +40,6 @@ export function statusOf(
     ...effective(input),
     ...(autoscaling === undefined ? {} : { autoscaling }),
   };
-}
-
-function presentMembers(shard: ObservedReplicaShard): number {
-  return shard.statefulSet?.spec?.replicas ?? 0;
 }
 
 function effective({ set, observed }: SetInput): Pick<ReadReplicaSetStatus, 'effective'> {

@@ -2,7 +2,7 @@ import type { ObservedReplica, ObservedReplicaShard, SetInput } from '../model.t
 import { effectiveSettings, type LagLimits } from '../settings.ts';
 import { capacityOf } from './capacity.ts';
 import { problemOf } from './problem.ts';
-import { copiesUnderWay } from './size.ts';
+import { copiesUnderWay, sizeOf } from './size.ts';
 
 /** Why the number of members may not go up or down now; `undefined` where nothing forbids it. */
 export interface Brake {
@@ -45,10 +45,6 @@ export function brakeOf(input: Pick<SetInput, 'set' | 'observed' | 'now'>): Brak
       now,
     ),
   };
-}
-
-function sizeOf({ statefulSet }: ObservedReplicaShard): number {
-  return statefulSet?.spec?.replicas ?? 0;
 }
 
 /** Of shards with these members, some of which may not have as many as are wanted. */

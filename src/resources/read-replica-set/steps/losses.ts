@@ -1,5 +1,5 @@
-import type { Finding, ObservedReplica, ObservedReplicaShard, SetAction, SetInput } from '../model.ts';
-import { copiesUnderWay, type SizeDecision } from './size.ts';
+import type { Finding, ObservedReplica, SetAction, SetInput } from '../model.ts';
+import { copiesUnderWay, type SizeDecision, sizeOf } from './size.ts';
 
 /** What is done about members that cannot go on from where they are. */
 export interface LossDecision {
@@ -21,7 +21,7 @@ export function decideLosses(
   // What a delayed member shows is perhaps what somebody needs back.
   if (applyDelayMs > 0) return { actions: [], progress: [] };
   const { maxConcurrentClones } = set.spec;
-  const added = shards.map((shard) => addedTo(shard, sizes.get(shard.name)));
+  const added = shards.map((shard) => Math.max(0, (sizes.get(shard.name)?.members ?? 0) - sizeOf(shard)));
   const budget = maxConcurrentClones - copiesUnderWay(shards) - added.reduce((sum, count) => sum + count, 0);
   const lost = shards
     .flatMap(({ name: shard, members }) => members.filter(isForsaken).map((member) => ({ shard, member })))
@@ -38,10 +38,6 @@ export function decideLosses(
     })),
     progress: later.length === 0 ? [] : [{ reason: 'WaitingForCopies', message }],
   };
-}
-
-function addedTo({ statefulSet }: ObservedReplicaShard, size: SizeDecision | undefined): number {
-  return Math.max(0, (size?.members ?? 0) - (statefulSet?.spec?.replicas ?? 0));
 }
 
 /** Lost, and not told of it yet. */

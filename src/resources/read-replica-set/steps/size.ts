@@ -22,6 +22,11 @@ export function isDrained(member: ObservedReplica): boolean {
   );
 }
 
+/** How many members the StatefulSet of a shard asks for. */
+export function sizeOf({ statefulSet }: ObservedReplicaShard): number {
+  return statefulSet?.spec?.replicas ?? 0;
+}
+
 /**
  * Members that are being copied now, over all shards: those that shall be there and are not ready, or have been told to copy
  * themselves anew.
@@ -43,7 +48,7 @@ export function decideSizes(input: SetInput): ReadonlyMap<string, SizeDecision> 
   const decisions = new Map<string, SizeDecision>();
   for (const shard of observed.shards) {
     const capacity = capacityOf(input, shard);
-    const present = shard.statefulSet?.spec?.replicas ?? 0;
+    const present = sizeOf(shard);
     // What is there stays: a limit keeps new members away, and takes none.
     const wanted = shard.isWanted ? Math.min(observed.replicas, Math.max(present, capacity.most)) : 0;
     const failures = shard.isWanted && capacity.problem !== undefined ? [capacity.problem] : [];
@@ -129,5 +134,5 @@ function shrink(
 }
 
 function isMeant(shard: ObservedReplicaShard, member: ObservedReplica): boolean {
-  return member.ordinal < (shard.statefulSet?.spec?.replicas ?? 0);
+  return member.ordinal < sizeOf(shard);
 }
