@@ -37,6 +37,27 @@ describe('the status', () => {
     expect(conditions(given)).toMatchObject({ Ready: 'Serving', Fresh: 'MembersLate', Degraded: 'AsWanted' });
   });
 
+  test.each([
+    { what: 'members', found: shard([member(readers(), 0)]), servedBy: 'members' },
+    { what: 'the primary', found: shard([], { byPrimary: true }), servedBy: 'primary' },
+    {
+      what: 'nobody, when no member is in rotation',
+      found: shard([member(readers(), 0, { rotation: 'out' })]),
+      servedBy: 'nobody',
+    },
+    {
+      what: 'nobody, when none that is in rotation is ready',
+      found: shard([member(readers(), 0, { ready: false })]),
+      servedBy: 'nobody',
+    },
+  ])('says that $what serves without its cluster', ({ found, servedBy }) => {
+    const given = input(readers(), [found], { cluster: undefined });
+    const status = statusOf(given, plan(given), undefined);
+    expect(status).toMatchObject({ phase: 'Degraded', shards: [{ servedBy }] });
+    const reason = servedBy === 'nobody' ? 'ClusterNotFound' : 'Serving';
+    expect(conditions(given)).toMatchObject({ Ready: reason, Degraded: 'ClusterNotFound' });
+  });
+
   test('says that weights need a pooler', () => {
     const set = readers({ distribution: 'weighted' });
     const shards = [shard([member(set, 0)])];

@@ -64,7 +64,7 @@ function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan)
   return {
     name: shard.name,
     service: readService(set, shard.name),
-    servedBy: rotation?.servedBy ?? 'nobody',
+    servedBy: rotation?.servedBy ?? servedNow(shard),
     members: shard.members.map(({ name, ready, pod, rotation: present }) => {
       const decision = rotation?.members.find((member) => member.name === name);
       return {
@@ -82,6 +82,12 @@ function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan)
         }
       : {}),
   };
+}
+
+/** Whom the Service leads to as it is, where nothing was decided: without its cluster a set goes on. */
+function servedNow({ byPrimary, members }: ObservedReplicaShard): ReplicaShardStatus['servedBy'] {
+  if (byPrimary) return 'primary';
+  return members.some(({ ready, rotation }) => ready && rotation === 'in') ? 'members' : 'nobody';
 }
 
 function conditionsOf(
