@@ -12,7 +12,7 @@ import {
   typeName,
 } from '../../runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType, podType } from '../../runtime/kubernetes-types.ts';
-import { fieldManager } from '../sharded-cluster/names.ts';
+import { fieldManager, shardLabel } from '../sharded-cluster/names.ts';
 import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
 import { beginWork, type WorkKind } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
@@ -46,8 +46,8 @@ export interface SetFailure {
 }
 
 /**
- * Carries out the actions of a plan: rotation first, all at once; then what is applied, in order; then the rest. A Service is
- * led to others after members have joined and before any leave, so that it is not empty in between.
+ * Carries out the actions of a plan: rotation first, all at once; then what is applied, in order within each shard; then the rest.
+ * A Service is led to others after members have joined and before any leave, so that it is not empty in between.
  */
 export async function executeSet(
   context: SetExecution,
@@ -57,13 +57,21 @@ export async function executeSet(
   const { joins, services, leaves, applied, others } = inOrder(actions);
   const failures = await together(context, pass, joins);
   failures.push(...(await together(context, pass, services)), ...(await together(context, pass, leaves)));
-  // Pods find their rights and configuration when they start, so these come before them, and are needed by them.
-  for (const action of applied) {
+  const failedToApply = await Promise.all(applied.map((ofShard) => oneByOne(context, pass, ofShard)));
+  return [...failures, ...failedToApply.flat(), ...(await together(context, pass, others))];
+}
+
+/** Pods find their rights and configuration when they start, so these come before them, and are needed by them. */
+async function oneByOne(
+  context: SetExecution,
+  pass: SetPass,
+  actions: readonly SetAction[],
+): Promise<SetFailure[]> {
+  for (const action of actions) {
     const failed = await together(context, pass, [action]);
-    failures.push(...failed);
-    if (failed.length > 0) break;
+    if (failed.length > 0) return failed;
   }
-  return [...failures, ...(await together(context, pass, others))];
+  return [];
 }
 
 function inOrder(actions: readonly SetAction[]) {
@@ -73,9 +81,17 @@ function inOrder(actions: readonly SetAction[]) {
     joins: rotations.filter(({ rotation }) => rotation === 'in'),
     services: actions.filter(isService),
     leaves: rotations.filter(({ rotation }) => rotation !== 'in'),
-    applied: actions.filter((action) => action.kind === 'apply' && !isService(action)),
+    applied: byShard(actions.filter((action) => action.kind === 'apply').filter((one) => !isService(one))),
     others: actions.filter(({ kind }) => kind !== 'rotate' && kind !== 'apply'),
   };
+}
+
+/** In the order given within a shard: what one refuses keeps no other from its own. */
+function byShard(actions: readonly Extract<SetAction, { kind: 'apply' }>[]): readonly SetAction[][] {
+  const shardOf = ({ object }: (typeof actions)[number]) => object.metadata.labels?.[shardLabel];
+  return [...new Set(actions.map(shardOf))].map((shard) =>
+    actions.filter((action) => shardOf(action) === shard),
+  );
 }
 
 async function together(
