@@ -317,7 +317,13 @@ describe('running members', () => {
     const past = [0, 1].map((ordinal) =>
       member(delayed, ordinal, { isLost: true, stats: { state: 'present', value: stats(delayed) } }),
     );
-    expect(kinds(plan(input(delayed, [shard(past)])).actions)).toEqual([]);
+    const { actions, failures } = plan(input(delayed, [shard(past)]));
+    expect(kinds(actions)).toEqual([]);
+    expect(failures).toMatchObject([{ reason: 'MemberLost' }, { reason: 'MemberLost' }]);
+    expect(failures[1]?.message).toContain(
+      'member readers-s0-replicas-1: it does not stream, and its primary no longer has the WAL that it needs next.',
+    );
+    expect(failures[1]?.message).toContain('delete its claim data-readers-s0-replicas-1 to copy it anew');
   });
 });
 

@@ -67,6 +67,7 @@ export function plan(input: SetInput): SetPlan {
       ...unknownShards(input),
       ...refusedParameters(observed.parameterProblems),
       ...[...sizes.values()].flatMap(({ failures }) => failures),
+      ...losses.failures,
       ...renewal.failures,
       ...unwell(
         observed.shards.flatMap(({ members }) => members),

@@ -1,3 +1,4 @@
+import { claimTemplate } from '../../sharded-cluster/names.ts';
 import type { Finding, ObservedReplica, SetAction, SetInput } from '../model.ts';
 import { copiesUnderWay, type SizeDecision, sizeOf } from './size.ts';
 
@@ -5,6 +6,7 @@ import { copiesUnderWay, type SizeDecision, sizeOf } from './size.ts';
 export interface LossDecision {
   readonly actions: readonly SetAction[];
   readonly progress: readonly Finding[];
+  readonly failures: readonly Finding[];
 }
 
 const evidence = 'it does not stream, and its primary no longer has the WAL that it needs next';
@@ -19,7 +21,10 @@ export function decideLosses(
   applyDelayMs: number,
 ): LossDecision {
   // What a delayed member shows is perhaps what somebody needs back.
-  if (applyDelayMs > 0) return { actions: [], progress: [] };
+  if (applyDelayMs > 0) {
+    const lost = shards.flatMap(({ members }) => members.filter(({ isLost }) => isLost));
+    return { actions: [], progress: [], failures: lost.map(keptAsItIs) };
+  }
   const { maxConcurrentClones } = set.spec;
   const added = shards.map((shard) => Math.max(0, (sizes.get(shard.name)?.members ?? 0) - sizeOf(shard)));
   const budget = maxConcurrentClones - copiesUnderWay(shards) - added.reduce((sum, count) => sum + count, 0);
@@ -37,7 +42,15 @@ export function decideLosses(
       evidence,
     })),
     progress: later.length === 0 ? [] : [{ reason: 'WaitingForCopies', message }],
+    failures: [],
   };
+}
+
+function keptAsItIs({ name }: ObservedReplica): Finding {
+  const message =
+    `member ${name}: ${evidence}. What it shows stays as it is, since somebody may need it back; ` +
+    `delete its claim ${claimTemplate}-${name} to copy it anew`;
+  return { reason: 'MemberLost', message };
 }
 
 /** Lost, and not told of it yet. */
