@@ -3,6 +3,7 @@ import { parameterProblems } from '../resources/sharded-cluster/desired/paramete
 import { customResourceDefinition } from './crd.ts';
 import { kinds } from './kinds.ts';
 import type { JsonSchema } from './structural.ts';
+import type { CelRule } from './v1alpha1/common.ts';
 import { managedParameters, parameterMinimums } from './v1alpha1/parameters.ts';
 import { shardedClusterSpec } from './v1alpha1/sharded-cluster.ts';
 
@@ -120,5 +121,19 @@ describe('parameters', () => {
     for (const name of Object.keys(managedParameters)) {
       expect(parameterProblems({ [name]: 'x' }), name).toHaveLength(1);
     }
+  });
+
+  test.each([
+    ['ShardedCluster', 'synchronous_standby_names', 'use spec.durability'],
+    ['ReadReplicaSet', 'synchronous_standby_names', 'spec.durability of the ShardedCluster'],
+    ['ReadReplicaSet', 'recovery_min_apply_delay', 'spec.applyDelay of the ReadReplicaSet'],
+    ['ReadReplicaSet', 'ssl_cert_file', 'use spec.tls of the ShardedCluster'],
+  ])('of a %s that are refused name what to write instead of %s', (kind, parameter, instead) => {
+    const rules = fields(schemaOf(kind))
+      .filter(({ path }) => path.endsWith('.parameters'))
+      .flatMap(({ schema }) => (schema['x-kubernetes-validations'] ?? []) as CelRule[])
+      .filter(({ rule }) => rule.startsWith(`!('${parameter}' in self)`));
+    expect(rules).toHaveLength(1);
+    expect(rules[0]?.message).toContain(instead);
   });
 });

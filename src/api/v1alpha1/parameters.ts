@@ -85,31 +85,39 @@ function atLeast([name, minimum]: [string, number]): CelRule {
   };
 }
 
-/** `spec.postgres.parameters`: what postgresql.conf may say, but for what Herdsman sets itself. */
-export const parameters = z
-  .record(
-    z.string().max(63),
-    z
-      .string()
-      .max(1024)
-      .regex(/^\P{Cc}*$/u)
-      .describe('Value, as text.'),
-  )
-  .default({})
-  .describe(
-    'PostgreSQL configuration parameters; values are text, so quote numbers. They win over tuning. ' +
-      'A restart is made only for those that need one.',
-  )
-  .meta({
-    maxProperties: 200,
-    ...cel(
-      {
-        rule: "self.all(k, k.matches('^[a-z_][a-z0-9_.]{0,62}$'))",
-        message:
-          'write the names of parameters in lower case, as in pg_settings: letters, digits, "_" and ".", ' +
-          'such as "timezone" or "auto_explain.log_min_duration"',
-      },
-      ...Object.entries(managedParameters).map(refused),
-      ...Object.entries(parameterMinimums).map(atLeast),
-    ),
-  });
+/**
+ * What postgresql.conf of a kind's servers may say, but for what Herdsman sets itself; refusals say what to write instead, which
+ * is not the same in every kind.
+ */
+export function parametersOf(instead: Readonly<Record<string, string>> = {}) {
+  return z
+    .record(
+      z.string().max(63),
+      z
+        .string()
+        .max(1024)
+        .regex(/^\P{Cc}*$/u)
+        .describe('Value, as text.'),
+    )
+    .default({})
+    .describe(
+      'PostgreSQL configuration parameters; values are text, so quote numbers. They win over tuning. ' +
+        'A restart is made only for those that need one.',
+    )
+    .meta({
+      maxProperties: 200,
+      ...cel(
+        {
+          rule: "self.all(k, k.matches('^[a-z_][a-z0-9_.]{0,62}$'))",
+          message:
+            'write the names of parameters in lower case, as in pg_settings: letters, digits, "_" and ".", ' +
+            'such as "timezone" or "auto_explain.log_min_duration"',
+        },
+        ...Object.entries({ ...managedParameters, ...instead }).map(refused),
+        ...Object.entries(parameterMinimums).map(atLeast),
+      ),
+    });
+}
+
+/** `spec.postgres.parameters`. */
+export const parameters = parametersOf();

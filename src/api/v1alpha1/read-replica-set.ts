@@ -10,7 +10,7 @@ import {
   resources,
   set,
 } from './common.ts';
-import { parameters } from './parameters.ts';
+import { managedParameters, parametersOf } from './parameters.ts';
 import { logical, mode, modelStatus, modeRules } from './read-model.ts';
 
 /** Most members that one set can have in a shard; rights of members are listed by pod name up to here. */
@@ -26,6 +26,22 @@ const sharedParameters = [
   'max_worker_processes',
   'track_commit_timestamp',
 ];
+
+const access = 'who may connect follows from spec.tls and spec.credentials of the ShardedCluster';
+
+/** Where a set says, or has said for it, what these parameters of its members would. */
+const setElsewhere: Readonly<Record<string, string>> = {
+  ...Object.fromEntries(
+    Object.keys(managedParameters)
+      .filter((name) => name.startsWith('ssl'))
+      .map((name) => [name, 'use spec.tls of the ShardedCluster']),
+  ),
+  hba_file: access,
+  ident_file: access,
+  recovery_min_apply_delay: 'write the delay in spec.applyDelay of the ReadReplicaSet',
+  synchronous_standby_names:
+    'no commit waits for members of a set; spec.durability of the ShardedCluster says for whom commits wait',
+};
 
 const lag = z
   .object({
@@ -201,7 +217,7 @@ export const readReplicaSetSpec = z
     storage: storage
       .optional()
       .describe("The volume of each member. Default: as the cluster's members have it."),
-    parameters,
+    parameters: parametersOf(setElsewhere),
     maxConcurrentClones: z
       .int()
       .min(1)

@@ -51,7 +51,19 @@ export const badReplicaSets: readonly {
   {
     what: 'a delayed set that commits wait for',
     spec: { cluster: 'shop', workload: 'delayed', parameters: { synchronous_standby_names: '*' } },
-    says: 'synchronous_standby_names',
+    says:
+      'remove "synchronous_standby_names", which Herdsman sets itself: no commit waits for members of a set; ' +
+      'spec.durability of the ShardedCluster says for whom commits wait',
+  },
+  {
+    what: 'a delay by parameter',
+    spec: { cluster: 'shop', parameters: { recovery_min_apply_delay: '1h' } },
+    says: 'write the delay in spec.applyDelay of the ReadReplicaSet',
+  },
+  {
+    what: 'certificates of its own',
+    spec: { cluster: 'shop', parameters: { ssl_cert_file: 'mine.crt' } },
+    says: 'remove "ssl_cert_file", which Herdsman sets itself: use spec.tls of the ShardedCluster',
   },
   {
     what: 'a promotion by parameter',
