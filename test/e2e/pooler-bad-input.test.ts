@@ -118,6 +118,12 @@ describe('a condition tells, and poolers go on', () => {
       /no setting "server_chek_delay": did you mean "server_check_delay"\?/,
     ],
     [
+      'a value that a setting does not take',
+      { parameters: { server_check_delay: 'abc' } },
+      'InvalidParameter',
+      /"abc" is no value for server_check_delay: write seconds without a unit/,
+    ],
+    [
       'pools that do not fit',
       { sizing: 'manual', poolSize: 60, replicas: 2 },
       'PoolsDoNotFit',

@@ -14,7 +14,7 @@ import { revisionOf } from '../../src/resources/pooler-config/desired/settings.t
 import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
 import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
-import { parameterProblem } from '../../src/resources/pooler-config/parameters.ts';
+import { parameterProblem, pgbouncerParameterNames } from '../../src/resources/pooler-config/parameters.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
 import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
 import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
@@ -228,9 +228,49 @@ describe('pools', () => {
 describe('new settings', () => {
   it('may be all that this PgBouncer has, but for those that follow from the spec', async () => {
     const there = [...(await withConsole(0, (console) => console.showConfig())).keys()];
-    const free = there.filter((name) => parameterProblem({ [name]: '1' }) === undefined);
+    const free = there.filter((name) => pgbouncerParameterNames.has(name));
     expect(there.filter((name) => !free.includes(name) && !(name in managedPoolerParameters))).toEqual([]);
     expect(Object.keys(managedPoolerParameters).filter((name) => !there.includes(name))).toEqual([]);
+  });
+
+  it('have values that this PgBouncer takes, each of its kind', async () => {
+    const parameters = {
+      application_name_add_host: '1',
+      client_tls_ciphers: 'HIGH:!aNULL',
+      client_tls_dheparams: 'auto',
+      client_tls_ecdhcurve: 'secp521r1',
+      client_tls_protocols: 'TLSv1.2,tlsv1.3',
+      max_packet_size: '999999999',
+      reserve_pool_timeout: '0.5',
+      server_check_query: '',
+      server_tls_protocols: 'all,!tlsv1.0',
+      tcp_keepcnt: '3',
+    };
+    expect(parameterProblem(parameters)).toBeUndefined();
+    const revision = await poolers.write({ parameters });
+    await withConsole(0, async (console) => {
+      await console.reload();
+      const settings = await console.showConfig();
+      expect(revisionOf(settings.get('ignore_startup_parameters') ?? '')).toBe(revision);
+      for (const [name, value] of Object.entries(parameters)) expect(settings.get(name), name).toBe(value);
+    });
+    await (await client()).end();
+  });
+
+  it('do not pass as taken when a line among them is none that PgBouncer takes', async () => {
+    const parameters = { server_check_delay: 'abc' };
+    expect(parameterProblem(parameters)).toBeDefined();
+    const half = await poolers.write({ parameters });
+    const revisionNow = () =>
+      withConsole(0, async (console) => {
+        // It answers success, whatever it could read.
+        await console.reload();
+        return revisionOf((await console.showConfig()).get('ignore_startup_parameters') ?? '');
+      });
+    expect(await revisionNow()).not.toBe(half);
+    expect(poolers.log()).toMatch(/invalid value "abc" for parameter server_check_delay/);
+    const whole = await poolers.write({});
+    expect(await revisionNow()).toBe(whole);
   });
 
   it('take effect by RELOAD, with no client dropped: another database, another limit', async () => {

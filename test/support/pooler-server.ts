@@ -152,7 +152,7 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
       );
     }
     return local.replace(
-      /^(\[pgbouncer\]\npeer_id = (\d+)\n)/,
+      /^(peer_id = (\d+)\n)/m,
       (_, head: string, peer: string) =>
         `${head}listen_port = ${ports[Number(peer) - 1]}\nunix_socket_dir = ${inside}\n`,
     );

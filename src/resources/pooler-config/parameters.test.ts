@@ -7,14 +7,45 @@ it.each([
   ['tcp_keep_idle', 'tcp_keepidle'],
   ['log_connection', 'log_connections'],
 ])('takes %s for %s', (written, meant) => {
-  expect(parameterProblem({ [written]: '1' })).toBe(
-    `PgBouncer knows no setting "${written}": did you mean "${meant}"?`,
-  );
+  expect(parameterProblem({ [written]: '1' })).toMatchObject({
+    reason: 'UnknownParameter',
+    message: `PgBouncer knows no setting "${written}": did you mean "${meant}"?`,
+  });
+});
+
+it.each([
+  ['server_check_delay', 'abc', 'seconds without a unit, such as "10" or "0.5"'],
+  ['server_check_delay', '10s', 'seconds without a unit, such as "10" or "0.5"'],
+  ['server_check_delay', '-1', 'seconds without a unit, such as "10" or "0.5"'],
+  ['log_connections', 'on', '"0" or "1"'],
+  ['verbose', '', 'a whole number'],
+  ['listen_backlog', '1e3', 'a whole number'],
+  ['pkt_buf', '0', 'a whole number of at least 1'],
+  ['client_tls_ecdhcurve', 'X25519', 'one of auto, none, prime256v1, secp384r1, secp521r1'],
+  ['server_tls_protocols', 'tls9', '"secure", "all", or versions such as "tlsv1.2,tlsv1.3"'],
+  ['client_tls_ciphers', 'nonsense', '"secure", "fast", or ciphers as OpenSSL names them, such as "HIGH"'],
+  [
+    'client_tls_ciphers',
+    'TLS_AES_256_GCM_SHA384',
+    '"secure", "fast", or ciphers as OpenSSL names them, such as "HIGH"',
+  ],
+])('says what %s takes instead of "%s"', (name, value, meant) => {
+  expect(parameterProblem({ verbose: '1', [name]: value })).toMatchObject({
+    reason: 'InvalidParameter',
+    message: `"${value}" is no value for ${name}: write ${meant}`,
+  });
 });
 
 it('has nothing against what PgBouncer knows', () => {
   expect(
-    parameterProblem({ server_check_delay: '10', verbose: '1', track_extra_parameters: 'x' }),
+    parameterProblem({
+      server_check_delay: '0.5',
+      verbose: '1',
+      track_extra_parameters: 'x',
+      client_tls_ciphers: 'HIGH:!aNULL',
+      client_tls_dheparams: 'auto',
+      client_tls_protocols: 'TLSv1.2,tlsv1.3',
+    }),
   ).toBeUndefined();
 });
 

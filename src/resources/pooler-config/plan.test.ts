@@ -125,6 +125,13 @@ describe('bad input', () => {
     ],
     ['an unknown setting', { parameters: { max_client_con: '5' } }, {}, 'UnknownParameter', /did you mean/],
     [
+      'a value that a setting does not take',
+      { parameters: { server_check_delay: 'abc' } },
+      {},
+      'InvalidParameter',
+      /"abc" is no value for server_check_delay: write seconds/,
+    ],
+    [
       'pools that do not fit',
       { sizing: 'manual', poolSize: 60 },
       {},

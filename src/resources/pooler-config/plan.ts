@@ -54,7 +54,7 @@ export function plan(input: PlanInput): Plan {
   });
 
   const problem = parameterProblem(pooler.spec.parameters);
-  if (problem !== undefined) return stopped(fail('UnknownParameter', problem));
+  if (problem !== undefined) return stopped(problem);
   const target = targetOf(input);
   if ('stop' in target) return stopped(target.stop);
   const { cluster, databases } = target.value;

@@ -60,17 +60,22 @@ export function settingsFiles(input: SettingsInput): SettingsFiles {
   // What is looked at once a second cannot tell less than two seconds from none.
   const maxPause = `${Math.max(2, seconds(pooler.spec.maxPause))}\n`;
   const servers = heldServers(input);
-  const revision = hashOf({ ...certificates, hba, body, maxPause, servers });
-  const shared = withRevision(pooler.spec, body, revision);
+  const ignored = pooler.spec.parameters.ignore_startup_parameters ?? 'extra_float_digits';
+  const revision = hashOf({ ...certificates, hba, body, ignored, maxPause, servers });
   return {
     revision,
     files: {
-      'pgbouncer.ini': shared,
+      'pgbouncer.ini': body,
       hba,
       [maxPauseFile]: maxPause,
       [resolverSettingsFile]: resolverSettings,
       [serversFile]: servers,
-      ...Object.fromEntries(ordinals.map((ordinal) => [`instance-${ordinal}.ini`, instanceFile(ordinal)])),
+      ...Object.fromEntries(
+        ordinals.map((ordinal) => [
+          `instance-${ordinal}.ini`,
+          instanceFile(ordinal, `${ignored},${revisionPrefix}${revision}`),
+        ]),
+      ),
     },
   };
 }
@@ -81,22 +86,23 @@ export function revisionOf(ignoredParameters: string): string | undefined {
   return entry?.trim().slice(revisionPrefix.length);
 }
 
-/** Peers are numbered from 1. A second `[pgbouncer]` would set back what the first one says, so the shared file has none. */
-function instanceFile(ordinal: number): string {
-  return `[pgbouncer]\npeer_id = ${ordinal + 1}\n%include ${settingsDirectory}/pgbouncer.ini\n`;
-}
-
-function withRevision(spec: PoolerConfigSpec, body: string, revision: string): string {
-  const ignored = spec.parameters.ignore_startup_parameters ?? 'extra_float_digits';
-  return `ignore_startup_parameters = ${ignored},${revisionPrefix}${revision}\n${body}`;
+/**
+ * Peers are numbered from 1. The shared file ends in `[pgbouncer]`, which goes on here. The revision is the last line: PgBouncer
+ * reads nothing more after a line that it does not take, and what it read half of it must not show as taken.
+ */
+function instanceFile(ordinal: number, ignored: string): string {
+  return [
+    `%include ${settingsDirectory}/pgbouncer.ini`,
+    `peer_id = ${ordinal + 1}`,
+    `ignore_startup_parameters = ${ignored}`,
+    '',
+  ].join('\n');
 }
 
 function sections(input: SettingsInput, ordinals: readonly number[]): string {
   const { pooler, sizes } = input;
   const { namespace, name } = pooler.metadata;
   return [
-    ...settings(pooler.spec, sizes).map(([key, value]) => `${key} = ${value}`),
-    '',
     '[databases]',
     ...sizes.map((size) => databaseLine(input, size)),
     '',
@@ -109,6 +115,9 @@ function sections(input: SettingsInput, ordinals: readonly number[]): string {
         // Cancels come in bursts: every client may send one.
         `${ordinal + 1} = host=${instanceHost(name, ordinal, namespace)} port=${poolerPort} pool_size=${pooler.spec.maxClientConnections}`,
     ),
+    '',
+    '[pgbouncer]',
+    ...settings(pooler.spec, sizes).map(([key, value]) => `${key} = ${value}`),
     '',
   ].join('\n');
 }
