@@ -233,6 +233,19 @@ describe('new settings', () => {
     expect(Object.keys(managedPoolerParameters).filter((name) => !there.includes(name))).toEqual([]);
   });
 
+  it('take effect without a new process, but for those that replace pods', async () => {
+    const { host, port, user, password } = poolers.console(0);
+    const console = new pg.Client(config({ host, port, user, password, database: 'pgbouncer' }));
+    await console.connect();
+    const { rows } = await console.query<{ key: string; changeable: string }>('SHOW CONFIG');
+    await console.end();
+    for (const { key, changeable } of rows)
+      expect([key, pgbouncerParameterNames.get(key)?.restart ?? false]).toEqual([
+        key,
+        pgbouncerParameterNames.has(key) && changeable === 'no',
+      ]);
+  });
+
   it('have values that this PgBouncer takes, each of its kind', async () => {
     const parameters = {
       application_name_add_host: '1',

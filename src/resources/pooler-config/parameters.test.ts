@@ -55,5 +55,8 @@ it('never takes what Herdsman sets itself', () => {
 });
 
 it('knows what needs a new process', () => {
-  expect(restartParameters({ listen_backlog: '512', verbose: '1' })).toEqual({ listen_backlog: '512' });
+  expect(restartParameters({ listen_backlog: '512', pkt_buf: '8192', verbose: '1' })).toEqual({
+    listen_backlog: '512',
+    pkt_buf: '8192',
+  });
 });

@@ -36,7 +36,7 @@ const table: Readonly<Record<string, Kind>> = {
   max_db_client_connections: 'number',
   max_packet_size: 'positive',
   max_user_client_connections: 'number',
-  pkt_buf: 'positive',
+  '!pkt_buf': 'positive',
   reserve_pool_timeout: 'seconds',
   sbuf_loopcnt: 'number',
   server_check_delay: 'seconds',
