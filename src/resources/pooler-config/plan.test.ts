@@ -6,6 +6,7 @@ import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import { objectId, withAppliedHash } from '../sharded-cluster/steps/objects.ts';
 import type { Action, Observed, PlanInput, PoolerConfig } from './model.ts';
 import { type Plan, plan } from './plan.ts';
+import { statusOf } from './status.ts';
 import {
   allSecrets,
   instance,
@@ -241,6 +242,57 @@ describe('an authority whose key was lost', () => {
     expect(kinds(plan(input))).toEqual(['write-secret']);
     const later = new Date(now.getTime() + 25 * 3_600_000);
     expect(plan({ ...input, now: later }).actions).toEqual([{ kind: 'issue', reason: 'other-authority' }]);
+  });
+});
+
+describe('load that asks for more instances than the servers have room for', () => {
+  const spec = { sizing: 'manual', poolSize: 20, replicas: 3, autoscaling: { maxReplicas: 8 } };
+  const loaded = (observed: Observed, waiting: number, cpuPercent: number): Observed => ({
+    ...observed,
+    instances: observed.instances.map(({ ordinal, facts }) => ({
+      ...instance(ordinal, { ...(facts.state === 'present' ? facts.value : {}), waiting }),
+      cpuPercent,
+    })),
+  });
+  const pass = (observed: Observed, before: PoolerConfig['status']) => {
+    const input = planInput(poolerConfig(spec, before), observed);
+    const decided = plan(input);
+    return { decided, status: statusOf(input, decided, []) };
+  };
+  let settled: Observed;
+  beforeAll(() => {
+    settled = settle(poolerConfig(spec), observedWorld({ secrets: all })).observed;
+  });
+
+  it('leaves those that are there, and says why, pass after pass', () => {
+    const busy = loaded(settled, 100, 100);
+    let status: PoolerConfig['status'];
+    for (let n = 0; n < 3; n += 1) {
+      const next = pass(busy, status);
+      status = next.status;
+      expect(next.decided).toMatchObject({ actions: [], result: { kind: 'ready' } });
+      expect(status.replicas).toMatchObject({
+        desired: 3,
+        reason: expect.stringMatching(/; a further one does not fit: .* leaves 87 for 4 .* 88 are needed/),
+      });
+    }
+    const quiet = pass(loaded(settled, 0, 1), status);
+    expect(quiet.status.replicas).toMatchObject({ desired: 3, enoughSince: expect.any(String) });
+  });
+
+  it('gets as many as fit', () => {
+    const two = { ...spec, replicas: 2 };
+    const { observed } = settle(poolerConfig(two), observedWorld({ secrets: all }));
+    const status = pass(loaded(observed, 100, 250), {
+      ...pass(observed, undefined).status,
+      replicas: { desired: 2, current: 2, ready: 2, updated: 2, summary: '2/2' },
+    }).status;
+    expect(status.replicas).toMatchObject({ desired: 3 });
+  });
+
+  it('is refused where the spec insists on them', () => {
+    const least = { ...spec, autoscaling: { minReplicas: 4, maxReplicas: 8 } };
+    expect(plan(planInput(poolerConfig(least), settled)).result).toMatchObject({ reason: 'PoolsDoNotFit' });
   });
 });
 

@@ -34,7 +34,7 @@ export interface Plan {
  */
 export function plan(input: PlanInput): Plan {
   const { pooler, observed, now } = input;
-  const scaling = decideReplicas({
+  const wished = decideReplicas({
     spec: pooler.spec,
     current: pooler.status?.replicas?.desired,
     enoughSince: pooler.status?.replicas?.enoughSince,
@@ -45,7 +45,7 @@ export function plan(input: PlanInput): Plan {
   });
   const first = [...resumes(input), ...reconnects(input)];
   const stopped = (result: Result, actions: readonly Action[] = [], more: Partial<Plan> = {}): Plan => ({
-    scaling,
+    scaling: wished,
     sizing: undefined,
     revision: undefined,
     ...more,
@@ -58,17 +58,10 @@ export function plan(input: PlanInput): Plan {
   const target = targetOf(input);
   if ('stop' in target) return stopped(target.stop);
   const { cluster, databases } = target.value;
-  const instances = instancesToSizeFor(observed, scaling.replicas);
-  const sizing = sizePools({
-    spec: pooler.spec,
-    databases,
-    limits: limitsOf(observed),
-    instances,
-    poolers: observed.poolers,
-  });
-  if (sizing.kind === 'refused') return stopped(fail('PoolsDoNotFit', sizing.message));
+  const { scaling, instances, sizing } = sizeThatFits(input, wished, databases);
+  if (sizing.kind === 'refused') return stopped(fail('PoolsDoNotFit', sizing.message), [], { scaling });
   const identity = identityOf(input);
-  if ('stop' in identity) return stopped(identity.stop, identity.actions, { sizing });
+  if ('stop' in identity) return stopped(identity.stop, identity.actions, { scaling, sizing });
 
   const { revision, files } = settingsFiles({
     pooler,
@@ -79,7 +72,7 @@ export function plan(input: PlanInput): Plan {
     certificates: identity.value.files,
   });
   const secret = poolerSecret(pooler, { ...identity.value.files, ...files });
-  const known = { sizing, revision };
+  const known = { scaling, sizing, revision };
   const present = observed.secrets.get(secret.metadata.name);
   if (present?.state !== 'present' || !isDeepStrictEqual(present.value.data, secret.data))
     return stopped(
@@ -221,6 +214,39 @@ function limitsOf(observed: Observed) {
       limits.state === 'present' ? [[shard, limits.value] as const] : [],
     ),
   );
+}
+
+/**
+ * Sizes for as many instances as load asks for, as far as the servers have room for them; those that are there, and as many as
+ * the spec insists on, are not put in question.
+ */
+function sizeThatFits(
+  { pooler, observed }: PlanInput,
+  wished: ScalingDecision,
+  databases: readonly PoolerDatabase[],
+): { scaling: ScalingDecision; instances: number; sizing: Sizing } {
+  const { autoscaling } = pooler.spec;
+  const sizeFor = (replicas: number) => {
+    const instances = instancesToSizeFor(observed, replicas);
+    const { poolers } = observed;
+    const sizing = sizePools({
+      spec: pooler.spec,
+      databases,
+      limits: limitsOf(observed),
+      instances,
+      poolers,
+    });
+    return { instances, sizing };
+  };
+  const least = autoscaling && Math.max(autoscaling.minReplicas, presentReplicas(observed));
+  let scaling = wished;
+  let sized = sizeFor(wished.replicas);
+  while (sized.sizing.kind === 'refused' && least !== undefined && scaling.replicas > least) {
+    const reason = `${wished.reason}; a further one does not fit: ${sized.sizing.message}`;
+    scaling = { replicas: scaling.replicas - 1, reason, enoughSince: undefined };
+    sized = sizeFor(scaling.replicas);
+  }
+  return { scaling, ...sized };
 }
 
 /** Instances that are wanted, and those that are still there: a pool is never sized for fewer than may be connected. */
