@@ -92,10 +92,14 @@ function serverObstacles(shard: string, server: Server, side: Side): Obstacle[] 
         true,
         `${setting} is ${max}, and a move needs ${needed}: raise it in spec.postgres.parameters`,
       );
-    else add(code, false, `${used} of ${setting} = ${max} are in use, and a move needs ${needed} more`);
+    else {
+      const message = `${used} of ${setting} = ${max} are in use, and a move needs ${needed} more: raise it, or end what uses them`;
+      add(code, false, message);
+    }
   };
   if (!server.installed) add('SchemaOutdated', false, 'its schema is being brought up to this version');
-  if (server.walLevel !== 'logical') add('WalLevel', true, `wal_level is ${server.walLevel}, not logical`);
+  if (server.walLevel !== 'logical')
+    add('WalLevel', true, `wal_level is ${server.walLevel}: run ALTER SYSTEM RESET wal_level there, and restart it`);
   need('NoPreparedTransactions', 'max_prepared_transactions', server.prepared, server.preparedMax, 1);
   if (side === 'source') {
     need('NoReplicationSlots', 'max_replication_slots', server.slots, server.slotsMax, 1);

@@ -34,6 +34,9 @@ const farewellMs = 60_000;
 /** Reasons to wait for somebody, and not for something that goes on by itself. */
 const patient: ReadonlySet<string> = new Set(['AwaitingCutover', 'LeftBehind', 'SourceUnreachable']);
 
+/** While the other server takes no writes any more, and the cluster none yet. */
+const between: ReadonlySet<string> = new Set(['fenced', 'verified']);
+
 /** Brings another PostgreSQL in: copies, keeps in step, and lets the cluster take over. */
 export function importController(dependencies: ImportDependencies): Controller {
   const { client, sources, events, clock } = dependencies;
@@ -50,7 +53,8 @@ export function importController(dependencies: ImportDependencies): Controller {
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const cluster: ShardedCluster = { ...found, spec: shardedClusterSpec.parse(found.spec) };
     if (cluster.metadata.deletionTimestamp !== undefined) return farewell(cluster, context);
-    if (cluster.spec.suspend) return undefined;
+    // Between fence and switch neither of the two takes writes: that is brought to its end.
+    if (cluster.spec.suspend && !between.has(found.status?.import?.phase ?? '')) return undefined;
     const isWanted = cluster.spec.bootstrap !== undefined;
     if (!isWanted && found.status?.import === undefined && !isHeldBy(found, finalizer)) return undefined;
     if (isWanted && found.status?.import?.phase === 'done') {

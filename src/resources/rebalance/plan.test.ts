@@ -56,6 +56,14 @@ describe('the rebalancer', () => {
     expect(later.create[0]?.name).toBe('shop-customer-b0000-e1-2');
   });
 
+  it('never names an attempt like one that is there, whichever are gone', () => {
+    const move = { group: 'customer', id: 0, from: 's0', to: 's3' };
+    const failedAtMs = start.getTime() - 3_600_000;
+    const second = { name: 'shop-customer-b0000-e1-2', buckets: [move], isRunning: false, failedAtMs };
+    const { create } = decide(sketchView(wider, { moves: [second] }));
+    expect(create[0]?.name).toBe('shop-customer-b0000-e1-3');
+  });
+
   it.each([
     ['twice as long as it took', 4_000, 7_999, true],
     ['no longer', 4_000, 8_000, false],

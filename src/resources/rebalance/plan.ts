@@ -190,9 +190,14 @@ function newMove(
     .find((candidate) => candidate.name === group)
     ?.buckets.find((bucket) => bucket.id === id)?.epoch;
   const base = `${cluster.metadata.name}-${group.replaceAll('_', '-')}-b${String(id).padStart(4, '0')}-e${epoch ?? 0}`;
-  const earlier = moves.filter(({ name }) => name === base || name.startsWith(`${base}-`)).length;
+  // The newest of those that are there, since older ones go after a time.
+  const numbers = moves.flatMap(({ name }) => {
+    if (name === base) return [1];
+    return name.startsWith(`${base}-`) ? [Number(name.slice(base.length + 1))] : [];
+  });
+  const newest = Math.max(0, ...numbers.filter(Number.isInteger));
   return {
-    name: earlier === 0 ? base : `${base}-${earlier + 1}`,
+    name: newest === 0 ? base : `${base}-${newest + 1}`,
     group,
     id,
     from,

@@ -87,7 +87,9 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       { signal },
     );
     if (map === undefined) return say(shardMove, 'MapUnknown', 'the ShardMap is not there yet', signal);
-    if (cluster.spec.suspend) return say(shardMove, 'Suspended', 'the cluster is suspended', signal);
+    // In the switch writers wait: it is brought to its end.
+    if (cluster.spec.suspend && shardMove.status?.phase !== 'switch')
+      return say(shardMove, 'Suspended', 'the cluster is suspended', signal);
     if (shardMove.status?.phase === undefined) {
       const refusal = refusalOf(shardMove, cluster, map.spec, await reversedBy(shardMove, signal));
       if (refusal !== undefined) return refuse(shardMove, refusal, signal);

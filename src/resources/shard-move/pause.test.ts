@@ -6,9 +6,9 @@ import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
 
 const fence: Step = { kind: 'fence', attempt: 1, epoch: 2, from: 1 };
 
-function moveWith(annotation: string | undefined): ShardMove {
+function moveWith(annotation: string | undefined, cancel = false): ShardMove {
   const annotations = annotation === undefined ? {} : { [pauseAnnotation]: annotation };
-  return { metadata: { namespace: 'n', name: 'm', annotations } } as unknown as ShardMove;
+  return { metadata: { namespace: 'n', name: 'm', annotations }, spec: { cancel } } as unknown as ShardMove;
 }
 
 describe('pausesOf', () => {
@@ -40,7 +40,7 @@ function quickClock() {
 describe('a hold', () => {
   async function holdBefore(
     step: Step,
-    { begin = 'fence', later = [] as (string | undefined)[], lost = false },
+    { begin = 'fence', later = [] as (string | undefined)[], lost = false, cancel = false },
   ) {
     const told: string[] = [];
     const reads = [...later];
@@ -49,7 +49,7 @@ describe('a hold', () => {
     const hold = createHold(moveWith(begin), {
       clock: quickClock(),
       signal: lease.signal,
-      read: async () => moveWith(reads.length > 0 ? reads.shift() : begin),
+      read: async () => moveWith(reads.length > 0 ? reads.shift() : begin, cancel),
       tell: async (_, reason, message) => told.push(`${reason}: ${message}`),
     });
     return { answer: await hold(step), told };
@@ -69,6 +69,10 @@ describe('a hold', () => {
 
   it('has everything looked at again after a while', async () => {
     expect((await holdBefore(fence, {})).answer).toBe('look-again');
+  });
+
+  it('has everything looked at again when the move is cancelled', async () => {
+    expect(await holdBefore(fence, { cancel: true })).toEqual({ answer: 'look-again', told: [] });
   });
 
   it('holds nothing for a process that leads no more', async () => {

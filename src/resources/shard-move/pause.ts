@@ -3,6 +3,7 @@ import { pause } from '../../runtime/clock.ts';
 import type { MoveWorld } from '../../sharding/move/drive.ts';
 import type { Step } from '../../sharding/move/model.ts';
 import type { ShardMove } from './model.ts';
+import { isCancelled } from './record.ts';
 
 /** Annotation of a ShardMove: steps, separated by commas, before which it waits until the annotation is taken away. */
 export const pauseAnnotation = 'herdsman.dev/pause-before';
@@ -76,6 +77,7 @@ export function createHold(shardMove: ShardMove, options: HoldOptions): NonNulla
     while (!signal.aborted) {
       const latest = await read();
       if (!isNamed(latest, step)) return 'go-on';
+      if (isCancelled(latest) && !isCancelled(shardMove)) return 'look-again';
       if (clock.monotonicMs() >= until) return 'look-again';
       await tell(latest, 'Paused', `before ${step.kind}`);
       await pause(clock, everyMs, signal);

@@ -70,6 +70,8 @@ interface Pass {
   view: MoveView;
   mapVersion: string;
   recordVersion: string;
+  /** Why something is not known. */
+  readonly why: readonly string[];
 }
 
 /**
@@ -88,15 +90,16 @@ export async function drive(world: MoveWorld, move: Move): Promise<PassReport> {
 }
 
 async function observe(world: MoveWorld, move: Move): Promise<Pass> {
+  const why: string[] = [];
   const [source, target] = await Promise.all([
-    known(world.observe('source', move)),
-    known(world.observe('target', move)),
+    known(world.observe('source', move), why),
+    known(world.observe('target', move), why),
   ]);
-  const map = await known(world.map.read());
+  const map = await known(world.map.read(), why);
   const record = await world.record.read();
   const { phase, ending } = record.value;
   const isFirst = phase === 'preflight' && ending === undefined && !move.cancel;
-  const obstacles = isFirst ? await known(world.obstacles(move)) : 'unknown';
+  const obstacles = isFirst ? await known(world.obstacles(move), why) : 'unknown';
   const bucket = map === 'unknown' ? 'unknown' : missingIsGone(mapBucket(map.value, move));
   return {
     world,
@@ -104,6 +107,7 @@ async function observe(world: MoveWorld, move: Move): Promise<Pass> {
     view: { move, record: record.value, map: bucket, source, target, obstacles, now: world.now() },
     mapVersion: map === 'unknown' ? '' : map.version,
     recordVersion: record.version,
+    why,
   };
 }
 
@@ -112,10 +116,11 @@ function missingIsGone(bucket: MapBucket | undefined): MapBucket {
   return bucket ?? { owner: 'nobody', epoch: 0, mapEpoch: 0 };
 }
 
-async function known<T>(promise: Promise<T>): Promise<Known<T>> {
+async function known<T>(promise: Promise<T>, why: string[] = []): Promise<Known<T>> {
   try {
     return await promise;
-  } catch {
+  } catch (error) {
+    why.push(error instanceof Error ? error.message : String(error));
     return 'unknown';
   }
 }
@@ -123,7 +128,10 @@ async function known<T>(promise: Promise<T>): Promise<Known<T>> {
 async function carryOut(pass: Pass, decision: Decision): Promise<PassReport | undefined> {
   switch (decision.kind) {
     case 'wait':
-      return { ...again(pass, decision.reason, decision.message), afterMs: decision.afterMs };
+      return {
+        ...again(pass, decision.reason, [decision.message, ...new Set(pass.why)].join(': ')),
+        afterMs: decision.afterMs,
+      };
     case 'ended':
       return { ...again(pass, 'Ended', ''), ended: true };
     case 'record': {

@@ -1,8 +1,8 @@
 import { bucketsText } from './buckets.ts';
 import { brokenCopy, end, streamOf, wait } from './decision.ts';
 import { removeStream, rollForward } from './forward.ts';
-import type { Decision, MapBucket, MoveRecord, MoveView, ShardFacts } from './model.ts';
-import { rollBack, takeBack } from './roll-back.ts';
+import type { Decision, Ending, MapBucket, MoveRecord, MoveView, ShardFacts } from './model.ts';
+import { restart, rollBack, takeBack } from './roll-back.ts';
 import { switchOver } from './switch.ts';
 
 /** Whether the map has been changed in favour of the target: from here on there is no way back. */
@@ -30,7 +30,7 @@ export function nextStep(view: MoveView): Decision {
   // The bucket may have gone on to a third shard; what this move left behind is cleaned up all the same.
   if (record.phase === 'finish' || record.phase === 'retain') return rollForward(view, map);
   if (record.ending !== undefined) return rollBack(view, map, record.ending);
-  if (move.cancel) return end(view, 'cancelled', 'Cancelled', 'spec.cancel is set');
+  if (move.cancel) return cancel(view);
   if (map.owner !== move.from) {
     const message = `${bucketsText(move.parents)} of group "${move.group}": the owner is ${map.owner}, not ${move.from}`;
     return end(view, 'failed', 'NotTheOwner', message);
@@ -51,6 +51,14 @@ export function nextStep(view: MoveView): Decision {
 
 function isEnded({ phase }: MoveRecord): boolean {
   return phase === 'done' || phase === 'failed' || phase === 'cancelled';
+}
+
+/** Before the first step nothing has been made: shards need not answer, and one of them may never have come up. */
+function cancel(view: MoveView): Decision {
+  const ending: Ending = { reason: 'Cancelled', message: 'spec.cancel is set', next: 'cancelled' };
+  if (view.record.phase === 'preflight')
+    return { kind: 'record', record: restart(view, ending, 'preflight') };
+  return end(view, ending.next, ending.reason, ending.message);
 }
 
 /** An operator that was paused may have made something of an attempt after its end: nobody else would take it back. */

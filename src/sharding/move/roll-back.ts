@@ -47,7 +47,8 @@ export function takeBack(view: MoveView, map: MapBucket, keepsCopy: boolean): De
   return undefined;
 }
 
-function restart(view: MoveView, ending: Ending, phase: MoveRecord['phase']): MoveRecord {
+/** What the record of a move says after an attempt of which nothing is left. */
+export function restart(view: MoveView, ending: Ending, phase: MoveRecord['phase']): MoveRecord {
   const { attempt, copy, failures } = view.record;
   const over = ending.next === 'failed' || ending.next === 'cancelled';
   return {

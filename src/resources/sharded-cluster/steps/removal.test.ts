@@ -1,12 +1,21 @@
 import { expect, test } from 'vitest';
 import type { SlotStats } from '../../../postgres/stats.ts';
+import type { ShardCatalog } from '../../../sharding/shard-catalog.ts';
 import { farewellMs } from '../forgotten.ts';
+import type { Observed } from '../model.ts';
 import { emptyCatalog, newDatabase } from '../test-support/shard-content.ts';
 import { absentShard, emptyWorld, observing, shardedCluster } from '../test-support/world.ts';
 import { decideEmptiness, type EmptinessDecision } from './removal.ts';
 
 /** A shard `s1` that owns nothing, with these slots on its primary. */
-function decide(slots: readonly SlotStats[], tablesWithRows: readonly string[] = []): EmptinessDecision {
+function decide(
+  slots: readonly SlotStats[],
+  tablesWithRows: readonly string[] = [],
+  {
+    moving = [],
+    movingShards = [],
+  }: Partial<Pick<ShardCatalog, 'moving'> & Pick<Observed, 'movingShards'>> = {},
+): EmptinessDecision {
   const shard = {
     ...absentShard(1),
     claims: [
@@ -23,7 +32,7 @@ function decide(slots: readonly SlotStats[], tablesWithRows: readonly string[] =
       value: {
         ...newDatabase,
         isSetUp: true,
-        catalog: emptyCatalog,
+        catalog: { ...emptyCatalog, moving },
         tablesWithRows,
         stats: { ...newDatabase.stats, slots },
       },
@@ -37,6 +46,7 @@ function decide(slots: readonly SlotStats[], tablesWithRows: readonly string[] =
   const world = observing(emptyWorld(shardedCluster()), {
     map: { state: 'present', value: { ...map, spec } },
     shards: [stays, shard],
+    movingShards,
   });
   return decideEmptiness(world, shard);
 }
@@ -61,4 +71,18 @@ test.each([
   ['what a ShardMove keeps for a while', 'hm_1a2b3c4d_old_0', 'draining'],
 ])('a shard with rows in %s', (_, table, kind) => {
   expect(decide([], [table])).toMatchObject({ kind });
+});
+
+test.each([
+  ['that the shard knows', { moving: [{ group: 'orders', bucket: 0 }] }, [], 'draining'],
+  [
+    'that has copied rows already',
+    { moving: [{ group: 'orders', bucket: 0 }] },
+    ['orders_b0000'],
+    'draining',
+  ],
+  ['that has made nothing there yet', { movingShards: ['s0', 's1'] }, [], 'draining'],
+  ['between others', { movingShards: ['s0', 's2'] }, [], 'empty'],
+])('a shard stays for a ShardMove %s', (_, moves, tables, kind) => {
+  expect(decide([], tables, moves)).toMatchObject({ kind });
 });

@@ -76,6 +76,11 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
       message: `shard ${shard.name} shall go, and stays until its primary has shown that it is empty`,
     };
   }
+  // What is being copied there has neither a marker nor a slot, and its rows are not to be seen before the end.
+  if (observed.movingShards?.includes(shard.name) === true || facts.catalog.moving.length > 0) {
+    const message = `shard ${shard.name} takes part in a ShardMove: it goes when that has ended ("spec.cancel: true" ends it sooner)`;
+    return { kind: 'draining', message };
+  }
   const { markers } = facts.catalog;
   const { preparedTransactions, otherDatabases } = facts;
   const refuse = (message: string): EmptinessDecision => ({

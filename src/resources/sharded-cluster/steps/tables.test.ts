@@ -1,5 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { CatalogTable } from '../../../sharding/shard-catalog.ts';
+import { bucketsOf } from '../../../sharding/map.ts';
+import { markerName } from '../../../sharding/names.ts';
+import type { CatalogTable, Marker } from '../../../sharding/shard-catalog.ts';
 import type { PlanInput } from '../model.ts';
 import { settled } from '../test-support/advance.ts';
 import { everyStrategy } from '../test-support/scenes.ts';
@@ -29,10 +31,10 @@ function withTables(
   return withFacts(input, shard, { catalog: { ...catalog, tables: change(catalog.tables) } });
 }
 
-function withoutMarkers(input: PlanInput, shard: string): PlanInput {
+function withMarkers(input: PlanInput, shard: string, markers: readonly Marker[]): PlanInput {
   const { database } = shardOf(input, shard);
   if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
-  return withFacts(input, shard, { catalog: { ...database.value.catalog, markers: [] } });
+  return withFacts(input, shard, { catalog: { ...database.value.catalog, markers } });
 }
 
 const altered =
@@ -140,11 +142,33 @@ describe('leaves', () => {
       ...smaller.cluster,
       spec: { ...smaller.cluster.spec, shards: { ...shards, count: 2 } },
     };
-    const moved = withTables(withoutMarkers({ ...smaller, cluster }, 's2'), 's2', () => []);
+    const markers = bucketsOf(spec, 's0').map(({ group, bucket: { id, epoch } }) => {
+      return { name: markerName(group.name, id), bucket: id, epoch };
+    });
+    const arrived = withMarkers({ ...smaller, cluster }, 's0', markers);
+    const moved = withTables(withMarkers(arrived, 's2', []), 's2', () => []);
     const ofLeaving = (leaves(moved).actions ?? []).flatMap((action) =>
       action.kind === 'sql' && action.shard === 's2' ? action.batches.map(({ title }) => title) : [],
     );
     expect(ofLeaving).toEqual(['mirror of the map']);
+  });
+
+  it('are not made empty in place of a bucket that came to the shard and is lost', () => {
+    if (world.observed.map.state !== 'present') throw new Error('no map');
+    const { value } = world.observed.map;
+    const groups = value.spec.groups.map((group) => ({
+      ...group,
+      buckets: group.buckets.map((bucket) =>
+        bucket.shard === 's2' ? { ...bucket, shard: 's0', epoch: bucket.epoch + 1 } : bucket,
+      ),
+    }));
+    const spec = { ...value.spec, epoch: value.spec.epoch + 1, groups };
+    const lost = observing(world, { map: { state: 'present', value: { ...value, spec } } });
+    expect(leaves(lost)).toMatchObject({
+      kind: 'fail',
+      reason: 'TablesInvalid',
+      message: expect.stringContaining('shard "s0" has lost bucket'),
+    });
   });
 
   it('are not made without a map', () => {

@@ -1,0 +1,149 @@
+import { afterAll, beforeAll, expect, it } from 'vitest';
+import { pauseAnnotation } from '../../src/resources/shard-move/pause.ts';
+import { type MoveController, startMoveController } from '../support/move-controller.ts';
+
+// What a user can write in a ShardMove, and in its cluster meanwhile.
+
+const sql = `
+  CREATE TABLE orders (id int PRIMARY KEY, body text) PARTITION BY HASH (id);
+  CREATE TABLE events (at date, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at)`;
+const tables = [
+  { name: 'orders', strategy: 'hash' as const, key: 'id', buckets: 4 },
+  {
+    name: 'events',
+    strategy: 'range' as const,
+    key: 'at',
+    bounds: [{ to: '2026-01-01' }, { from: '2026-01-01' }],
+  },
+];
+
+let moves: MoveController;
+
+beforeAll(async () => {
+  moves = await startMoveController(sql, tables, async (shards) => {
+    // Each shard takes the rows of its own buckets.
+    for (const shard of ['s0', 's1']) {
+      await shards.rows(
+        shard,
+        `DO $$ BEGIN FOR n IN 1..4000 LOOP
+          BEGIN INSERT INTO public.orders VALUES (n, repeat('x', 500)); EXCEPTION WHEN check_violation THEN NULL; END;
+        END LOOP; END $$`,
+      );
+    }
+    const days = "INSERT INTO public.events SELECT '2025-01-01'::date + n, n FROM generate_series(0, 299) n";
+    await shards.rows('s0', days);
+  });
+}, 120_000);
+
+afterAll(() => moves?.stop());
+
+const other = (shard = '') => (shard === 's0' ? 's1' : 's0');
+
+/** A bucket of `orders`, and where it is. */
+function bucketAt(index: number): { id: number; from: string; to: string } {
+  const { id = -1, shard = '' } = moves.bucketsOf('orders')[index] ?? {};
+  return { id, from: shard, to: other(shard) };
+}
+
+/** What moves leave on a server if they leave anything. */
+async function left(shard: string): Promise<unknown[]> {
+  return moves.shards.rows(
+    shard,
+    `SELECT slot_name::text AS name FROM pg_replication_slots UNION ALL SELECT pubname FROM pg_publication
+      UNION ALL SELECT subname FROM pg_subscription UNION ALL SELECT gid FROM pg_prepared_xacts
+      UNION ALL SELECT relname FROM pg_class WHERE relname LIKE 'hm\\_%'
+      UNION ALL SELECT move FROM herdsman.moves`,
+  );
+}
+
+it.each(['subscribe', 'verify', 'announce'])(
+  '"cancel: true" takes back what was made before step %s',
+  async (step) => {
+    const { id, from, to } = bucketAt(0);
+    const name = `cancelled-${step}`;
+    moves.ask(name, { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: step });
+    await moves.until(name, 'is held', ({ message }) => message?.includes(step) === true);
+    expect(await left(from)).not.toEqual([]);
+    moves.change(name, { cancel: true });
+    const status = await moves.until(name, 'is cancelled', ({ phase }) => phase === 'cancelled');
+    expect(status.lastEnding).toMatchObject({ reason: 'Cancelled' });
+    expect([await left(from), await left(to)]).toEqual([[], []]);
+    expect(bucketAt(0)).toEqual({ id, from, to });
+  },
+);
+
+it('"reverseOf" takes a move back while its retention runs, with what was written since', async () => {
+  const { id, from, to } = bucketAt(1);
+  moves.ask('there', { group: 'orders', buckets: [id], to, retention: '1h' });
+  const done = await moves.until('there', 'is retained', ({ phase }) => phase === 'retain');
+  expect(done).toMatchObject({
+    verification: { compared: 'full', rows: expect.any(Number) },
+    fenceMs: expect.any(Number),
+  });
+  expect(done.verification?.rows).toBeGreaterThan(0);
+  const leaf = `public.orders_b${String(id).padStart(4, '0')}`;
+  await moves.shards.rows(to, `UPDATE ${leaf} SET body = 'later'`);
+  const back = await moves.end('back', { group: 'orders', buckets: [id], to: from, reverseOf: 'there' });
+  expect(back.phase).toBe('done');
+  expect(bucketAt(1)).toEqual({ id, from, to });
+  const rows = await moves.shards.rows(from, `SELECT DISTINCT body FROM ${leaf}`);
+  expect(rows).toEqual([{ body: 'later' }]);
+});
+
+it('"verify: counts" compares the numbers of rows, "none" nothing', async () => {
+  const { id, to } = bucketAt(2);
+  const counted = await moves.end('counted', { group: 'orders', buckets: [id], to, verify: 'counts' });
+  expect(counted.verification).toMatchObject({ compared: 'counts' });
+  const blind = await moves.end('blind', { group: 'orders', buckets: [id], to: other(to), verify: 'none' });
+  expect([counted.phase, blind.phase]).toEqual(['done', 'done']);
+  expect(blind.verification?.compared ?? 'none').toBe('none');
+});
+
+it('"window" lets it start at its time, and says so', async () => {
+  const { id, from, to } = bucketAt(0);
+  const hour = (after: number) => `${String((new Date().getUTCHours() + after) % 24).padStart(2, '0')}:00`;
+  moves.ask('nightly', { group: 'orders', buckets: [id], to, window: { start: hour(3), end: hour(4) } });
+  const status = await moves.until('nightly', 'waits', ({ message }) => message !== undefined);
+  expect(status.message).toBe(`WindowClosed: spec.window lets it start from ${hour(3)} to ${hour(4)} UTC`);
+  moves.change('nightly', { window: { start: hour(0), end: hour(2) } });
+  await moves.until('nightly', 'has ended', ({ phase }) => phase === 'done');
+  expect(bucketAt(0)).toEqual({ id, from: to, to: from });
+});
+
+it('"at" splits a range at a bound', async () => {
+  const [first] = moves.bucketsOf('events');
+  const to = other(first?.shard);
+  const spec = { operation: 'split', group: 'events', buckets: [first?.id], at: '2025-03-01', to };
+  expect(await moves.end('split', spec)).toMatchObject({
+    phase: 'done',
+    children: [{ range: { to: '2025-03-01' } }, { range: { from: '2025-03-01', to: '2026-01-01' } }],
+  });
+});
+
+it('a bucket that is on its way already is waited for, and that is told', async () => {
+  const { id, to } = bucketAt(3);
+  moves.ask('first', { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'fence' });
+  await moves.until('first', 'is held', ({ message }) => message?.includes('fence') === true);
+  moves.ask('second', { group: 'orders', buckets: [id], to });
+  await moves.until('second', 'waits', ({ message }) =>
+    /being moved|takes part in ShardMove/.test(message ?? ''),
+  );
+  moves.change('first', { cancel: true });
+  await moves.until('first', 'is cancelled', ({ phase }) => phase === 'cancelled');
+  await moves.until('second', 'has ended', ({ phase }) => phase === 'done');
+});
+
+it('a suspended cluster moves nothing, but brings a switch to its end, since writers wait', async () => {
+  const { id, from, to } = bucketAt(3);
+  moves.ask('held', { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'drain' });
+  await moves.until('held', 'is fenced', ({ message }) => message?.includes('drain') === true);
+  moves.changeCluster({ suspend: true });
+  // The hold is beyond its budget: the attempt is taken back though nobody unsuspends.
+  await moves.until('held', 'gives writers their bucket back', ({ lastEnding }) => lastEnding !== undefined);
+  expect(await moves.shards.rows(from, 'SELECT gid FROM pg_prepared_xacts')).toEqual([]);
+  await moves.until('held', 'rests', ({ message }) => message?.startsWith('Suspended') === true);
+  expect(bucketAt(3)).toEqual({ id, from, to });
+  moves.changeCluster({ suspend: false });
+  moves.change('held', { cancel: true });
+  await moves.until('held', 'is cancelled', ({ phase }) => phase === 'cancelled');
+});
