@@ -99,7 +99,11 @@ function serverObstacles(shard: string, server: Server, side: Side): Obstacle[] 
   };
   if (!server.installed) add('SchemaOutdated', false, 'its schema is being brought up to this version');
   if (server.walLevel !== 'logical')
-    add('WalLevel', true, `wal_level is ${server.walLevel}: run ALTER SYSTEM RESET wal_level there, and restart it`);
+    add(
+      'WalLevel',
+      true,
+      `wal_level is ${server.walLevel}: run ALTER SYSTEM RESET wal_level there, and restart it`,
+    );
   need('NoPreparedTransactions', 'max_prepared_transactions', server.prepared, server.preparedMax, 1);
   if (side === 'source') {
     need('NoReplicationSlots', 'max_replication_slots', server.slots, server.slotsMax, 1);
