@@ -43,6 +43,7 @@ it('has nothing against what PgBouncer knows', () => {
       verbose: '1',
       track_extra_parameters: 'x',
       client_tls_ciphers: 'HIGH:!aNULL',
+      server_tls_ciphers: 'ECDHE-ECDSA-AES256-GCM-SHA384:!MD5',
       client_tls_dheparams: 'auto',
       client_tls_protocols: 'TLSv1.2,tlsv1.3',
     }),
