@@ -168,6 +168,50 @@ describe('bad input', () => {
   });
 });
 
+describe('certificates beside a spec that is refused', () => {
+  const refusedSpec = { parameters: { server_check_delay: 'abc' } };
+  const later = new Date(now.getTime() + 80 * 86_400_000);
+  let settled: Observed;
+  let renewedSecrets: Map<string, SecretReading>;
+  beforeAll(async () => {
+    settled = settle(poolerConfig(), observedWorld({ secrets: all })).observed;
+    renewedSecrets = await allSecrets();
+  });
+  const content = (observed: Observed) => contentOf(observed.secrets.get('web-pooler')) ?? {};
+
+  it('are issued when it is time', () => {
+    const decided = plan({ ...planInput(poolerConfig(refusedSpec), settled), now: later });
+    expect(kinds(decided)).toEqual(['issue']);
+    expect(decided.result).toMatchObject({ kind: 'fail', reason: 'InvalidParameter' });
+  });
+
+  it('reach instances with the settings that they go on with', () => {
+    const pair = { ...content(settled), ...content({ ...settled, secrets: renewedSecrets }) };
+    const secrets = new Map([...renewedSecrets, ['web-pooler', secret(pair)] as const]);
+    const observed: Observed = { ...settled, secrets };
+    const decided = plan(planInput(poolerConfig(refusedSpec), observed));
+    expect(kinds(decided)).toEqual(['write-secret']);
+    const written = decided.actions.reduce((world, action) => after(world, action, decided), observed);
+    expect(content(written)['pgbouncer.ini']).toBe(content(settled)['pgbouncer.ini']);
+    expect(content(written)['tls.crt']).toBe(pair['tls.crt']);
+    expect(kinds(plan(planInput(poolerConfig(refusedSpec), written)))).toEqual([
+      'deliver',
+      'reload',
+      'deliver',
+      'reload',
+    ]);
+    // It is the revision that the same settings have once nothing is refused any more.
+    expect(plan(planInput(poolerConfig(), written)).actions).toEqual(
+      plan(planInput(poolerConfig(refusedSpec), written)).actions,
+    );
+  });
+
+  it('are none where there are no settings yet', () => {
+    const observed = observedWorld({ secrets: target });
+    expect(plan(planInput(poolerConfig(refusedSpec), observed)).actions).toEqual([]);
+  });
+});
+
 describe('a change', () => {
   let settled: Observed;
   beforeAll(() => {

@@ -1,15 +1,14 @@
-import { isDeepStrictEqual } from 'node:util';
 import { keyOf } from '../../runtime/kubernetes-object.ts';
 import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { decideReplicas, type ScalingDecision } from './autoscaling.ts';
 import { databasesOf, type PoolerDatabase } from './databases.ts';
-import { poolerObjects, poolerSecret } from './desired/objects.ts';
+import { deliveries, renewals, runsWithout, writes } from './delivery.ts';
+import { poolerObjects } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
 import { identityOf } from './identity.ts';
-import type { Action, Observed, PlanInput, PoolerConfig, Result } from './model.ts';
-import { revisionAnnotation } from './names.ts';
+import type { Action, Observed, ObservedInstance, PlanInput, PoolerConfig, Result } from './model.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
 import { type Sizing, sizePools } from './sizing.ts';
@@ -53,14 +52,16 @@ export function plan(input: PlanInput): Plan {
     result,
   });
 
+  const identity = identityOf(input);
+  const refused = (result: Result, more: Partial<Plan> = {}): Plan =>
+    stopped(result, renewals(input, identity), more);
   const problem = parameterProblem(pooler.spec.parameters);
-  if (problem !== undefined) return stopped(problem);
+  if (problem !== undefined) return refused(problem);
   const target = targetOf(input);
-  if ('stop' in target) return stopped(target.stop);
+  if ('stop' in target) return refused(target.stop);
   const { cluster, databases } = target.value;
   const { scaling, instances, sizing } = sizeThatFits(input, wished, databases);
-  if (sizing.kind === 'refused') return stopped(fail('PoolsDoNotFit', sizing.message), [], { scaling });
-  const identity = identityOf(input);
+  if (sizing.kind === 'refused') return refused(fail('PoolsDoNotFit', sizing.message), { scaling });
   if ('stop' in identity) return stopped(identity.stop, identity.actions, { scaling, sizing });
 
   const { revision, files } = settingsFiles({
@@ -71,15 +72,10 @@ export function plan(input: PlanInput): Plan {
     instances,
     certificates: identity.value.files,
   });
-  const secret = poolerSecret(pooler, { ...identity.value.files, ...files });
   const known = { scaling, sizing, revision };
-  const present = observed.secrets.get(secret.metadata.name);
-  if (present?.state !== 'present' || !isDeepStrictEqual(present.value.data, secret.data))
-    return stopped(
-      wait('SettingsPending', 'settings are being written', 0),
-      [{ kind: 'write-secret', secret }],
-      known,
-    );
+  const written = writes(input, { ...identity.value.files, ...files });
+  if (written.length > 0)
+    return stopped(wait('SettingsPending', 'settings are being written', 0), written, known);
 
   const behind = observed.instances.filter((instance) => isBehind(input, instance, revision));
   // Pools of running instances have become smaller before others come to share the servers with them.
@@ -88,13 +84,7 @@ export function plan(input: PlanInput): Plan {
   const image = pooler.spec.image ?? input.settings.postgresImage;
   const objects = objectsToApply(poolerObjects(pooler, { image, replicas }), observed.objects);
   const applies = objects.map((object): Action => ({ kind: 'apply', type: resourceTypeOf(object), object }));
-  const deliveries = behind.flatMap(({ pod, ready }): Action[] => [
-    ...(pod.metadata.annotations?.[revisionAnnotation] === revision
-      ? []
-      : [{ kind: 'deliver' as const, pod: pod.metadata.name, revision }]),
-    ...(ready ? [{ kind: 'reload' as const, pod: pod.metadata.name }] : []),
-  ]);
-  const actions = [...applies, ...deliveries];
+  const actions = [...applies, ...deliveries(behind, revision)];
   return stopped(
     progressOf(input, { replicas, behind: behind.length, applies: applies.length, scaling }),
     actions,
@@ -258,18 +248,14 @@ function presentReplicas({ statefulSet }: Observed): number {
   return statefulSet?.spec?.replicas ?? Number.POSITIVE_INFINITY;
 }
 
-function isBehind(
-  { pooler, observed }: PlanInput,
-  { pod, facts }: Observed['instances'][number],
-  revision: string,
-): boolean {
-  if (pod.metadata.deletionTimestamp !== undefined) return false;
-  if (facts.state !== 'present')
-    return pod.metadata.annotations?.[revisionAnnotation] !== revision && pod.status?.phase === 'Running';
+function isBehind({ pooler, observed }: PlanInput, instance: ObservedInstance, revision: string): boolean {
+  if (runsWithout(instance, revision)) return true;
+  const { pod, facts } = instance;
+  if (pod.metadata.deletionTimestamp !== undefined || facts.state !== 'present') return false;
   // Who holds clients back changes it meanwhile, and may end before it is set back.
   const isHeld = [...observed.held].some((key) => key.startsWith(`${pod.metadata.uid}/`));
   const { minPoolSize = pooler.spec.minPoolSize } = facts.value;
-  return facts.value.revision !== revision || (minPoolSize !== pooler.spec.minPoolSize && !isHeld);
+  return minPoolSize !== pooler.spec.minPoolSize && !isHeld;
 }
 
 interface Progress {

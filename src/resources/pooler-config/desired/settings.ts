@@ -13,6 +13,9 @@ export const settingsDirectory = '/etc/herdsman/pooler';
 /** Where an instance listens for what is in its own pod. */
 export const socketDirectory = '/run/pgbouncer';
 
+/** File with what all instances share, and the one with who may log in. */
+const sharedFile = 'pgbouncer.ini';
+const accessFile = 'hba';
 /** File with the seconds after which the instance's pod itself ends a pause. */
 export const maxPauseFile = 'max-pause';
 
@@ -53,31 +56,63 @@ export interface SettingsFiles {
 
 /** Writes the files: one that all instances share, and a short one for each. */
 export function settingsFiles(input: SettingsInput): SettingsFiles {
-  const { pooler, certificates } = input;
+  const { pooler } = input;
   const ordinals = Array.from({ length: input.instances }, (_, ordinal) => ordinal);
-  const hba = hostBasedAuthentication(pooler.spec.tls.required);
-  const body = sections(input, ordinals);
   // What is looked at once a second cannot tell less than two seconds from none.
   const maxPause = `${Math.max(2, seconds(pooler.spec.maxPause))}\n`;
-  const servers = heldServers(input);
-  const ignored = pooler.spec.parameters.ignore_startup_parameters ?? 'extra_float_digits';
-  const revision = hashOf({ ...certificates, hba, body, ignored, maxPause, servers });
-  return {
-    revision,
-    files: {
-      'pgbouncer.ini': body,
-      hba,
+  return stamped({
+    certificates: input.certificates,
+    shared: {
+      [sharedFile]: sections(input, ordinals),
+      [accessFile]: hostBasedAuthentication(pooler.spec.tls.required),
       [maxPauseFile]: maxPause,
       [resolverSettingsFile]: resolverSettings,
-      [serversFile]: servers,
-      ...Object.fromEntries(
-        ordinals.map((ordinal) => [
-          `instance-${ordinal}.ini`,
-          instanceFile(ordinal, `${ignored},${revisionPrefix}${revision}`),
-        ]),
-      ),
+      [serversFile]: heldServers(input),
     },
-  };
+    ignored: pooler.spec.parameters.ignore_startup_parameters ?? 'extra_float_digits',
+    ordinals,
+  });
+}
+
+/** The files that are there, with the revision that other certificates give them; `undefined` when they are not whole. */
+export function restamped(
+  files: Readonly<Record<string, string>>,
+  certificates: SettingsInput['certificates'],
+): SettingsFiles | undefined {
+  const names = [sharedFile, accessFile, maxPauseFile, resolverSettingsFile, serversFile];
+  const ignored = /^ignore_startup_parameters = (.*)$/m.exec(files[instanceFileName(0)] ?? '')?.[1];
+  if (ignored === undefined || names.some((name) => files[name] === undefined)) return undefined;
+  return stamped({
+    certificates,
+    shared: Object.fromEntries(names.map((name) => [name, files[name] ?? ''])),
+    ignored: ignored.slice(0, ignored.lastIndexOf(`,${revisionPrefix}`)),
+    ordinals: Object.keys(files).flatMap((name) => instanceOf(name) ?? []),
+  });
+}
+
+interface Unstamped {
+  readonly certificates: SettingsInput['certificates'];
+  readonly shared: Readonly<Record<string, string>>;
+  readonly ignored: string;
+  readonly ordinals: readonly number[];
+}
+
+function stamped({ certificates, shared, ignored, ordinals }: Unstamped): SettingsFiles {
+  const revision = hashOf({ ...certificates, ...shared, ignored });
+  const instances = ordinals.map((ordinal): [string, string] => [
+    instanceFileName(ordinal),
+    instanceFile(ordinal, `${ignored},${revisionPrefix}${revision}`),
+  ]);
+  return { revision, files: { ...shared, ...Object.fromEntries(instances) } };
+}
+
+function instanceFileName(ordinal: number): string {
+  return `instance-${ordinal}.ini`;
+}
+
+function instanceOf(fileName: string): number | undefined {
+  const ordinal = /^instance-(\d+)\.ini$/.exec(fileName)?.[1];
+  return ordinal === undefined ? undefined : Number(ordinal);
 }
 
 /** The revision that `SHOW CONFIG` tells of in `ignore_startup_parameters`. */
@@ -92,7 +127,7 @@ export function revisionOf(ignoredParameters: string): string | undefined {
  */
 function instanceFile(ordinal: number, ignored: string): string {
   return [
-    `%include ${settingsDirectory}/pgbouncer.ini`,
+    `%include ${settingsDirectory}/${sharedFile}`,
     `peer_id = ${ordinal + 1}`,
     `ignore_startup_parameters = ${ignored}`,
     '',
@@ -132,7 +167,7 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
     // A file that outlives its container would keep the next one from starting.
     pidfile: '',
     auth_type: 'hba',
-    auth_hba_file: `${settingsDirectory}/hba`,
+    auth_hba_file: `${settingsDirectory}/${accessFile}`,
     auth_file: `${settingsDirectory}/users`,
     auth_user: poolerRole,
     auth_query: 'SELECT role_name, verifier FROM herdsman.login($1)',

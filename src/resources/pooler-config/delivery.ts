@@ -1,0 +1,58 @@
+import { isDeepStrictEqual } from 'node:util';
+import { contentOf } from '../sharded-cluster/steps/identity.ts';
+import { poolerSecret } from './desired/objects.ts';
+import { restamped } from './desired/settings.ts';
+import type { Identity } from './identity.ts';
+import type { Action, ObservedInstance, PlanInput } from './model.ts';
+import { poolerName, revisionAnnotation } from './names.ts';
+import type { Step } from './step.ts';
+
+/** Writes the files where others are written. */
+export function writes(
+  { pooler, observed }: PlanInput,
+  content: Readonly<Record<string, string>>,
+): readonly Action[] {
+  const secret = poolerSecret(pooler, content);
+  const present = observed.secrets.get(secret.metadata.name);
+  const isWritten = present?.state === 'present' && isDeepStrictEqual(present.value.data, secret.data);
+  return isWritten ? [] : [{ kind: 'write-secret', secret }];
+}
+
+/** Has instances take what is written: it reaches their pods, and then they read it. */
+export function deliveries(instances: readonly ObservedInstance[], revision: string): Action[] {
+  return instances.flatMap(({ pod, ready }): Action[] => [
+    ...(pod.metadata.annotations?.[revisionAnnotation] === revision
+      ? []
+      : [{ kind: 'deliver' as const, pod: pod.metadata.name, revision }]),
+    ...(ready ? [{ kind: 'reload' as const, pod: pod.metadata.name }] : []),
+  ]);
+}
+
+/** Whether an instance runs with other settings; one that does not answer is taken at the word of what was delivered to it. */
+export function runsWithout({ pod, facts }: ObservedInstance, revision: string): boolean {
+  if (pod.metadata.deletionTimestamp !== undefined) return false;
+  return facts.state === 'present'
+    ? facts.value.revision !== revision
+    : pod.metadata.annotations?.[revisionAnnotation] !== revision && pod.status?.phase === 'Running';
+}
+
+/**
+ * What is done beside a refusal: certificates are renewed all the same, with the settings that instances go on with. Whoever has
+ * no settings yet gets none.
+ */
+export function renewals(input: PlanInput, identity: Step<Identity>): readonly Action[] {
+  const { pooler, observed } = input;
+  const content = contentOf(observed.secrets.get(poolerName(pooler.metadata.name)));
+  if (content === undefined || restamped(content, {}) === undefined) return [];
+  if ('stop' in identity) return identity.actions ?? [];
+  const { files: certificates } = identity.value;
+  const renewed = restamped(content, certificates);
+  if (renewed === undefined) return [];
+  const written = writes(input, { ...content, ...certificates, ...renewed.files });
+  if (written.length > 0) return written;
+  const { revision } = renewed;
+  return deliveries(
+    observed.instances.filter((instance) => runsWithout(instance, revision)),
+    revision,
+  );
+}
