@@ -214,7 +214,15 @@ describe('a cluster that is rebalanced', () => {
     ask('mine', { buckets: [bucket], to: 's1' });
     const status = await phaseOf('mine', 'retain');
     expect(status).toMatchObject({ from: 's0', bytes: expect.any(Number), fenceMs: expect.any(Number) });
-    expect(status?.phases?.map(({ name }) => name).slice(0, 3)).toEqual(['prepare', 'copy', 'catch-up']);
+    expect(status?.phases?.map(({ name }) => name).slice(0, 4)).toEqual([
+      'preflight',
+      'prepare',
+      'copy',
+      'catch-up',
+    ]);
+    expect(status?.steps?.map(({ name }) => name)).toEqual([
+      ...['fence', 'drain', 'open', 'gate', 'decide', 'commit-target', 'commit-source'],
+    ]);
     expect(status?.conditions).toMatchObject([
       { type: 'Ready', status: 'True' },
       { type: 'Progressing', status: 'False', reason: 'Retained' },

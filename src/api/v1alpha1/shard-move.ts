@@ -219,6 +219,19 @@ export const shardMoveStatus = z
       .max(32)
       .optional()
       .describe('The phases so far.'),
+    steps: z
+      .array(
+        z.object({
+          name: z.string().describe('Name of the step.'),
+          startedAt: moment.describe('When it began.'),
+          tookMs: z.int().describe('What it took, in ms.'),
+        }),
+      )
+      .max(16)
+      .optional()
+      .describe(
+        'Steps of the switch that succeeded: writers of the bucket waited from the first to "commit-target".',
+      ),
     attempt: z.int().optional().describe('Number of the switch; counts announcements in the ShardMap.'),
     copy: z.int().optional().describe('Number of the copy; part of the names of all that it made.'),
     failures: z.int().optional().describe('Attempts in a row that were rolled back.'),

@@ -122,7 +122,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
     const move = moveOf(shardMove, from);
     const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
-    const stopwatch = stopwatches.get(key) ?? createStopwatch(clock.monotonicMs, move.verify);
+    const stopwatch = stopwatches.get(key) ?? createStopwatch(clock, move.verify);
     stopwatches.set(key, stopwatch);
     const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
     const watch = watchCopy(clock, (progress) => tellProgress(shardMove, progress, signal));
@@ -206,6 +206,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       from,
       parents: [...parents],
       children: [...children],
+      phases: [{ name: 'preflight', startedAt: clock.now().toISOString() }],
       ...(bytes === undefined ? {} : { bytes }),
     };
     await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
@@ -285,7 +286,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   async function tell(
     before: ShardMove,
     message: string,
-    found: Pick<ShardMoveStatus, 'fenceMs' | 'verification' | 'lagBytes'>,
+    found: Pick<ShardMoveStatus, 'fenceMs' | 'steps' | 'verification' | 'lagBytes'>,
     signal: AbortSignal,
   ): Promise<void> {
     const { namespace, name } = before.metadata;

@@ -1,0 +1,42 @@
+import { expect, it } from 'vitest';
+import type { Step, StepResult } from '../../sharding/move/model.ts';
+import { createStopwatch } from './stopwatch.ts';
+
+const done: StepResult = { kind: 'done' };
+
+/** A stopwatch whose clock goes on by what each step took. */
+function watch() {
+  let ms = 0;
+  const clock = { now: () => new Date(ms), monotonicMs: () => ms };
+  const stopwatch = createStopwatch(clock, 'full');
+  return {
+    stopwatch,
+    step(kind: Step['kind'], tookMs: number, result: StepResult | 'unknown' = done) {
+      ms += tookMs;
+      stopwatch.note({ kind } as Step, result, tookMs);
+    },
+  };
+}
+
+it('measures from the fence to the commit on the target, in the switch that succeeds', () => {
+  const { stopwatch, step } = watch();
+  step('verify', 30, { kind: 'done', verifiedRows: 7 });
+  step('fence', 5);
+  step('drain', 100, { kind: 'refused', reason: 'NotDrained', message: '' });
+  step('roll-back-source', 3);
+  for (const kind of ['fence', 'drain', 'open', 'gate', 'decide', 'commit-target', 'commit-source'] as const)
+    step(kind, 2);
+  const { fenceMs, steps, verification } = stopwatch.findings();
+  expect(fenceMs).toBe(12);
+  expect(verification).toEqual({ compared: 'full', rows: 7, tookMs: 30 });
+  expect(steps?.map(({ name, tookMs }) => `${name} ${tookMs}`)).toEqual([
+    ...['fence 2', 'drain 2', 'open 2', 'gate 2', 'decide 2', 'commit-target 2', 'commit-source 2'],
+  ]);
+  expect(steps?.[0]?.startedAt).toBe(new Date(138).toISOString());
+});
+
+it('tells of no fence that it has not seen begin', () => {
+  const { stopwatch, step } = watch();
+  step('commit-target', 2);
+  expect(stopwatch.findings()).toEqual({});
+});
