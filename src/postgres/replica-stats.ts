@@ -16,6 +16,8 @@ export interface PrimaryPosition {
   readonly clockMs: number;
   readonly maxWalSenders: number;
   readonly maxReplicationSlots: number;
+  /** Bytes of WAL that it lets come together between two checkpoints. */
+  readonly maxWalBytes: number;
   /** By name: where those that stream from it have said that they are. */
   readonly standbys: Readonly<Record<string, StandbyPosition>>;
 }
@@ -35,6 +37,7 @@ export async function readPrimaryPosition(connection: Connection): Promise<Prima
       extract(epoch FROM clock_timestamp())::float8 * 1000 AS "clockMs",
       current_setting('max_wal_senders')::int AS "maxWalSenders",
       current_setting('max_replication_slots')::int AS "maxReplicationSlots",
+      pg_size_bytes(current_setting('max_wal_size'))::float8 AS "maxWalBytes",
       (SELECT coalesce(jsonb_object_agg(application_name, jsonb_build_object(
           'replayed', pg_wal_lsn_diff(replay_lsn, '0/0')::float8, 'received', pg_wal_lsn_diff(flush_lsn, '0/0')::float8)), '{}')
         FROM pg_stat_replication WHERE replay_lsn IS NOT NULL AND flush_lsn IS NOT NULL) AS standbys`,

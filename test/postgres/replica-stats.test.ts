@@ -25,6 +25,7 @@ describe('where a primary is', () => {
     expect(Math.abs(before.clockMs - Date.now())).toBeLessThan(60_000);
     expect(before.maxWalSenders).toBeGreaterThan(0);
     expect(before.maxReplicationSlots).toBeGreaterThan(0);
+    expect(before.maxWalBytes).toBeGreaterThanOrEqual(32 * 1024 ** 2);
     expect(await readOldestPosition(operator)).toBeLessThanOrEqual(before.position);
     await application.query({
       text: "CREATE TABLE public.noise AS SELECT repeat('x', 10000) FROM generate_series(1, 10)",

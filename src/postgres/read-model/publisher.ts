@@ -32,6 +32,8 @@ export interface SourceFacts {
   readonly timeline: number;
   /** Bytes of WAL since the beginning of time that are on disk. */
   readonly position: number;
+  readonly maxWalSenders: number;
+  readonly maxReplicationSlots: number;
   /** Migrations that were applied. */
   readonly ledger: readonly LedgerEntry[];
   /** Whether the shard takes part in a move of a bucket. */
@@ -49,6 +51,7 @@ const query = `
 SELECT pg_is_in_recovery() AS "inRecovery",
   CASE WHEN pg_is_in_recovery() THEN 0 ELSE ('x' || left(pg_walfile_name(pg_current_wal_flush_lsn()), 8))::bit(32)::int END AS timeline,
   CASE WHEN pg_is_in_recovery() THEN 0 ELSE pg_wal_lsn_diff(pg_current_wal_flush_lsn(), '0/0')::float8 END AS position,
+  current_setting('max_wal_senders')::int AS "maxWalSenders", current_setting('max_replication_slots')::int AS "maxReplicationSlots",
   coalesce((SELECT jsonb_agg(jsonb_build_object('name', m.name, 'position', m.position, 'checksum', m.checksum) ORDER BY m.position)
     FROM herdsman.migrations m), '[]') AS ledger,
   EXISTS (SELECT FROM herdsman.moves) AS moving,

@@ -17,7 +17,10 @@ export interface ReadReplicaSet extends KubernetesObject {
 
 /** What is known of the primary of a shard. */
 export interface PrimaryFacts
-  extends Pick<PrimaryPosition, 'clockMs' | 'maxWalSenders' | 'maxReplicationSlots' | 'standbys'> {
+  extends Pick<
+    PrimaryPosition,
+    'clockMs' | 'maxWalSenders' | 'maxReplicationSlots' | 'maxWalBytes' | 'standbys'
+  > {
   readonly name: string;
   /** Address of its pod. */
   readonly address: string;

@@ -44,7 +44,7 @@ export async function readPrimary(
   );
   const before = memory.histories.get(shard);
   if (reading.state !== 'present') return { facts: reading, history: before };
-  const { inRecovery, clockMs, maxWalSenders, maxReplicationSlots, standbys } = reading.value;
+  const { inRecovery, clockMs, maxWalSenders, maxReplicationSlots, maxWalBytes, standbys } = reading.value;
   if (inRecovery) return silent(`${pod.metadata.name} is not the primary any more`);
   const history = withLook(before ?? [], reading.value, keepMs);
   memory.histories.set(shard, history);
@@ -53,7 +53,7 @@ export async function readPrimary(
   return {
     facts: {
       state: 'present',
-      value: { name, address, clockMs, maxWalSenders, maxReplicationSlots, standbys, bytes },
+      value: { name, address, clockMs, maxWalSenders, maxReplicationSlots, maxWalBytes, standbys, bytes },
     },
     history,
   };

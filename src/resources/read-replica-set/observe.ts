@@ -13,21 +13,23 @@ import { createNamedReader } from '../sharded-cluster/named-reader.ts';
 import { operatorTlsSecret, serviceHost, shardTlsSecret } from '../sharded-cluster/names.ts';
 import { type SecretObject, secretReading } from '../sharded-cluster/observe.ts';
 import { type ShardAccess, shardAccess } from '../sharded-cluster/shard-access.ts';
-import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import type { Sources } from '../sharded-cluster/sources.ts';
 import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import type { Inquiry } from './inquiry.ts';
 import { inferred, lagOf } from './lag.ts';
 import type { GroupView, SetMemory } from './memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ObservedSet, ReadReplicaSet } from './model.ts';
-import { readService, replicasName } from './names.ts';
+import { readService } from './names.ts';
 import { type CachedShard, cachedShards, objectsOf } from './observe-cache.ts';
 import { readGroup } from './observe-group.ts';
 import { isLost, positionOf, readMember, takeStaleCertificates } from './observe-members.ts';
 import { readParameterProblems } from './observe-parameters.ts';
 import { readPrimary } from './observe-primary.ts';
+import { membersOfOthers } from './others.ts';
 import { createPoll } from './poll.ts';
 import { effectiveSettings } from './settings.ts';
 import type { ReplicaSources } from './sources.ts';
+import { hasStandby } from './steps/capacity.ts';
 
 /** For how long a Secret is good, and one that has not yet what is waited for. */
 const secretMs = 900_000;
@@ -126,21 +128,13 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       primary,
       standbys: group?.standbys,
       isCertified: certificate !== undefined,
-      othersOnPrimary: membersOfOthers(set, shard),
+      othersOnPrimary: membersOfOthers(
+        { sources, replicas },
+        set,
+        shard,
+        hasStandby(group?.standbys, cluster),
+      ),
     };
-  }
-
-  /** Members that other sets have on the primary of a shard. */
-  function membersOfOthers(set: ReadReplicaSet, shard: string): number {
-    const { namespace, name } = set.metadata;
-    return sources.replicaSets.cache
-      .byIndex(byCluster, clusterIndexValue(namespace, set.spec.cluster))
-      .filter((other) => other.metadata.name !== name && other.spec.source !== 'standby')
-      .reduce((sum, other) => {
-        const key = { namespace, name: replicasName(other.metadata.name, shard) };
-        const members = replicas.statefulSets.cache.get(key)?.spec?.replicas ?? 0;
-        return sum + (other.spec.source === 'cascade' ? Math.min(1, members) : members);
-      }, 0);
   }
 
   function weighersOf({ metadata, spec }: ReadReplicaSet): string[] {

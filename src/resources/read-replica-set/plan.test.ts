@@ -84,13 +84,48 @@ describe('members are added', () => {
     ]);
   });
 
-  test('not on volumes that are smaller than the data', () => {
-    const full: PrimaryFacts = { ...primary, bytes: 2 * 1024 ** 3 };
+  test('up to what the primary can feed where no standby streams', () => {
+    const set = readers({ replicas: 32, source: 'standby' });
+    const present = Array.from({ length: 14 }, (_, ordinal) => member(set, ordinal));
+    const decided = plan(input(set, [shard(present, { standbys: [] })]));
+    expect(decided.failures).toMatchObject([
+      { reason: 'TooManyMembers', message: expect.stringContaining('room for 14 of 32 members') },
+    ]);
+  });
+
+  test.each<{ what: string; bytes: number; maxWalBytes: number; message: RegExp }>([
+    {
+      what: 'the data',
+      bytes: 2 * 1024 ** 3,
+      maxWalBytes: 0,
+      message: /has 2048 MiB of data.*needs 2253 MiB.*would have 1024 MiB: raise spec\.storage\.size/,
+    },
+    {
+      what: 'the data and its growth',
+      bytes: 1000 * 1024 ** 2,
+      maxWalBytes: 0,
+      message: /has 1000 MiB of data.*needs 1100 MiB.*would have 1024 MiB/,
+    },
+    {
+      what: 'the data and its WAL',
+      bytes: 800 * 1024 ** 2,
+      maxWalBytes: 200 * 1024 ** 2,
+      message: /has 800 MiB of data.*needs 1080 MiB.*max_wal_size is 200 MiB.*would have 1024 MiB/,
+    },
+  ])('not on volumes that are smaller than $what', ({ bytes, maxWalBytes, message }) => {
+    const full: PrimaryFacts = { ...primary, bytes, maxWalBytes };
     const decided = plan(input(readers(), [shard([], { primary: { state: 'present', value: full } })]));
     expect(membersApplied(decided.actions)).toBe(0);
     expect(decided.failures).toMatchObject([
-      { reason: 'StorageTooSmall', message: expect.stringContaining('2048 MiB') },
+      { reason: 'StorageTooSmall', message: expect.stringMatching(message) },
     ]);
+  });
+
+  test('on volumes that have room for both', () => {
+    const value: PrimaryFacts = { ...primary, bytes: 800 * 1024 ** 2, maxWalBytes: 144 * 1024 ** 2 };
+    const decided = plan(input(readers(), [shard([], { primary: { state: 'present', value } })]));
+    expect(membersApplied(decided.actions)).toBe(1);
+    expect(decided.failures).toEqual([]);
   });
 });
 

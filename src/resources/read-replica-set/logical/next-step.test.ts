@@ -58,6 +58,8 @@ function source(shard: string, facts: Partial<SourceFacts> = {}): ModelSource {
       value: {
         timeline: 1,
         position: 100,
+        maxWalSenders: 20,
+        maxReplicationSlots: 20,
         ledger: ledger(1),
         moving: false,
         tables: [{ name: 'orders', owner: 'app', partitioned: true, columns: ['id'], identity: ['id'] }],

@@ -32,11 +32,13 @@ import type { SetMemory } from '../memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet } from '../model.ts';
 import { type CachedShard, cachedShards, objectsOf } from '../observe-cache.ts';
 import { readParameterProblems } from '../observe-parameters.ts';
+import { membersOfOthers } from '../others.ts';
 import { createPoll } from '../poll.ts';
 import type { Lag } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
 import type { ReplicaSources } from '../sources.ts';
 import { withLook } from '../staleness.ts';
+import { hasStandby } from '../steps/capacity.ts';
 import { type ModelAccess, modelAccess } from './access.ts';
 import type { ModelMemory } from './memory.ts';
 import type { Migrations, ModelMember, ModelSource } from './model.ts';
@@ -70,6 +72,8 @@ export interface ModelObservation {
   readonly map: ShardMapObject | undefined;
   readonly shard: ObservedReplicaShard;
   readonly members: readonly ModelMember[];
+  /** By shard: members of other sets on its primary. */
+  readonly othersOnPrimary: ReadonlyMap<string, number>;
   readonly objects: ReadonlyMap<string, KubernetesObject>;
   readonly secrets: Observed['secrets'];
   readonly migrations: Migrations;
@@ -287,8 +291,9 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
             name: '',
             address: '',
             clockMs: 0,
-            maxWalSenders: 1_000,
-            maxReplicationSlots: 1_000,
+            maxWalSenders: 0,
+            maxReplicationSlots: 0,
+            maxWalBytes: 0,
             bytes: 0,
             standbys: {},
           },
@@ -312,6 +317,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
                     clockMs: 0,
                     maxWalSenders: 0,
                     maxReplicationSlots: 0,
+                    maxWalBytes: 0,
                     bytes: 0,
                     standbys: {},
                   },
@@ -329,6 +335,12 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
         map,
         shard,
         members,
+        othersOnPrimary: new Map(
+          observed.map(({ shard: source }) => [
+            source,
+            membersOfOthers({ sources, replicas }, set, source, hasStandby(undefined, cluster)),
+          ]),
+        ),
         objects,
         secrets: readings,
         migrations,

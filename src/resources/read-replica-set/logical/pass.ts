@@ -175,6 +175,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
           replicas: set.spec.replicas,
         },
         members: observation.members,
+        othersOnPrimary: observation.othersOnPrimary,
         world: {
           set: set.metadata.name,
           tables,

@@ -15,6 +15,7 @@ import { unwell } from '../steps/problem.ts';
 import { decideRenewal } from '../steps/renewal.ts';
 import { decideSizes } from '../steps/size.ts';
 import { unsettled } from '../steps/unsettled.ts';
+import { modelCapacity } from './capacity.ts';
 import { modelObjects } from './desired/objects.ts';
 import type { ModelMember, ModelStep, ModelWorld } from './model.ts';
 import { modelPart, modelServerNames, modelTlsSecret } from './names.ts';
@@ -27,6 +28,8 @@ export interface ModelInput {
   /** The pods and objects, as of a physical set with one part. */
   readonly part: SetInput['observed'];
   readonly members: readonly ModelMember[];
+  /** By shard: members of other sets on its primary. */
+  readonly othersOnPrimary: ReadonlyMap<string, number>;
   readonly world: Omit<ModelWorld, 'copying' | 'othersServe'>;
   readonly secrets: Observed['secrets'];
   readonly settings: Settings;
@@ -48,7 +51,7 @@ export function planModel(input: ModelInput): ModelPlan {
   if (shard === undefined) throw new TypeError('a read model has one part');
   const setInput: SetInput = { set, observed: part, settings, now };
   const effective = effectiveSettings(set.spec, cluster, part.parameterProblems?.length === 0);
-  const size = decideSizes(setInput).get(modelPart);
+  const size = decideSizes(setInput, () => modelCapacity(input)).get(modelPart);
   const renewal = decideRenewal(part.shards, durationMs(set.spec.drainGrace) ?? 0);
   const drains = new Map([...(size?.drains ?? []), ...renewal.drains]);
   const rotation = decideRotation(
@@ -93,6 +96,7 @@ export function planModel(input: ModelInput): ModelPlan {
       ],
       failures: [
         ...refusedParameters(part.parameterProblems),
+        ...(size?.failures ?? []),
         ...renewal.failures,
         ...unwell(shard.members, now),
         ...found.failures,

@@ -1,13 +1,30 @@
 import { bytesOf } from '../../sharded-cluster/desired/quantity.ts';
-import type { Finding, ObservedReplicaShard, SetInput } from '../model.ts';
+import type { ShardedCluster } from '../../sharded-cluster/model.ts';
+import type { Finding, ObservedReplicaShard, PrimaryFacts, SetInput } from '../model.ts';
 
 /** Senders and slots that moves of buckets, backups and new members of the shard find free. */
 const reserved = 4;
+/** A copy that fills its volume would stop at the next row. */
+const growth = 1.1;
 
 /** How many members a shard has room for, and why not for more. */
 export interface Capacity {
   readonly most: number;
   readonly problem: Finding | undefined;
+}
+
+/** What a server can feed at once. */
+export type FeedLimits = Pick<PrimaryFacts, 'maxWalSenders' | 'maxReplicationSlots'>;
+
+/**
+ * Whether a set that streams from a standby finds one in a shard; else its members stream from the primary. While nobody says who
+ * streams, those count that the cluster shall have.
+ */
+export function hasStandby(
+  standbys: readonly string[] | undefined,
+  { spec }: Pick<ShardedCluster, 'spec'>,
+): boolean {
+  return standbys === undefined ? spec.members > 1 : standbys.length > 0;
 }
 
 /** What the shard can feed: each member takes a WAL sender and a slot of what it streams from, and a copy of all data. */
@@ -19,45 +36,69 @@ export function capacityOf(
   if (cluster === undefined || shard.primary.state !== 'present') {
     return { most: Number.POSITIVE_INFINITY, problem: undefined };
   }
-  const { maxWalSenders, maxReplicationSlots, bytes } = shard.primary.value;
+  const { bytes, maxWalBytes } = shard.primary.value;
   const storage = bytesOf((set.spec.storage ?? cluster.spec.storage).size);
-  if (bytes !== undefined && bytes > storage) {
+  const needed = bytes === undefined ? 0 : bytes * growth + maxWalBytes;
+  if (bytes !== undefined && needed > storage) {
     return {
       most: 0,
       problem: {
         reason: 'StorageTooSmall',
         message:
-          `shard ${shard.name} has ${megabytes(bytes)} of data, and a member's volume would have ${megabytes(storage)}: ` +
+          `shard ${shard.name} has ${megabytes(bytes)} of data, of which a copy needs ${megabytes(needed)} with room to grow and ` +
+          `for WAL (max_wal_size is ${megabytes(maxWalBytes)}), and a member's volume would have ${megabytes(storage)}: ` +
           'raise spec.storage.size',
       },
     };
   }
-  const feeds = Math.min(maxWalSenders, maxReplicationSlots);
-  const most = Math.max(0, mostMembers(set.spec.source, feeds, cluster.spec.members, shard.othersOnPrimary));
+  const most = mostMembers(set.spec.source, cluster, shard, shard.primary.value);
   if (replicas <= most) return { most, problem: undefined };
+  const advice = set.spec.source === 'cascade' ? '' : ', or set spec.source to cascade';
+  return { most, problem: tooManyMembers(shard.name, { most, replicas }, shard.primary.value, advice) };
+}
+
+/** How many members a primary can feed beside its standbys, members of other sets, and what is kept free. */
+export function roomOnPrimary(
+  limits: FeedLimits,
+  cluster: Pick<ShardedCluster, 'spec'>,
+  others: number,
+): number {
+  return Math.max(0, feedsOf(limits) - (cluster.spec.members - 1) - reserved - others);
+}
+
+/** Says that a shard has no room for as many members as are wanted, and what to do. */
+export function tooManyMembers(
+  shard: string,
+  { most, replicas }: { readonly most: number; readonly replicas: number },
+  limits: FeedLimits,
+  advice = '',
+): Finding {
+  const { maxWalSenders, maxReplicationSlots } = limits;
   return {
-    most,
-    problem: {
-      reason: 'TooManyMembers',
-      message:
-        `shard ${shard.name} has room for ${most} of ${replicas} members: a server feeds ${feeds} (max_wal_senders is ` +
-        `${maxWalSenders}, max_replication_slots ${maxReplicationSlots}), others and moves need some of them. Lower the ` +
-        'number, raise both parameters in the ShardedCluster, or set spec.source to cascade',
-    },
+    reason: 'TooManyMembers',
+    message:
+      `shard ${shard} has room for ${most} of ${replicas} members: a server feeds ${feedsOf(limits)} (max_wal_senders is ` +
+      `${maxWalSenders}, max_replication_slots ${maxReplicationSlots}), others and moves need some of them. Lower the ` +
+      `number, or raise both parameters in the ShardedCluster${advice}`,
   };
+}
+
+function feedsOf({ maxWalSenders, maxReplicationSlots }: FeedLimits): number {
+  return Math.min(maxWalSenders, maxReplicationSlots);
 }
 
 function mostMembers(
   source: SetInput['set']['spec']['source'],
-  feeds: number,
-  shardMembers: number,
-  others: number,
+  cluster: ShardedCluster,
+  { standbys, othersOnPrimary }: ObservedReplicaShard,
+  limits: FeedLimits,
 ): number {
-  const onPrimary = feeds - (shardMembers - 1) - reserved - others;
-  if (source === 'primary') return onPrimary;
+  const onPrimary = roomOnPrimary(limits, cluster, othersOnPrimary);
+  const onMember = Math.max(0, feedsOf(limits) - reserved);
   // A standby feeds its followers; the first of a cascade is fed by the primary, and feeds the others.
-  if (source === 'standby') return feeds - reserved;
-  return onPrimary < 1 ? 0 : feeds - reserved + 1;
+  if (source === 'standby') return hasStandby(standbys, cluster) ? onMember : onPrimary;
+  if (source === 'cascade') return onPrimary < 1 ? 0 : onMember + 1;
+  return onPrimary;
 }
 
 function megabytes(bytes: number): string {

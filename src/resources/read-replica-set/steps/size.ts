@@ -1,5 +1,5 @@
 import type { Finding, ObservedReplica, ObservedReplicaShard, SetInput } from '../model.ts';
-import { capacityOf } from './capacity.ts';
+import { type Capacity, capacityOf } from './capacity.ts';
 
 /** After a member left the Service, connections that were on their way to it arrive for so long. */
 const settleMs = 2_000;
@@ -42,12 +42,15 @@ function isCopy({ ready, work }: ObservedReplica): boolean {
 }
 
 /** Decides on all shards together, since copies are counted over all. */
-export function decideSizes(input: SetInput): ReadonlyMap<string, SizeDecision> {
+export function decideSizes(
+  input: SetInput,
+  capacityIn: (shard: ObservedReplicaShard) => Capacity = (shard) => capacityOf(input, shard),
+): ReadonlyMap<string, SizeDecision> {
   const { set, observed } = input;
   let budget = set.spec.maxConcurrentClones - copiesUnderWay(observed.shards);
   const decisions = new Map<string, SizeDecision>();
   for (const shard of observed.shards) {
-    const capacity = capacityOf(input, shard);
+    const capacity = capacityIn(shard);
     const present = sizeOf(shard);
     // What is there stays: a limit keeps new members away, and takes none.
     const wanted = shard.isWanted ? Math.min(observed.replicas, Math.max(present, capacity.most)) : 0;

@@ -48,6 +48,7 @@ export const primary: PrimaryFacts = {
   maxWalSenders: 20,
   maxReplicationSlots: 20,
   standbys: {},
+  maxWalBytes: 128 * 1024 ** 2,
   bytes: 1e8,
 };
 
