@@ -1,7 +1,14 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { kube } from '../support/cluster.ts';
 import { kubectl } from '../support/kubectl.ts';
-import { applicationOf, readOrders } from '../support/move-scene.ts';
+import {
+  applicationOf,
+  createMove,
+  readMap,
+  readMove,
+  readOrders,
+  waitUntilPaused,
+} from '../support/move-scene.ts';
 import { startWriters, type Writers } from '../support/move-writers.ts';
 import { query } from '../support/pg.ts';
 import { RowLedger } from '../support/row-ledger.ts';
@@ -157,5 +164,28 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     expect(await countRows()).toEqual({ customers, orders: customers });
     const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
     expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s2-0', 'data-shop-s3-0']));
+  });
+
+  it('keeps a shard to which something is still copied, and lets it go when that is cancelled', async () => {
+    await applyCluster(key, { ...spec, shards: { count: 3 }, rebalance: { mode: 'manual' } });
+    await waitUntilReady(key, { timeoutMs: 180_000 });
+    const bucket = (await readMap(key)).spec.groups[0]?.buckets.find(({ shard }) => shard === 's0')?.id ?? -1;
+    await createMove(key, 'held', { bucket, to: 's2', before: 'subscribe' });
+    await waitUntilPaused(key, 'held', 'subscribe');
+    await applyCluster(key, { ...spec, rebalance: { mode: 'manual' } });
+    const condition = async () =>
+      (await readCluster(key)).status?.conditions?.find(({ reason }) => reason === 'Draining')?.message;
+    await waitFor('the shard is kept', async () => {
+      const told = await condition();
+      return told?.includes('takes part in a ShardMove') ? { done: true } : { state: told };
+    });
+    expect(await memberPods(key, 's2')).not.toEqual([]);
+    await kubectl(['patch', '-n', namespace, 'smv/held', '--type=merge', '-p', '{"spec":{"cancel":true}}']);
+    await waitFor('the shard is gone', async () => {
+      const pods = await memberPods(key, 's2');
+      return pods.length === 0 ? { done: true } : { state: (await readCluster(key)).status?.conditions };
+    });
+    expect((await readMove(key, 'held')).status?.phase).toBe('cancelled');
+    expect(await countRows()).toEqual({ customers, orders: customers });
   });
 });
