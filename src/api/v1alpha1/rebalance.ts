@@ -119,7 +119,9 @@ export const rebalanceStatus = z
     etaSeconds: z
       .int()
       .optional()
-      .describe('Time that the plan takes at the rate of recent moves, to two significant digits.'),
+      .describe(
+        'Time that the plan takes at the rate of recent moves, or of 40 MiB/s before the first large one; to two significant digits.',
+      ),
     stuck: z
       .array(z.string())
       .max(20)

@@ -47,6 +47,11 @@ describe('the status of the rebalancer', () => {
     ]);
   });
 
+  it('tells how long a plan will take before anything has ever moved', () => {
+    const { rebalance } = status(sketchView({ owners: 2, shards: { count: 4 } }));
+    expect(rebalance).toMatchObject({ phase: 'Planned', etaSeconds: expect.any(Number) });
+  });
+
   it('keeps the load of buckets, so that another process can go on with it', () => {
     const view = sketchView();
     const rates = readRates(status(view).load?.groups ?? []);
