@@ -338,6 +338,10 @@ export const readReplicaSetStatus = z
       .object({
         desired: z.int().describe('Members per shard that were decided on.'),
         proposed: z.int().optional().describe('Members per shard that the metrics ask for.'),
+        chosen: z
+          .string()
+          .optional()
+          .describe('Type of the metric that counts: the one that asks for the most members.'),
         metrics: z.array(metricStatus).describe('Each metric with its numbers.'),
         heldBy: z
           .string()

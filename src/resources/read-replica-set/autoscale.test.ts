@@ -114,6 +114,7 @@ describe('a decision', () => {
     expect(decision).toMatchObject({
       desired: 3,
       proposed: 5,
+      chosen: 'QPS',
       message: expect.stringContaining('QPS (25 of 10)'),
     });
     expect(decision.metrics.map(({ proposed }) => proposed)).toEqual([1, 5]);
@@ -148,6 +149,28 @@ const trace = fc
     { minLength: 1, maxLength: 12 },
   )
   .map((blocks) => blocks.flatMap(({ times, ...step }): Step[] => Array.from({ length: times }, () => step)));
+
+/** Two traces, of which the second never has less load; what is braked or not measured is so in both. */
+const orderedTraces = fc
+  .array(
+    fc.record({
+      load: fc.option(fc.integer({ min: 0, max: 800 }), { nil: undefined }),
+      more: fc.integer({ min: 0, max: 400 }),
+      isBraked: fc.boolean(),
+      times: fc.integer({ min: 1, max: 200 }),
+    }),
+    { minLength: 1, maxLength: 12 },
+  )
+  .map((blocks) => {
+    const traceOf = (withMore: boolean) =>
+      blocks.flatMap(({ load, more, isBraked, times }): Step[] =>
+        Array.from({ length: times }, () => ({
+          load: load === undefined ? undefined : load + (withMore ? more : 0),
+          isBraked,
+        })),
+      );
+    return [traceOf(false), traceOf(true)] as const;
+  });
 
 const bounds = fc
   .tuple(fc.integer({ min: 1, max: 6 }), fc.integer({ min: 0, max: 6 }))
@@ -251,6 +274,40 @@ describe('over any trace of load', () => {
         };
         const decide = (load: number) => autoscale(input({ current, ready: current, load, last })).desired;
         expect(decide(Math.max(a, b))).toBeGreaterThanOrEqual(decide(Math.min(a, b)));
+      }),
+    );
+  });
+
+  test('more load all along never leads to fewer members at any time, where no window holds a step', () => {
+    const atOnce = spec({
+      behavior: { scaleUpWindow: '0s', scaleDownWindow: '0s', quietBeforeScaleDown: '0s' },
+    });
+    fc.assert(
+      fc.property(orderedTraces, ([less, more]) => {
+        const few = play(less, atOnce);
+        const many = play(more, atOnce);
+        expect(many.filter((count, index) => count < (few[index] ?? 0))).toEqual([]);
+      }),
+    );
+  });
+
+  // With windows it may: of two that want another member at the same time, one that has only just taken one away waits.
+  test('more load all along leads to fewer members than less only within a window of a change', () => {
+    fc.assert(
+      fc.property(orderedTraces, windows, ([less, more], behavior) => {
+        const few = [2, ...play(less, spec({ behavior }))];
+        const many = [2, ...play(more, spec({ behavior }))];
+        const windowSeconds = Math.max(
+          Number.parseInt(behavior.scaleUpWindow, 10),
+          Number.parseInt(behavior.scaleDownWindow, 10),
+        );
+        let changedAt = Number.NEGATIVE_INFINITY;
+        for (let index = 1; index < many.length; index += 1) {
+          const isBelow = (step: number) => (many[step] ?? 0) < (few[step] ?? 0);
+          if (isBelow(index) && !isBelow(index - 1))
+            expect((index - changedAt) * stepSeconds).toBeLessThan(windowSeconds);
+          if (many[index] !== many[index - 1] || few[index] !== few[index - 1]) changedAt = index;
+        }
       }),
     );
   });

@@ -40,7 +40,12 @@ export function autoscale(input: AutoscaleInput): AutoscalingStatus {
   const proposed = proposals.length === 0 ? undefined : clamp(Math.max(...proposals), spec);
   const isQuiet = isKnown && proposed !== undefined && proposed < current;
   const quietSince = isQuiet ? (last?.quietSince ?? seconds(now)) : undefined;
-  const common = { metrics, ...(proposed === undefined ? {} : { proposed }) };
+  const chosen = metrics.find((metric) => metric.proposed !== undefined && metric.proposed === proposed);
+  const common = {
+    metrics,
+    ...(proposed === undefined ? {} : { proposed }),
+    ...(chosen === undefined ? {} : { chosen: chosen.type }),
+  };
   const since = last?.lastScaleTime;
   const keep = (message: string, heldBy?: string): AutoscalingStatus => ({
     ...common,
@@ -69,7 +74,7 @@ export function autoscale(input: AutoscaleInput): AutoscalingStatus {
     );
   }
   if (proposed === current) return keep(`${current} members are what the load asks for`);
-  const asks = `${chosenBy(metrics, spec, proposed)} asks for ${proposed} members, there are ${current}`;
+  const asks = `${chosen?.type ?? 'the load'} (${chosen?.measured} of ${chosen?.target}) asks for ${proposed} members, there are ${current}`;
   const held = proposed > current ? brake.up : brake.down;
   if (held !== undefined) return keep(asks, held);
   const sinceScaleMs = since === undefined ? Number.POSITIVE_INFINITY : now.getTime() - Date.parse(since);
@@ -102,11 +107,15 @@ function metricOf(
   return { type, target, measured: Number(measured.toPrecision(2)), proposed };
 }
 
-function chosenBy(metrics: AutoscalingStatus['metrics'], spec: AutoscalingSpec, proposed: number): string {
-  const chosen = metrics.find(
-    (metric) => metric.proposed !== undefined && clamp(metric.proposed, spec) === proposed,
-  );
-  return chosen === undefined ? 'the load' : `${chosen.type} (${chosen.measured} of ${chosen.target})`;
+/** Every metric with its numbers, in words. */
+export function describeMetrics(metrics: AutoscalingStatus['metrics']): string {
+  return metrics
+    .map(({ type, measured, target, proposed, message }) =>
+      measured === undefined
+        ? `${type} of ${target}: ${message}`
+        : `${type} ${measured} of ${target} asks for ${proposed}`,
+    )
+    .join('; ');
 }
 
 function clamp(count: number, { minReplicas, maxReplicas }: AutoscalingSpec): number {

@@ -75,6 +75,40 @@ test('a dry run tells of a decision once, not each time that it comes to it', ()
   ]);
 });
 
+test('an event tells of each metric with its numbers, and of what holds a decision when that changes', () => {
+  const behavior = { scaleUpWindow: '60s' };
+  const set = readers({
+    autoscaling: {
+      maxReplicas: 5,
+      behavior,
+      metrics: [
+        { type: 'ActiveSessions', target: 8 },
+        { type: 'Connections', target: 100 },
+      ],
+    },
+  });
+  const { decisions, told } = decideOn(set, [100, 250, 260, 270, 270]);
+  expect(decisions[1]).toMatchObject({ desired: 2, chosen: 'Connections' });
+  const numbers = 'Measured: ActiveSessions 1 of 8 asks for 1; Connections 250 of 100 asks for 3';
+  // The StatefulSet of this world never grows, so that the last step stays under way.
+  expect(told).toEqual([
+    `Scaled: scales from 1 to 2 members per shard: Connections (250 of 100) asks for 3 members, there are 1. ${numbers}`,
+    expect.stringMatching(
+      /^ScalingHeld: .*there are 2; held, since members are still missing, or too many\. Measured: /,
+    ),
+  ]);
+});
+
+test('an event tells of a metric that is not known', () => {
+  const set = readers({ autoscaling: { maxReplicas: 5, metrics: [{ type: 'QPS', target: 80 }] } });
+  const { told } = decideOn(set, [100, 100, 100]);
+  expect(told).toEqual([
+    expect.stringMatching(
+      /^ScalingHeld: .*held, since no measure of QPS\. Measured: QPS of 80: member .* has not been watched/,
+    ),
+  ]);
+});
+
 test.each([
   { what: 'nothing but spec.replicas counts without autoscaling', autoscaling: undefined, wanted: 1 },
   { what: 'the decision counts with it', autoscaling: { dryRun: false }, wanted: 4 },

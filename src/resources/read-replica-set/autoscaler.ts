@@ -2,7 +2,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
-import { type AutoscalingStatus, autoscale } from './autoscale.ts';
+import { type AutoscalingStatus, autoscale, describeMetrics } from './autoscale.ts';
 import { readCpuUse } from './cpu.ts';
 import { askBeside } from './inquiry.ts';
 import { addSample, type CpuUse, measure } from './load.ts';
@@ -45,6 +45,11 @@ function takeCpuUse(memory: SetMemory, ask: () => Promise<CpuUse>): CpuUse | und
 
 /** An autoscaler. */
 export function createAutoscaler({ client, events, clock }: AutoscalerDependencies): Autoscaler {
+  function tell(set: ReadReplicaSet, reason: string, text: string, { metrics }: AutoscalingStatus): void {
+    const note = `${text}. Measured: ${describeMetrics(metrics)}`;
+    events.record(set, { type: 'Normal', reason, action: 'Autoscale', note });
+  }
+
   return {
     decide(set, seen, memory, signal) {
       const { autoscaling: spec } = set.spec;
@@ -101,9 +106,15 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
       memory.autoscaling = decision;
       // A dry run comes to the same decision again and again, since nothing follows from it.
       if (last !== undefined && decision.desired !== last.desired) {
-        const note = `${changeOf(spec.dryRun, current, decision.desired)}: ${decision.message}`;
-        events.record(set, { type: 'Normal', reason: 'Scaled', action: 'Autoscale', note });
+        tell(
+          set,
+          'Scaled',
+          `${changeOf(spec.dryRun, current, decision.desired)}: ${decision.message}`,
+          decision,
+        );
       }
+      if (decision.heldBy !== undefined && decision.heldBy !== last?.heldBy)
+        tell(set, 'ScalingHeld', `${decision.message}; held, since ${decision.heldBy}`, decision);
       return decision;
     },
   };
