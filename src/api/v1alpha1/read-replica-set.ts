@@ -309,7 +309,10 @@ export const readReplicaSetStatus = z
     selector: z
       .string()
       .optional()
-      .describe('Label selector for /scale: the members in one shard, since replicas are counted per shard.'),
+      .describe(
+        'Label selector for /scale: the members in the first shard of the set, since replicas are counted per shard. A ' +
+          'HorizontalPodAutoscaler sees their load alone; spec.autoscaling goes by the busiest shard.',
+      ),
     replicas: z
       .object({
         desired: z.int().describe('Members wanted per shard.'),
