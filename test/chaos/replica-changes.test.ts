@@ -5,11 +5,11 @@ import { serviceType, statefulSetType } from '../../src/runtime/kubernetes-types
 import { kube } from '../support/cluster.ts';
 import { deleteByForce, switchOver, takeOperatorAway } from '../support/faults.ts';
 import { startHeartbeat } from '../support/heartbeat.ts';
-import { kubectl } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
 import { postmasterOf, signalAll } from '../support/processes.ts';
 import {
   applySet,
+  copiesOf,
   copySource,
   inPod,
   type ReplicaSpec,
@@ -46,22 +46,11 @@ describe('read replicas', () => {
     await waitUntilServing(set, 2);
   });
 
-  /** What would be another for a member that was copied anew. */
-  function copiesOf(pods: readonly MemberPod[]): Promise<string[]> {
-    return Promise.all(
-      pods.map(async ({ metadata: { name, uid } }) => {
-        const file = '/var/lib/postgresql/data/pgdata/PG_VERSION';
-        const inode = await kubectl(['exec', '-n', namespace, name, '--', 'stat', '-c', '%i', file]);
-        return `${name} ${uid} ${inode.trim()}`;
-      }),
-    );
-  }
-
   it.each([
     ['planned', (primary: MemberPod) => switchOver(cluster, primary)],
     ['unplanned', deleteByForce],
   ] as const)('follow another primary on its timeline without a new copy: %s', async (what, change) => {
-    const before = await copiesOf(await replicaPods(set));
+    const before = await copiesOf(set, await replicaPods(set));
     const primary = await primaryPod(cluster);
     const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name));
     try {
@@ -97,7 +86,7 @@ describe('read replicas', () => {
     console.log(
       `${what}: stalest read ${heartbeat.stalestMs()} ms, errors ${JSON.stringify([...heartbeat.errors])}`,
     );
-    expect(await copiesOf(await replicaPods(set))).toEqual(before);
+    expect(await copiesOf(set, await replicaPods(set))).toEqual(before);
     expect([...heartbeat.errors]).toEqual([]);
     expect(heartbeat.stalestMs()).toBeLessThanOrEqual((10 + 3) * 1_000);
   });
@@ -155,7 +144,7 @@ describe('read replicas', () => {
     await expectChain();
     const [first, ...others] = await replicaPods(chain);
     if (first === undefined) throw new Error('there is no first');
-    const before = await copiesOf(others);
+    const before = await copiesOf(set, others);
     await deleteByForce(first);
     await query(shard, 'CREATE TABLE links (id int)');
     for (const { metadata } of others) {
@@ -166,7 +155,7 @@ describe('read replicas', () => {
     }
     await waitUntilServing(chain, 3);
     await expectChain();
-    expect(await copiesOf(others)).toEqual(before);
+    expect(await copiesOf(set, others)).toEqual(before);
     await (await kube()).delete(readReplicaSetType, chain);
   });
 

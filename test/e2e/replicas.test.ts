@@ -9,6 +9,7 @@ import { kubectl } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
 import {
   applySet,
+  copiesOf,
   copySource,
   holdReplay,
   inPod,
@@ -37,11 +38,14 @@ const namespace = namespaceForFile('replicas');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const set: ClusterKey = { namespace, name: 'readers' };
 const target = { namespace, cluster: cluster.name };
+const maxSeconds = 4;
+/** No read is staler than the limit, and the 3 s within which a change reaches the Service. */
+const stalestMs = (maxSeconds + 3) * 1_000;
 const spec: ReplicaSpec = {
   cluster: cluster.name,
   replicas: 2,
   maxConcurrentClones: 2,
-  lag: { maxBytes: '1Mi', maxSeconds: 4 },
+  lag: { maxBytes: '1Mi', maxSeconds },
   parameters: patientReplay,
 };
 
@@ -124,7 +128,7 @@ describe('lag', () => {
       await heartbeat.stop();
     }
     expect([...heartbeat.errors]).toEqual([]);
-    expect(heartbeat.stalestMs()).toBeLessThanOrEqual((4 + 3) * 1_000);
+    expect(heartbeat.stalestMs()).toBeLessThanOrEqual(stalestMs);
   });
 
   it.each([
@@ -148,12 +152,15 @@ describe('lag', () => {
       } finally {
         await heartbeat.stop();
       }
+      // The least late of members that are all late may be as late as it is.
+      if (servedBy !== 'freshest') expect(heartbeat.stalestMs()).toBeLessThanOrEqual(stalestMs);
     },
   );
 });
 
 it('follows another primary without a new copy', async () => {
-  const before = await replicaPods(set);
+  const members = await replicaPods(set);
+  const before = await copiesOf(set, members);
   const primary = await primaryPod(cluster);
   await (await kube()).delete(podType, { namespace, name: primary.metadata.name });
   await waitFor('another primary', async () => {
@@ -162,14 +169,13 @@ it('follows another primary without a new copy', async () => {
   });
   await waitUntilReady(cluster);
   await query(target, 'INSERT INTO items VALUES (1001)');
-  for (const { metadata } of before) {
+  for (const { metadata } of members) {
     await waitFor(`${metadata.name} has the new row`, async () => {
       const found = await inPod(namespace, metadata.name, 'SELECT count(*) FROM items WHERE id = 1001');
       return found === '1' ? { done: true } : { state: found };
     });
   }
-  const after = await replicaPods(set);
-  expect(after.map(({ metadata }) => metadata.uid)).toEqual(before.map(({ metadata }) => metadata.uid));
+  expect(await copiesOf(set, await replicaPods(set))).toEqual(before);
   await waitUntilServing(set, 2);
 });
 
@@ -230,6 +236,7 @@ it('restarts one member at a time, out of the Service, for a parameter that need
     endpoints.stop();
   }
   expect([...heartbeat.errors]).toEqual([]);
+  expect(heartbeat.stalestMs()).toBeLessThanOrEqual(stalestMs);
   const [first = '', second = ''] = before.map(({ status }) => status?.podIP ?? '');
   const both = [first, second].sort();
   const [, left, , leftLater] = endpoints.history();
@@ -254,6 +261,7 @@ it('renews one member at a time when their template changes, and says so until i
     await heartbeat.stop();
   }
   expect([...heartbeat.errors]).toEqual([]);
+  expect(heartbeat.stalestMs()).toBeLessThanOrEqual(stalestMs);
   const after = await replicaPods(set);
   const uids = new Set(before.map(({ metadata }) => metadata.uid));
   expect(after.filter(({ metadata }) => uids.has(metadata.uid))).toEqual([]);

@@ -81,6 +81,20 @@ export async function replicaPods(key: ClusterKey): Promise<MemberPod[]> {
   return items.toSorted((a, b) => a.metadata.name.localeCompare(b.metadata.name));
 }
 
+/** What is another for a member whose pod was replaced or whose data was copied anew. */
+export function copiesOf(
+  { namespace }: Pick<ClusterKey, 'namespace'>,
+  pods: readonly MemberPod[],
+): Promise<string[]> {
+  return Promise.all(
+    pods.map(async ({ metadata: { name, uid } }) => {
+      const file = '/var/lib/postgresql/data/pgdata/PG_VERSION';
+      const inode = await kubectl(['exec', '-n', namespace, name, '--', 'stat', '-c', '%i', file]);
+      return `${name} ${uid} ${inode.trim()}`;
+    }),
+  );
+}
+
 /** Runs SQL in a pod as its superuser, and returns what it prints. */
 export async function inPod(namespace: string, pod: string, sql: string): Promise<string> {
   const psql = [
