@@ -13,6 +13,8 @@ import { scramVerifier } from '../../src/postgres/scram.ts';
 import { revisionOf } from '../../src/resources/pooler-config/desired/settings.ts';
 import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
+import { untilNoLogin } from '../../src/resources/pooler-config/hold.ts';
+import { oversizedDatabases, readInstance } from '../../src/resources/pooler-config/instance-facts.ts';
 import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
 import { parameterProblem, pgbouncerParameterNames } from '../../src/resources/pooler-config/parameters.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
@@ -683,6 +685,54 @@ describe('a server that is lost for a while', () => {
     await Promise.all(answers);
     await asking.end();
   });
+});
+
+it('a busy pool shrinks to a smaller size when it is told to, with no client dropped', async () => {
+  const all = poolers;
+  const sized = (poolSize: number) => ({ sizing: 'manual', poolSize });
+  poolers = await startPoolers({
+    monitoring,
+    shards: { s0: { server, database: 'one' } },
+    instances: 1,
+    spec: sized(20),
+  });
+  const facts = () => withConsole(0, readInstance);
+  const errors: string[] = [];
+  let ending = false;
+  try {
+    const working = Array.from({ length: 60 }, async () => {
+      const each = await client();
+      while (!ending) await each.query('SELECT pg_sleep(0.01)').catch((error) => errors.push(String(error)));
+      await each.end();
+    });
+    await waitUntil('the pool is full', async () => ((await facts()).databaseServers?.app ?? 0) >= 20);
+    const revision = await poolers.write(sized(8));
+    await withConsole(0, (console) => console.reload());
+    const sizes = [{ name: 'app', shard: 's0', poolSize: 8, maxConnections: 10 }];
+    const seen = await facts();
+    expect(seen.revision).toBe(revision);
+    expect(oversizedDatabases(seen, sizes)).toEqual(['app']);
+    await waitUntil('nothing is over the size', async () => {
+      const over = oversizedDatabases(await facts(), sizes);
+      for (const database of over)
+        await withConsole(0, async (console) => {
+          await untilNoLogin(console, database, systemClock);
+          await console.reconnect(database);
+        });
+      return over.length === 0;
+    });
+    const [open] = await operator.query<{ count: number }>({
+      text: "SELECT count(*)::int FROM pg_stat_activity WHERE usename = 'app'",
+    });
+    expect(open?.count).toBeLessThanOrEqual(10);
+    ending = true;
+    await Promise.all(working);
+    expect(errors).toEqual([]);
+  } finally {
+    ending = true;
+    await poolers.stop();
+    poolers = all;
+  }
 });
 
 it('no connections are kept open while clients are held back, since each that is closed counts as a failed login', async () => {

@@ -27,6 +27,8 @@ export interface InstanceFacts {
   readonly clients: number;
   readonly waiting: number;
   readonly servers: number;
+  /** Those of each database, where it is PgBouncer. */
+  readonly databaseServers?: Readonly<Record<string, number>>;
   readonly maxWaitSeconds: number;
   /** Its `min_pool_size`, where it is PgBouncer. */
   readonly minPoolSize?: number;

@@ -1,7 +1,6 @@
 import { readReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
 import { type ShardStatus, shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import type { Console } from '../../postgres/pgbouncer-console.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
@@ -23,8 +22,8 @@ import { shardAccess } from '../sharded-cluster/shard-access.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { type ConsoleAccess, consoleAccess, useConsole } from './console-access.ts';
-import { revisionOf } from './desired/settings.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
+import { readInstance } from './instance-facts.ts';
 import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
 import {
   adminSecret,
@@ -309,24 +308,4 @@ function objectsOf(namespace: string, pooler: string, sources: Sources): Kuberne
       return found === undefined ? [] : [found];
     }),
   );
-}
-
-async function readInstance(console: Console): Promise<InstanceFacts> {
-  const config = await console.showConfig();
-  const databases = await console.showDatabases();
-  const pools = (await console.showPools()).filter((pool) => pool.database !== 'pgbouncer');
-  const sum = (count: (pool: (typeof pools)[number]) => number) =>
-    pools.reduce((total, pool) => total + count(pool), 0);
-  return {
-    revision: revisionOf(config.get('ignore_startup_parameters') ?? ''),
-    paused: databases.filter((database) => Number(database.paused) !== 0).map((database) => database.name),
-    databases: [
-      ...new Set(pools.filter((pool) => pool.cl_active + pool.cl_waiting > 0).map((pool) => pool.database)),
-    ],
-    clients: sum((pool) => pool.cl_active + pool.cl_waiting),
-    waiting: sum((pool) => pool.cl_waiting),
-    servers: sum((pool) => pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_tested + pool.sv_login),
-    maxWaitSeconds: Math.max(0, ...pools.map((pool) => pool.maxwait)),
-    minPoolSize: Number(config.get('min_pool_size') ?? 0),
-  };
 }

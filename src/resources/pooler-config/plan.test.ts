@@ -242,6 +242,35 @@ describe('a change', () => {
     expect(settle(changed, settled).observed.instances).toHaveLength(4);
   });
 
+  it('to more instances waits until busy pools have given up what is over their new share', () => {
+    const changed = poolerConfig({ replicas: 4 });
+    const { last } = settle(changed, settled);
+    const { revision, sizing } = last;
+    const written = plan(planInput(changed, settled));
+    const world = written.actions.reduce((before, action) => after(before, action, written), settled);
+    const most = sizing?.databases[0]?.maxConnections ?? 0;
+    const busy = (servers: number, held: readonly string[] = []) =>
+      plan(
+        planInput(changed, {
+          ...world,
+          held: new Set(held),
+          instances: [
+            instance(0, { revision, databaseServers: { app: servers } }),
+            instance(1, { revision }),
+          ],
+        }),
+      );
+    expect(busy(most + 1)).toMatchObject({
+      actions: [{ kind: 'reconnect', pod: 'web-pooler-0', database: 'app' }],
+      result: { kind: 'wait', reason: 'SettingsPending' },
+    });
+    expect(busy(most + 1, ['uid-0/app'])).toMatchObject({
+      actions: [],
+      result: { reason: 'SettingsPending' },
+    });
+    expect(kinds(busy(most))).toEqual(['apply']);
+  });
+
   it('to fewer instances lets pools grow when the last one is gone', () => {
     const changed = poolerConfig({ replicas: 1 });
     const decided = plan(planInput(changed, settled));

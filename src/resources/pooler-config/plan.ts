@@ -8,10 +8,11 @@ import { deliveries, renewals, runsWithout, writes } from './delivery.ts';
 import { poolerObjects } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
 import { identityOf } from './identity.ts';
+import { oversizedDatabases } from './instance-facts.ts';
 import type { Action, Observed, ObservedInstance, PlanInput, PoolerConfig, Result } from './model.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
-import { type Sizing, sizePools } from './sizing.ts';
+import { type DatabaseSize, type Sizing, sizePools } from './sizing.ts';
 import { fail, type Step, stop, wait } from './step.ts';
 
 /** What a pass decided. */
@@ -77,19 +78,21 @@ export function plan(input: PlanInput): Plan {
   if (written.length > 0)
     return stopped(wait('SettingsPending', 'settings are being written', 0), written, known);
 
-  const behind = observed.instances.filter((instance) => isBehind(input, instance, revision));
+  const outdated = observed.instances.filter((instance) => isBehind(input, instance, revision));
+  const shrinking = observed.instances.filter((instance) => !outdated.includes(instance));
+  const reductions = shrinking.flatMap((instance) => reductionsOf(instance, sizing.databases));
+  const behind = outdated.length + new Set(reductions.map(({ pod }) => pod)).size;
   // Pools of running instances have become smaller before others come to share the servers with them.
-  const replicas =
-    behind.length > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
+  const replicas = behind > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
   const image = pooler.spec.image ?? input.settings.postgresImage;
   const objects = objectsToApply(poolerObjects(pooler, { image, replicas }), observed.objects);
   const applies = objects.map((object): Action => ({ kind: 'apply', type: resourceTypeOf(object), object }));
-  const actions = [...applies, ...deliveries(behind, revision)];
-  return stopped(
-    progressOf(input, { replicas, behind: behind.length, applies: applies.length, scaling }),
-    actions,
-    known,
-  );
+  const actions = [
+    ...applies,
+    ...deliveries(outdated, revision),
+    ...reductions.filter((action) => !isHeld(observed, action)),
+  ];
+  return stopped(progressOf(input, { replicas, behind, applies: applies.length, scaling }), actions, known);
 }
 
 /** Clients that nobody holds back on purpose any more: an operator that ended in the middle of a switchover left them waiting. */
@@ -256,6 +259,22 @@ function isBehind({ pooler, observed }: PlanInput, instance: ObservedInstance, r
   const isHeld = [...observed.held].some((key) => key.startsWith(`${pod.metadata.uid}/`));
   const { minPoolSize = pooler.spec.minPoolSize } = facts.value;
   return minPoolSize !== pooler.spec.minPoolSize && !isHeld;
+}
+
+/** Connections over the share are given up when their transaction ends, and no more than the share is opened again. */
+function reductionsOf({ pod, facts }: ObservedInstance, sizes: readonly DatabaseSize[]) {
+  if (facts.state !== 'present') return [];
+  return oversizedDatabases(facts.value, sizes).map((database) => ({
+    kind: 'reconnect' as const,
+    pod: pod.metadata.name,
+    database,
+  }));
+}
+
+/** Whoever is held back is let go first. */
+function isHeld({ instances, held }: Observed, { pod: name, database }: { pod: string; database: string }) {
+  const uid = instances.find(({ pod }) => pod.metadata.name === name)?.pod.metadata.uid;
+  return held.has(`${uid}/${database}`);
 }
 
 interface Progress {

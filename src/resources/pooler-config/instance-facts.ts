@@ -1,0 +1,44 @@
+import type { Console } from '../../postgres/pgbouncer-console.ts';
+import { revisionOf } from './desired/settings.ts';
+import type { InstanceFacts } from './model.ts';
+import type { DatabaseSize } from './sizing.ts';
+
+/**
+ * Databases that an instance has more connections of than their size lets it open. A size that became smaller closes none that
+ * is busy.
+ */
+export function oversizedDatabases(
+  { databaseServers = {} }: InstanceFacts,
+  sizes: readonly DatabaseSize[],
+): string[] {
+  return sizes
+    .filter(({ name, maxConnections }) => (databaseServers[name] ?? 0) > maxConnections)
+    .map(({ name }) => name);
+}
+
+/** What an instance of PgBouncer says of itself. */
+export async function readInstance(console: Console): Promise<InstanceFacts> {
+  const config = await console.showConfig();
+  const databases = await console.showDatabases();
+  const pools = (await console.showPools()).filter((pool) => pool.database !== 'pgbouncer');
+  const sum = (count: (pool: (typeof pools)[number]) => number) =>
+    pools.reduce((total, pool) => total + count(pool), 0);
+  const serversOf = (pool: (typeof pools)[number]) =>
+    pool.sv_active + pool.sv_idle + pool.sv_used + pool.sv_tested + pool.sv_login;
+  const databaseServers: Record<string, number> = {};
+  for (const pool of pools)
+    databaseServers[pool.database] = (databaseServers[pool.database] ?? 0) + serversOf(pool);
+  return {
+    revision: revisionOf(config.get('ignore_startup_parameters') ?? ''),
+    paused: databases.filter((database) => Number(database.paused) !== 0).map((database) => database.name),
+    databases: [
+      ...new Set(pools.filter((pool) => pool.cl_active + pool.cl_waiting > 0).map((pool) => pool.database)),
+    ],
+    clients: sum((pool) => pool.cl_active + pool.cl_waiting),
+    waiting: sum((pool) => pool.cl_waiting),
+    servers: sum(serversOf),
+    databaseServers,
+    maxWaitSeconds: Math.max(0, ...pools.map((pool) => pool.maxwait)),
+    minPoolSize: Number(config.get('min_pool_size') ?? 0),
+  };
+}
