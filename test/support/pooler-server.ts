@@ -109,8 +109,10 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
       limits: new Map(names.map((shard) => [shard, { maxConnections, reserved: 3 }])),
       instances,
       poolers: 1,
+      taken: { names: [], total: 0 },
+      held: 0,
     });
-    if (sizing.kind === 'refused') throw new Error(sizing.message);
+    if (sizing.kind !== 'sized') throw new Error(sizing.message);
     const { files, revision } = settingsFiles({
       pooler,
       database: 'app',

@@ -7,6 +7,7 @@ import type { Secret } from '../sharded-cluster/desired/secrets.ts';
 import type { Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { SecretReading, Settings, ShardedCluster } from '../sharded-cluster/model.ts';
 import type { ReadSet } from './pgpool/backends.ts';
+import type { Sharing } from './sharers.ts';
 import type { ServerLimits } from './sizing.ts';
 
 /** A PoolerConfig as the API server sends it, with `spec` parsed and its defaults filled in. */
@@ -69,8 +70,8 @@ export interface Observed {
   /** The ReadReplicaSets that Pgpool-II reads, as far as they are there. */
   readonly sets: readonly ReadSet['set'][];
   readonly targets: readonly ObservedTarget[];
-  /** PoolerConfigs that may connect to the same servers, with this one. */
-  readonly poolers: number;
+  /** PoolerConfigs that may connect to the same servers. */
+  readonly sharing: Sharing;
   readonly secrets: ReadonlyMap<string, SecretReading>;
   readonly statefulSet: StatefulSet | undefined;
   readonly instances: readonly ObservedInstance[];

@@ -201,11 +201,16 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
           signal,
         ),
       ]);
-      const poolers = sharersOf(
+      const sharing = sharersOf(
         serversOf(pooler),
         poolerSources.poolers.cache
           .byIndex(byTarget, keyString({ namespace, name: clusterName }))
-          .map(serversOf),
+          .filter((other) => other.metadata.name !== name)
+          .map((other) => ({
+            ...serversOf(other),
+            name: other.metadata.name,
+            total: other.status?.sizing?.total ?? 0,
+          })),
         (set) => sources.replicaSets.cache.get({ namespace, name: set })?.spec.whenNoneFresh === 'primary',
       );
       const objects = objectsOf(namespace, name, sources);
@@ -219,7 +224,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
             return set === undefined ? [] : [{ ...set, spec: readReplicaSetSpec.parse(set.spec) }];
           }),
           targets,
-          poolers,
+          sharing,
           secrets: readings,
           statefulSet: sources.statefulSets.cache.get({ namespace, name: poolerName(name) }),
           instances,

@@ -369,6 +369,35 @@ describe('load that asks for more instances than the servers have room for', () 
   });
 });
 
+describe('a share of servers that others have too', () => {
+  const sharing = (total: number): Partial<Observed> => ({
+    sharing: { poolers: 2, taken: { names: ['jobs'], total } },
+  });
+
+  it('is waited for by who is new', () => {
+    const world = observedWorld({ secrets: all });
+    expect(plan(planInput(poolerConfig(), { ...world, ...sharing(86) }))).toMatchObject({
+      actions: [],
+      result: { kind: 'wait', reason: 'ShareTaken', message: expect.stringContaining('PoolerConfig "jobs"') },
+    });
+    expect(settle(poolerConfig(), { ...world, ...sharing(42) }).last).toMatchObject({
+      result: { kind: 'ready' },
+      sizing: { total: 42 },
+    });
+  });
+
+  it('counts as given up when every instance has given it up', () => {
+    const { observed, last } = settle(poolerConfig(), observedWorld({ secrets: all }));
+    const before = statusOf(planInput(poolerConfig(), observed), last, []);
+    expect(before.sizing?.total).toBe(86);
+    const pooler = poolerConfig({}, before);
+    const input = planInput(pooler, { ...observed, ...sharing(0) });
+    expect(statusOf(input, plan(input), []).sizing?.total).toBe(86);
+    const done = settle(pooler, input.observed);
+    expect(statusOf(planInput(pooler, done.observed), done.last, []).sizing?.total).toBe(42);
+  });
+});
+
 describe('databases', () => {
   const entry = (name: string, shard: string) => ({ name, shard, poolSize: 1, maxConnections: 3 });
   const two = { databases: [entry('app', 's0'), entry('app_s0', 's0'), entry('app_s1', 's1')] };

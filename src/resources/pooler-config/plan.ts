@@ -62,6 +62,7 @@ export function plan(input: PlanInput): Plan {
   if ('stop' in target) return refused(target.stop);
   const { cluster, databases } = target.value;
   const { scaling, instances, sizing } = sizeThatFits(input, wished, databases);
+  if (sizing.kind === 'waiting') return refused(wait('ShareTaken', sizing.message, 2_000), { scaling });
   if (sizing.kind === 'refused') return refused(fail('PoolsDoNotFit', sizing.message), { scaling });
   if ('stop' in identity) return stopped(identity.stop, identity.actions, { scaling, sizing });
 
@@ -221,20 +222,20 @@ function sizeThatFits(
   const { autoscaling } = pooler.spec;
   const sizeFor = (replicas: number) => {
     const instances = instancesToSizeFor(observed, replicas);
-    const { poolers } = observed;
     const sizing = sizePools({
       spec: pooler.spec,
       databases,
       limits: limitsOf(observed),
       instances,
-      poolers,
+      ...observed.sharing,
+      held: pooler.status?.sizing?.total ?? 0,
     });
     return { instances, sizing };
   };
   const least = autoscaling && Math.max(autoscaling.minReplicas, presentReplicas(observed));
   let scaling = wished;
   let sized = sizeFor(wished.replicas);
-  while (sized.sizing.kind === 'refused' && least !== undefined && scaling.replicas > least) {
+  while (sized.sizing.kind !== 'sized' && least !== undefined && scaling.replicas > least) {
     const reason = `${wished.reason}; a further one does not fit: ${sized.sizing.message}`;
     scaling = { replicas: scaling.replicas - 1, reason, enoughSince: undefined };
     sized = sizeFor(scaling.replicas);

@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from 'vitest';
 import { sharersOf, type Target } from './sharers.ts';
 
@@ -11,8 +12,9 @@ describe('PoolerConfigs that share servers', () => {
     ['one alone', writes, [writes], [], 1],
     ['one that the cache does not have yet', writes, [], [], 1],
     ['two that write', writes, [writes, { role: 'rw' as const }], [], 2],
-    ['those that read standbys, apart from those that write', writes, [writes, reads, reads], [], 1],
-    ['two that read standbys', reads, [writes, reads, reads], [], 2],
+    ['those that read standbys, of which one may be promoted', writes, [writes, reads, reads], [], 3],
+    ['one that writes, with two that read standbys', reads, [writes, reads, reads], [], 3],
+    ['two that read standbys, apart from a set', reads, [reads, reads, ofSet('a')], [], 2],
     ['those that read different sets', ofSet('a'), [ofSet('a'), ofSet('b'), writes], [], 1],
     ['one that writes, with a set that the primary stands in for', writes, [writes, ofSet('a')], ['a'], 2],
     ['one that reads such a set, with those that write', ofSet('a'), [writes, writes, ofSet('a')], ['a'], 3],
@@ -29,6 +31,23 @@ describe('PoolerConfigs that share servers', () => {
   ];
 
   it.each(cases)('%s', (_, target, all, falling, count) => {
-    expect(sharersOf(target, all, (set) => falling.includes(set))).toBe(count);
+    const own = all.findIndex((other) => isDeepStrictEqual(other, target));
+    const others = all
+      .filter((_other, index) => index !== own)
+      .map((other) => ({ ...other, name: 'x', total: 0 }));
+    expect(sharersOf(target, others, (set) => falling.includes(set)).poolers).toBe(count);
+  });
+
+  it('tell what they have, of the servers that others have most of', () => {
+    const others = [
+      { ...writes, name: 'web', total: 40 },
+      { ...reads, name: 'new', total: 0 },
+      { ...ofSet('a'), name: 'reports', total: 50 },
+      { ...ofSet('b'), name: 'archive', total: 60 },
+    ];
+    const takenFor = (target: Target) => sharersOf(target, others, (set) => set === 'a').taken;
+    expect(takenFor(writes)).toEqual({ names: ['web', 'reports'], total: 90 });
+    expect(takenFor(ofSet('b'))).toEqual({ names: ['archive'], total: 60 });
+    expect(takenFor(ofSet('c'))).toEqual({ names: [], total: 0 });
   });
 });

@@ -7,25 +7,53 @@ export type Target = Pick<PoolerConfigSpec['target'], 'readReplicaSet'> & {
   readonly alsoReads?: readonly string[];
 };
 
+/** Another PoolerConfig, with the connections that it may have open to one server. */
+export type Sharer = Target & { readonly name: string; readonly total: number };
+
+/** What others have of the same servers, at most. */
+export interface Taken {
+  readonly names: readonly string[];
+  readonly total: number;
+}
+
+/** With whom the servers are shared. */
+export interface Sharing {
+  /** How many share them, the one in question among them. */
+  readonly poolers: number;
+  readonly taken: Taken;
+}
+
 /** The servers of a cluster that connections are counted on. */
 type Servers = 'primaries' | 'standbys' | `members of ${string}`;
 
 /**
- * How many of a cluster's PoolerConfigs may be connected to the same servers at once, the one in question among them. Those that
- * read a ReadReplicaSet whose primary stands in for its members share the primary with those that write.
+ * Which of a cluster's PoolerConfigs may be connected to the same servers at once. Those that read a ReadReplicaSet whose primary
+ * stands in for its members share the primary with those that write, and so do those that read standbys: of one that is
+ * promoted they keep their sessions at first.
  */
 export function sharersOf(
   target: Target,
-  all: readonly Target[],
+  others: readonly Sharer[],
   fallsBack: (readReplicaSet: string) => boolean,
-): number {
+): Sharing {
   const serversOf = ({ role = 'rw', readReplicaSet, alsoReads = [] }: Target): readonly Servers[] => {
     if (role === 'rw') return ['primaries', ...alsoReads.map((set): Servers => `members of ${set}`)];
-    if (readReplicaSet === undefined) return ['standbys'];
+    if (readReplicaSet === undefined) return ['standbys', 'primaries'];
     return [`members of ${readReplicaSet}`, ...(fallsBack(readReplicaSet) ? ['primaries' as const] : [])];
   };
-  const counts = serversOf(target).map(
-    (servers) => all.filter((other) => serversOf(other).includes(servers)).length,
+  const groups = serversOf(target).map((servers) =>
+    others.filter((other) => serversOf(other).includes(servers)),
   );
-  return Math.max(1, ...counts);
+  return {
+    poolers: 1 + Math.max(0, ...groups.map((group) => group.length)),
+    taken: groups.map(takenBy).reduce((most, next) => (next.total > most.total ? next : most)),
+  };
+}
+
+function takenBy(group: readonly Sharer[]): Taken {
+  const holding = group.filter(({ total }) => total > 0);
+  return {
+    names: holding.map(({ name }) => name),
+    total: holding.reduce((sum, { total }) => sum + total, 0),
+  };
 }

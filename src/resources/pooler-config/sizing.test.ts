@@ -11,6 +11,8 @@ function input(spec: Record<string, unknown> = {}, changes: Partial<SizingInput>
     limits: new Map([['s0', { maxConnections: 100, reserved: 3 }]]),
     instances: 2,
     poolers: 1,
+    taken: { names: [], total: 0 },
+    held: 0,
     ...changes,
   };
 }
@@ -30,6 +32,28 @@ describe('automatic sizes', () => {
       databases: [{ maxConnections: 21 }],
       limit: 43,
     });
+  });
+
+  it('take of their share what others have given up, and keep what they have of it', () => {
+    const taken = { names: ['web', 'jobs'], total: 60 };
+    expect(sizePools(input({}, { poolers: 2, taken }))).toMatchObject({
+      databases: [{ maxConnections: 13 }],
+      limit: 27,
+      message: expect.stringContaining('shared by 2 PoolerConfigs, of which web, jobs may open 60 still,'),
+    });
+    expect(sizePools(input({}, { poolers: 2, taken, held: 80 }))).toMatchObject({ limit: 43 });
+  });
+
+  it('wait for others, and name them, while they have it all', () => {
+    const taken = { names: ['web'], total: 86 };
+    expect(sizePools(input({}, { poolers: 2, taken }))).toEqual({
+      kind: 'waiting',
+      message:
+        'PoolerConfig "web" may still open 86 of the 87 connections that shard s0 has for poolers, and the share of this ' +
+        'one is 43: it waits until they give it up; one that is refused does so when its spec is put right',
+    });
+    const tooMuch = { sizing: 'manual', poolSize: 60 };
+    expect(sizePools(input(tooMuch, { poolers: 2, taken }))).toMatchObject({ kind: 'refused' });
   });
 
   it('leave room for the pools that users have for themselves, and for the reserve', () => {
@@ -79,6 +103,8 @@ it('never oversubscribes a server, whatever is asked for', () => {
   const world = fc.record({
     instances: fc.integer({ min: 1, max: 32 }),
     poolers: fc.integer({ min: 1, max: 4 }),
+    taken: fc.integer({ min: 0, max: 1000 }),
+    held: fc.integer({ min: 0, max: 1000 }),
     shards: fc.integer({ min: 1, max: 4 }),
     maxConnections: fc.integer({ min: 10, max: 2000 }),
     reservedConnections: fc.integer({ min: 0, max: 50 }),
@@ -86,7 +112,7 @@ it('never oversubscribes a server, whatever is asked for', () => {
     poolSize: fc.option(fc.integer({ min: 1, max: 200 }), { nil: undefined }),
   });
   fc.assert(
-    fc.property(world, ({ shards, maxConnections, instances, poolers, poolSize, ...spec }) => {
+    fc.property(world, ({ shards, maxConnections, instances, poolers, taken, held, poolSize, ...spec }) => {
       const names = Array.from({ length: shards }, (_, index) => `s${index}`);
       const sizing = sizePools({
         spec: poolerSpec({ ...spec, ...(poolSize === undefined ? {} : { sizing: 'manual', poolSize }) }),
@@ -94,12 +120,17 @@ it('never oversubscribes a server, whatever is asked for', () => {
         limits: new Map(names.map((name) => [name, { maxConnections, reserved: 3 }])),
         instances,
         poolers,
+        taken: { names: ['other'], total: taken },
+        held,
       });
-      if (sizing.kind === 'refused') return;
+      if (sizing.kind !== 'sized') return;
       for (const shard of names) {
         const own = sizing.databases.filter((database) => database.shard === shard);
         const sum = own.reduce((total, database) => total + database.maxConnections, 0);
-        expect(sum * instances * poolers).toBeLessThanOrEqual(maxConnections - 3 - spec.reservedConnections);
+        const room = maxConnections - 3 - spec.reservedConnections;
+        expect(sum * instances * poolers).toBeLessThanOrEqual(room);
+        // Nor does it take more than others leave, but for what it has already.
+        expect(sum * instances).toBeLessThanOrEqual(Math.max(held, room - taken));
         expect(own.every(({ poolSize: size, maxConnections: most }) => size >= 1 && size + 2 <= most)).toBe(
           true,
         );

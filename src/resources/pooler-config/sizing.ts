@@ -1,5 +1,6 @@
 import type { PoolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
 import type { PoolerDatabase } from './databases.ts';
+import type { Taken } from './sharers.ts';
 
 /** What a server allows. */
 export interface ServerLimits {
@@ -21,6 +22,10 @@ export interface SizingInput {
   readonly instances: number;
   /** PoolerConfigs that share the servers, with this one. */
   readonly poolers: number;
+  /** What the others have of a server at most. */
+  readonly taken: Taken;
+  /** What this one has of it at most, by its last sizes. */
+  readonly held: number;
 }
 
 /** Sizes of one database. */
@@ -41,7 +46,9 @@ export type Sizing =
       readonly limit: number;
       readonly message: string;
     }
-  | { readonly kind: 'refused'; readonly message: string };
+  | { readonly kind: 'refused'; readonly message: string }
+  /** There is a share for it, which others have not given up yet. */
+  | { readonly kind: 'waiting'; readonly message: string };
 
 /** Connections of a database beside the pool of its main user: one to ask for verifiers, one for monitoring. */
 const aside = 2;
@@ -51,7 +58,7 @@ const aside = 2;
  * (`max_db_connections`), so all together never open more than the server has for them.
  */
 export function sizePools(input: SizingInput): Sizing {
-  const { spec, databases, limits, instances, poolers } = input;
+  const { spec, databases, limits, instances } = input;
   const sized: DatabaseSize[] = [];
   let tightest: { total: number; limit: number; message: string } | undefined;
   for (const shard of new Set(databases.map((database) => database.shard))) {
@@ -59,16 +66,21 @@ export function sizePools(input: SizingInput): Sizing {
     if (server === undefined)
       return { kind: 'refused', message: `the limits of shard ${shard} are not known yet` };
     const own = databases.filter((database) => database.shard === shard);
-    const limit = Math.max(
-      0,
-      Math.floor((server.maxConnections - server.reserved - spec.reservedConnections) / poolers),
-    );
-    const sizes = own.map((database) => sizeOf(spec, database, Math.floor(limit / instances / own.length)));
-    const total = instances * sizes.reduce((sum, size) => sum + size.maxConnections, 0);
-    const sum = arithmetic(spec, server, { shard, databases: own.length, instances, poolers, limit });
-    const refused = sizes.find((size) => size.poolSize < 1 || size.poolSize + aside > size.maxConnections);
-    if (total > limit || refused !== undefined) {
-      return { kind: 'refused', message: refusal(spec, sizes, { shard, sum, instances, total, limit }) };
+    const room = roomOf(server, input);
+    const attempt = (limit: number) => {
+      const sizes = own.map((database) => sizeOf(spec, database, Math.floor(limit / instances / own.length)));
+      const total = instances * sizes.reduce((sum, size) => sum + size.maxConnections, 0);
+      const fits = sizes.every((size) => size.poolSize >= 1 && size.poolSize + aside <= size.maxConnections);
+      return { sizes, total, fits: fits && total <= limit };
+    };
+    const { limit } = room;
+    const { sizes, total, fits } = attempt(limit);
+    const sum = arithmetic(input, server, { shard, databases: own.length, room });
+    if (!fits) {
+      const message = refusal(spec, sizes, { sum, instances, total });
+      return attempt(room.share).fits
+        ? { kind: 'waiting', message: waitingFor(shard, room, input.taken) }
+        : { kind: 'refused', message };
     }
     sized.push(...sizes);
     if (tightest === undefined || limit - total < tightest.limit - tightest.total)
@@ -76,6 +88,36 @@ export function sizePools(input: SizingInput): Sizing {
   }
   if (tightest === undefined) return { kind: 'refused', message: 'the cluster has no shard yet' };
   return { kind: 'sized', databases: sized, ...tightest };
+}
+
+/** Connections of a server for all PoolerConfigs, for each of them, and for this one at present. */
+export interface Room {
+  readonly all: number;
+  readonly share: number;
+  readonly limit: number;
+}
+
+/** A share counts once others have given it up; what one has already it keeps as far as its share goes. */
+export function roomOf(
+  server: ServerLimits,
+  {
+    spec,
+    poolers,
+    taken,
+    held,
+  }: Pick<SizingInput, 'poolers' | 'taken' | 'held'> & {
+    readonly spec: Pick<PoolerConfigSpec, 'reservedConnections'>;
+  },
+): Room {
+  const all = Math.max(0, server.maxConnections - server.reserved - spec.reservedConnections);
+  const share = Math.floor(all / poolers);
+  return { all, share, limit: Math.min(share, Math.max(all - taken.total, held, 0)) };
+}
+
+/** What others have to give up first. */
+export function waitingFor(shard: string, { all, share }: Room, { names, total }: Taken): string {
+  const who = `${names.length === 1 ? 'PoolerConfig' : 'PoolerConfigs'} ${names.map((name) => `"${name}"`).join(', ')}`;
+  return `${who} may still open ${total} of the ${all} connections that shard ${shard} has for poolers, and the share of this one is ${share}: it waits until they give it up; one that is refused does so when its spec is put right`;
 }
 
 function sizeOf(spec: SizingInput['spec'], database: PoolerDatabase, share: number): DatabaseSize {
@@ -93,26 +135,28 @@ function sizeOf(spec: SizingInput['spec'], database: PoolerDatabase, share: numb
 interface Shares {
   readonly shard: string;
   readonly databases: number;
-  readonly instances: number;
-  readonly poolers: number;
-  readonly limit: number;
+  readonly room: Room;
 }
 
-function arithmetic(spec: SizingInput['spec'], server: ServerLimits, shares: Shares): string {
-  const { shard, databases, instances, poolers, limit } = shares;
+function arithmetic(
+  { spec, instances, poolers, taken }: SizingInput,
+  server: ServerLimits,
+  { shard, databases, room: { share, limit } }: Shares,
+): string {
   const parts = [
     `max_connections ${server.maxConnections} of shard ${shard}`,
     `- ${server.reserved} reserved by PostgreSQL`,
     `- ${spec.reservedConnections} reserved by spec.reservedConnections`,
   ];
   const divided = poolers === 1 ? '' : `, shared by ${poolers} PoolerConfigs`;
-  return `${parts.join(' ')}${divided} leaves ${limit} for ${count(instances, 'instance')} x ${count(databases, 'database')}`;
+  const late = limit < share ? `, of which ${taken.names.join(', ')} may open ${taken.total} still,` : '';
+  return `${parts.join(' ')}${divided}${late} leaves ${limit} for ${count(instances, 'instance')} x ${count(databases, 'database')}`;
 }
 
 function refusal(
   spec: SizingInput['spec'],
   sizes: readonly DatabaseSize[],
-  found: { shard: string; sum: string; instances: number; total: number; limit: number },
+  found: { sum: string; instances: number; total: number },
 ): string {
   const needed =
     spec.sizing === 'manual'

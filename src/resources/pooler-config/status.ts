@@ -68,7 +68,7 @@ export function withFailures(result: Result, failures: readonly PoolerFailure[])
 /** Sizes of the plan; with a spec that is refused, those that instances go on with. */
 function sizesOf(
   status: PoolerConfigStatus | undefined,
-  { sizing }: Plan,
+  { sizing, result }: Plan,
 ): Pick<PoolerConfigStatus, 'databases' | 'sizing'> {
   if (sizing === undefined) {
     return {
@@ -76,7 +76,9 @@ function sizesOf(
       ...(status?.sizing === undefined ? {} : { sizing: status.sizing }),
     };
   }
-  const { databases, total, limit, message } = sizing;
+  const { databases, limit, message } = sizing;
+  // Others take what is given up, so it counts until every instance has given it up.
+  const total = result.kind === 'wait' ? Math.max(sizing.total, status?.sizing?.total ?? 0) : sizing.total;
   return {
     databases: databases.map(({ name, shard, poolSize, maxConnections }) => ({
       name,

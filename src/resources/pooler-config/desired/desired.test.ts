@@ -15,8 +15,10 @@ function settings(spec: Record<string, unknown> = {}, changes: Partial<SettingsI
     limits: new Map(['s0', 's1'].map((shard) => [shard, { maxConnections: 100, reserved: 3 }])),
     instances: 2,
     poolers: 1,
+    taken: { names: [], total: 0 },
+    held: 0,
   });
-  if (sizing.kind === 'refused') throw new Error(sizing.message);
+  if (sizing.kind !== 'sized') throw new Error(sizing.message);
   return settingsFiles({
     pooler,
     database: 'app',

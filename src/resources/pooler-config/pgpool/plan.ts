@@ -60,8 +60,10 @@ export function planPgpool(input: PlanInput): PgpoolPlan {
     shard,
     limits,
     instances,
-    poolers: observed.poolers,
+    ...observed.sharing,
+    held: pooler.status?.sizing?.total ?? 0,
   });
+  if (sizing.kind === 'waiting') return stopped(wait('ShareTaken', sizing.message, 2_000));
   if (sizing.kind === 'refused') return stopped(fail('PoolsDoNotFit', sizing.message));
   const backends = backendsOf({
     cluster: cluster.metadata.name,

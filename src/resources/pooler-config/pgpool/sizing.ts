@@ -1,16 +1,12 @@
 import type { PoolerConfigSpec } from '../../../api/v1alpha1/pooler-config.ts';
-import type { ServerLimits, Sizing } from '../sizing.ts';
+import { roomOf, type ServerLimits, type Sizing, type SizingInput, waitingFor } from '../sizing.ts';
 
 /** What instances are sized for. */
-export interface PgpoolSizingInput {
+export interface PgpoolSizingInput extends Pick<SizingInput, 'instances' | 'poolers' | 'taken' | 'held'> {
   readonly spec: Pick<PoolerConfigSpec, 'sizing' | 'poolSize' | 'reservedConnections'>;
   readonly database: string;
   readonly shard: string;
   readonly limits: ServerLimits;
-  /** Instances that may be connected at once: those that are there and those that are wanted. */
-  readonly instances: number;
-  /** PoolerConfigs that share the servers, with this one. */
-  readonly poolers: number;
 }
 
 /** Connections of an instance to each server beside those of its clients: its checks of health and of lag. */
@@ -22,10 +18,8 @@ const aside = 2;
  */
 export function sizePgpool(input: PgpoolSizingInput): Sizing {
   const { spec, database, shard, limits, instances, poolers } = input;
-  const limit = Math.max(
-    0,
-    Math.floor((limits.maxConnections - limits.reserved - spec.reservedConnections) / poolers),
-  );
+  const room = roomOf(limits, input);
+  const { limit } = room;
   const share = Math.floor(limit / instances) - aside;
   const poolSize = spec.sizing === 'manual' ? (spec.poolSize ?? share) : share;
   const total = instances * (poolSize + aside);
@@ -36,6 +30,7 @@ export function sizePgpool(input: PgpoolSizingInput): Sizing {
     `and keeps ${aside} connections for its checks`;
   if (poolSize < 1 || total > limit) {
     const needed = spec.sizing === 'manual' ? total : instances * (1 + aside);
+    if (needed <= room.share) return { kind: 'waiting', message: waitingFor(shard, room, input.taken) };
     return {
       kind: 'refused',
       message:

@@ -136,7 +136,7 @@ export function observedWorld(changes: Partial<Observed> = {}): Observed {
         listeners: 0,
       },
     ],
-    poolers: 1,
+    sharing: { poolers: 1, taken: { names: [], total: 0 } },
     secrets: new Map(),
     statefulSet: undefined,
     instances: [],
