@@ -166,7 +166,11 @@ describe('read replicas', () => {
     signalAll([postmasterOf(source.metadata.uid ?? '')], 'SIGKILL');
     await waitUntilServing(slow, 1);
     const config = await readConfig(slow, cluster.name);
-    expect(await readOnce(config, 'SELECT count(*)::int AS n FROM items')).toEqual({ n: 1000 });
+    // A node may follow the Service a moment later than the status does.
+    const read = await waitFor('the Service leads there', async () => {
+      return { done: await readOnce(config, 'SELECT count(*)::int AS n FROM items') };
+    });
+    expect(read).toEqual({ n: 1000 });
     await (await kube()).delete(readReplicaSetType, slow);
   });
 
