@@ -1,5 +1,9 @@
 import { describe, expect, it } from 'vitest';
-import { placesOf } from './observe-cache.ts';
+import { emptyMemory } from './memory.ts';
+import { type Rotation, rotationLabel } from './names.ts';
+import { cachedShards, placesOf } from './observe-cache.ts';
+import type { ReplicaSources } from './sources.ts';
+import { member, readers, cluster as shop, statefulSet } from './test-support/world.ts';
 
 type Cluster = Parameters<typeof placesOf>[1];
 
@@ -33,4 +37,31 @@ describe('the places of a set', () => {
   ])('are %s', (_, asked, present, wanted, told) => {
     expect(placesOf(asked, present)).toEqual({ wanted, told });
   });
+});
+
+it('says for how long a member has had its rotation, by its pod', () => {
+  const memory = emptyMemory(0);
+  memory.silent.set('of a pod that is gone', 0);
+  const { pod } = member(readers(), 0);
+  const observe = (rotation: Rotation, nowMs: number, uid = 'a') => {
+    const labels = { 'herdsman.dev/shard': 's0', [rotationLabel]: rotation };
+    const found = { ...pod, metadata: { ...pod?.metadata, uid, labels } };
+    const informer = (objects: readonly unknown[]) => ({ cache: { byIndex: () => objects } });
+    const replicas = {
+      statefulSets: informer([statefulSet(1)]),
+      pods: informer([found]),
+      claims: informer([]),
+    } as unknown as ReplicaSources;
+    const present = new Map([['StatefulSet/readers-s0-replicas', statefulSet(1)]]);
+    const [shard] = cachedShards(readers(), shop, replicas, present, memory, nowMs);
+    const [{ drainingMs, outMs } = { drainingMs: -1, outMs: -1 }] = shard?.members ?? [];
+    return { drainingMs, outMs };
+  };
+  expect(observe('in', 1_000)).toEqual({ drainingMs: 0, outMs: 0 });
+  expect(observe('out', 2_000)).toEqual({ drainingMs: 0, outMs: 0 });
+  expect(observe('out', 5_000)).toEqual({ drainingMs: 0, outMs: 3_000 });
+  expect(observe('draining', 6_000)).toEqual({ drainingMs: 0, outMs: 0 });
+  expect(observe('draining', 8_000)).toEqual({ drainingMs: 2_000, outMs: 0 });
+  expect(observe('draining', 9_000, 'b')).toEqual({ drainingMs: 0, outMs: 0 });
+  expect([...memory.silent.keys()]).toEqual([]);
 });
