@@ -278,6 +278,12 @@ it('is copied from a standby while there is one, and streams from it when asked 
   const followers = "SELECT application_name FROM pg_stat_replication WHERE application_name LIKE 'copied-%'";
   expect(await inPod(namespace, source, followers)).toBe('copied-s0-replicas-0');
   await (await kube()).delete(readReplicaSetType, copied);
+  // Patroni lets go of it on standbys when it is dropped on the primary.
+  await waitFor('its slots on the standby are gone', async () => {
+    const slots = "SELECT slot_name FROM pg_replication_slots WHERE slot_name LIKE 'copied%'";
+    const found = await inPod(namespace, source, slots);
+    return found === '' ? { done: true } : { state: found };
+  });
 });
 
 it('leads clients to the member in their own zone while there is one', async () => {
