@@ -57,8 +57,8 @@ export interface ObservedTarget {
    */
   readonly servedBy: string | undefined;
   readonly limits: Reading<ServerLimits>;
-  /** Sessions of poolers whose last word was LISTEN. */
-  readonly listeners: number;
+  /** Users of the sessions of poolers whose last word was LISTEN. */
+  readonly listeners: readonly string[];
 }
 
 /** The world as one pass sees it. */

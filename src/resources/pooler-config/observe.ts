@@ -44,7 +44,7 @@ const freshMs = { secret: 600_000, login: 30_000, limits: 10_000 };
 const unsettledMs = 5_000;
 
 interface TargetFacts extends ServerLimits {
-  readonly listeners: number;
+  readonly listeners: readonly string[];
 }
 
 /** Gathers what a pass needs to know. */
@@ -72,7 +72,7 @@ export interface PoolerObserverDependencies {
 export function createPoolerObserver(dependencies: PoolerObserverDependencies): PoolerObserver {
   const { client, sources, poolerSources, connections, gated, monotonicMs } = dependencies;
   const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
-  /** By namespace, cluster and shard: what its server said last, which holds while it is away. */
+  /** By PoolerConfig and shard: what its server said last, of sessions of those poolers too, which holds while it is away. */
   const known = new Map<string, { readonly facts: TargetFacts; readonly atMs: number }>();
 
   async function readSecrets(
@@ -244,7 +244,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
 const limitsQuery = `
 SELECT current_setting('max_connections')::int AS "maxConnections",
   current_setting('superuser_reserved_connections')::int + current_setting('reserved_connections')::int AS reserved,
-  (SELECT count(*)::int FROM pg_stat_activity
+  (SELECT coalesce(array_agg(usename::text), '{}') FROM pg_stat_activity
     WHERE client_addr = ANY ($1::inet[]) AND query ~* '^\\s*listen\\s') AS listeners`;
 
 /** Who writes another spec may have changed a Secret just before: what was read before that tells nothing of it. */
@@ -278,7 +278,7 @@ function targetOf(shard: string, servedBy: string | undefined, facts: Reading<Ta
     shard,
     servedBy,
     limits: facts,
-    listeners: facts.state === 'present' ? facts.value.listeners : 0,
+    listeners: facts.state === 'present' ? facts.value.listeners : [],
   };
 }
 

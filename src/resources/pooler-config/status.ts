@@ -22,7 +22,9 @@ export function statusOf(
   const updated = observed.instances.filter(
     ({ facts }) => facts.state === 'present' && facts.value.revision === plan.revision,
   ).length;
-  const inputs = conditionsOf(input, result, ready, replicas);
+  const databases = plan.sizing?.databases ?? pooler.status?.databases ?? [];
+  const listeners = unfitListeners(input, databases);
+  const inputs = conditionsOf(input, result, { ready, wanted: replicas, listeners });
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: [
@@ -121,12 +123,14 @@ function primariesOf(
 }
 
 function conditionsOf(
-  { pooler, observed }: PlanInput,
+  { pooler }: PlanInput,
   result: Result,
-  ready: number,
-  wanted: number,
+  {
+    ready,
+    wanted,
+    listeners,
+  }: { readonly ready: number; readonly wanted: number; readonly listeners: number },
 ): ConditionInput[] {
-  const listeners = observed.targets.reduce((sum, target) => sum + target.listeners, 0);
   return [
     ready === 0
       ? {
@@ -150,9 +154,7 @@ function conditionsOf(
     // A session of Pgpool-II has its server connections for itself.
     ...(pooler.spec.engine === 'pgpool'
       ? []
-      : [
-          (listeners === 0 ? seenListening(pooler) : undefined) ?? listening(pooler.spec.poolMode, listeners),
-        ]),
+      : [(listeners === 0 ? seenListening(pooler) : undefined) ?? listening(listeners)]),
   ];
 }
 
@@ -164,16 +166,39 @@ function seenListening({ status, metadata }: PlanInput['pooler']): ConditionInpu
   return { type, status: value, reason, message };
 }
 
+/** Sessions that use LISTEN where neither their user nor every database of their shard has poolMode "session". */
+function unfitListeners(
+  { pooler: { spec }, observed }: PlanInput,
+  databases: readonly { readonly name: string; readonly shard: string }[],
+): number {
+  const modeOf = (name: string) =>
+    spec.databases.find((database) => database.name === name)?.poolMode ?? spec.poolMode;
+  const unfit = observed.targets.flatMap(({ shard, listeners }) => {
+    const modes = databases.filter((database) => database.shard === shard).map(({ name }) => modeOf(name));
+    const isSession = (modes.length === 0 ? [spec.poolMode] : modes).every((mode) => mode === 'session');
+    return listeners.filter((name) => {
+      const own = spec.users.find((user) => user.name === name)?.poolMode;
+      return own === undefined ? !isSession : own !== 'session';
+    });
+  });
+  return unfit.length;
+}
+
 /** LISTEN belongs to a session, and with any other pool mode notifications go to whoever has the connection next. */
-function listening(poolMode: string, listeners: number): ConditionInput {
-  if (poolMode === 'session' || listeners === 0)
-    return { type: 'PoolModeFits', status: 'True', reason: 'Fits', message: 'no use of LISTEN was seen' };
+function listening(listeners: number): ConditionInput {
+  if (listeners === 0)
+    return {
+      type: 'PoolModeFits',
+      status: 'True',
+      reason: 'Fits',
+      message: 'no use of LISTEN was seen but with poolMode "session"',
+    };
   return {
     type: 'PoolModeFits',
     status: 'False',
     reason: 'ListenInTransactionMode',
     message:
-      `${listeners} sessions of poolers use LISTEN, which gets no notifications with poolMode "${poolMode}": ` +
+      `${listeners} sessions of poolers use LISTEN, which gets no notifications while others use the same connection: ` +
       'give those clients a database or user with poolMode "session" (spec.databases, spec.users), or let them connect directly',
   };
 }

@@ -133,7 +133,7 @@ export function observedWorld(changes: Partial<Observed> = {}): Observed {
         shard: 's0',
         servedBy: 'shop-s0-0/1',
         limits: { state: 'present', value: { maxConnections: 100, reserved: 3 } },
-        listeners: 0,
+        listeners: [],
       },
     ],
     sharing: { poolers: 1, taken: { names: [], total: 0 } },
