@@ -72,7 +72,7 @@ export interface PoolerObserverDependencies {
 export function createPoolerObserver(dependencies: PoolerObserverDependencies): PoolerObserver {
   const { client, sources, poolerSources, connections, gated, monotonicMs } = dependencies;
   const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
-  /** By PoolerConfig and shard: what its server said last, of sessions of those poolers too, which holds while it is away. */
+  /** By PoolerConfig, cluster and shard: what its server said last, of sessions of those poolers too, which holds while it is away. */
   const known = new Map<string, { readonly facts: TargetFacts; readonly atMs: number }>();
 
   async function readSecrets(
@@ -106,7 +106,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     return Promise.all(
       items.map(async (item): Promise<ObservedTarget> => {
         const { name: shard, primary } = item;
-        const key = `${namespace}/${name}/${shard}`;
+        const key = `${namespace}/${pooler.metadata.name}/${name}/${shard}`;
         const remembered = known.get(key);
         const servedBy =
           readReplicaSet === undefined ? servedByOf(item, role) : readBy(item, replicaSet?.status);

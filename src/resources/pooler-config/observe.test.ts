@@ -1,0 +1,69 @@
+import { expect, it } from 'vitest';
+import type { Connections } from '../../postgres/connections.ts';
+import type { KubeClient } from '../../runtime/kube-client.ts';
+import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { encoded } from '../sharded-cluster/desired/secrets.ts';
+import type { Sources } from '../sharded-cluster/sources.ts';
+import { noGatedShards } from './gated-shards.ts';
+import { createPoolerObserver } from './observe.ts';
+import type { PoolerSources } from './sources.ts';
+import { poolerConfig, targetCluster } from './test-support/world.ts';
+
+/** Two PoolerConfigs of `shop`, each with a pod of its own. */
+const addresses: Readonly<Record<string, string>> = { web: '10.0.0.1', jobs: '10.0.0.2' };
+
+/** A server that knows of one session that listens, from one address. */
+function observerWith(listening: string) {
+  const items = [{ name: 's0', primary: 'shop-s0-0', timeline: 1, members: [] }];
+  const cluster = { ...targetCluster(), status: { shards: { items } } };
+  const pods = (name: string) => [
+    {
+      metadata: { name: `${name}-pooler-0`, namespace: 'store', uid: name },
+      status: { podIP: addresses[name] },
+    },
+  ];
+  const nothing = { cache: { get: () => undefined, byIndex: () => [] } };
+  const primary = { status: { podIP: '10.0.0.9' } };
+  const connection = {
+    query: async ({ values }: { values: [readonly string[]] }) => [
+      { maxConnections: 100, reserved: 3, listeners: values[0].includes(listening) ? ['app'] : [] },
+    ],
+  };
+  return createPoolerObserver({
+    client: {
+      read: async (_type: unknown, key: ObjectKey) => ({
+        state: 'present',
+        value: { metadata: key, data: encoded({ 'ca.crt': 'a', 'tls.crt': 'c', 'tls.key': 'k' }) },
+      }),
+    } as unknown as KubeClient,
+    sources: {
+      clusters: { cache: { get: () => cluster } },
+      replicaSets: nothing,
+      statefulSets: nothing,
+      pods: { cache: { get: () => primary } },
+      plain: [],
+    } as unknown as Sources,
+    poolerSources: {
+      pods: { cache: { byIndex: (_: string, value: string) => pods(value.split('/')[1] ?? '') } },
+      poolers: nothing,
+    } as unknown as PoolerSources,
+    connections: {
+      use: (_options: unknown, work: (given: unknown) => unknown) => work(connection),
+    } as unknown as Connections,
+    gated: noGatedShards(),
+    monotonicMs: () => 0,
+  });
+}
+
+it('tells each PoolerConfig of the sessions of its own poolers', async () => {
+  const observer = observerWith('10.0.0.1');
+  const listenersOf = async (name: string) => {
+    const pooler = poolerConfig();
+    const named = { ...pooler, metadata: { ...pooler.metadata, name } };
+    const { observed } = await observer.observe(named, new AbortController().signal);
+    return observed.targets.map(({ listeners }) => listeners);
+  };
+  expect(await listenersOf('web')).toEqual([['app']]);
+  expect(await listenersOf('jobs')).toEqual([[]]);
+  expect(await listenersOf('web')).toEqual([['app']]);
+});
