@@ -69,6 +69,15 @@ describe('automatic sizes', () => {
     });
   });
 
+  it('say of which database they are less than it asks for', () => {
+    const spec = (poolSize: number) => ({ databases: [{ name: 'app', poolSize }] });
+    expect(sizePools(input(spec(500)))).toMatchObject({
+      databases: [{ poolSize: 41 }],
+      message: expect.stringMatching(/ x 1 database; app gets 41 of its poolSize 500$/),
+    });
+    expect(sizePools(input(spec(41)))).toMatchObject({ message: expect.stringMatching(/ x 1 database$/) });
+  });
+
   it('say the numbers when nothing fits', () => {
     const limits = new Map([['s0', { maxConnections: 20, reserved: 3 }]]);
     const sizing = sizePools(input({ replicas: 4 }, { limits, instances: 4 }));
@@ -76,8 +85,36 @@ describe('automatic sizes', () => {
       kind: 'refused',
       message:
         'max_connections 20 of shard s0 - 3 reserved by PostgreSQL - 10 reserved by spec.reservedConnections leaves 7 ' +
-        'for 4 instances x 1 database, and 12 are needed: lower replicas, reservedConnections or the pools of users, ' +
-        'or raise max_connections',
+        'for 4 instances x 1 database, and 12 are needed: lower replicas or reservedConnections, or raise max_connections',
+    });
+  });
+});
+
+describe('a remedy', () => {
+  it.each<[string, Record<string, unknown>, number, string]>([
+    ['the size', { sizing: 'manual', poolSize: 100 }, 2, 'lower poolSize, replicas or reservedConnections,'],
+    [
+      'no instance where there is one, and nothing kept back where nothing is',
+      { sizing: 'manual', poolSize: 100, reservedConnections: 0 },
+      1,
+      'lower poolSize, or raise max_connections',
+    ],
+    [
+      'the size of a database',
+      { sizing: 'manual', poolSize: 1, databases: [{ name: 'app', poolSize: 100 }] },
+      2,
+      'lower databases[app].poolSize, replicas or',
+    ],
+    [
+      'the sizes of users, and the reserve',
+      { users: [{ name: 'jobs', poolSize: 90 }, { name: 'app' }], reservePoolSize: 9 },
+      2,
+      'lower users[jobs].poolSize, reservePoolSize, replicas or',
+    ],
+  ])('is %s', (_, spec, instances, says) => {
+    expect(sizePools(input(spec, { instances }))).toMatchObject({
+      kind: 'refused',
+      message: expect.stringContaining(`are needed: ${says}`),
     });
   });
 });

@@ -87,7 +87,8 @@ export function sizePools(input: SizingInput): Sizing {
       tightest = { total, limit, message: sum };
   }
   if (tightest === undefined) return { kind: 'refused', message: 'the cluster has no shard yet' };
-  return { kind: 'sized', databases: sized, ...tightest };
+  const message = `${tightest.message}${cutsOf(spec, sized)}`;
+  return { kind: 'sized', databases: sized, ...tightest, message };
 }
 
 /** Connections of a server for all PoolerConfigs, for each of them, and for this one at present. */
@@ -162,11 +163,38 @@ function refusal(
     spec.sizing === 'manual'
       ? found.total
       : found.instances * sizes.length * (1 + aside + spec.reservePoolSize + usersOf(spec));
-  const instead =
-    spec.sizing === 'manual'
-      ? 'lower poolSize, replicas or reservedConnections, or raise max_connections'
-      : 'lower replicas, reservedConnections or the pools of users, or raise max_connections';
-  return `${found.sum}, and ${needed} are needed: ${instead}`;
+  return `${found.sum}, and ${needed} are needed: ${remediesOf(spec, sizes, found.instances)}`;
+}
+
+/** What the spec has that takes room. */
+function remediesOf(spec: SizingInput['spec'], sizes: readonly DatabaseSize[], instances: number): string {
+  const isManual = spec.sizing === 'manual';
+  const own = spec.databases.filter(
+    ({ name, poolSize }) => poolSize !== undefined && sizes.some((size) => size.name === name),
+  );
+  const users = spec.users.filter(({ poolSize }) => poolSize !== undefined);
+  const lower = [
+    ...(isManual && own.length < sizes.length ? ['poolSize'] : []),
+    ...(isManual ? own.map(({ name }) => `databases[${name}].poolSize`) : []),
+    ...users.map(({ name }) => `users[${name}].poolSize`),
+    ...(spec.reservePoolSize > 0 ? ['reservePoolSize'] : []),
+    ...(instances > 1 ? ['replicas'] : []),
+    ...(spec.reservedConnections > 0 ? ['reservedConnections'] : []),
+  ];
+  const [last = '', ...others] = lower.toReversed();
+  if (last === '') return 'raise max_connections';
+  const listed = others.length === 0 ? last : `${others.toReversed().join(', ')} or ${last}`;
+  return `lower ${listed}, or raise max_connections`;
+}
+
+/** Sizes of databases that the servers have no room for: with sizing "auto" they are the most, not what there is. */
+function cutsOf(spec: SizingInput['spec'], sizes: readonly DatabaseSize[]): string {
+  return sizes
+    .flatMap(({ name, poolSize }) => {
+      const asked = spec.databases.find((database) => database.name === name)?.poolSize ?? poolSize;
+      return asked > poolSize ? [`; ${name} gets ${poolSize} of its poolSize ${asked}`] : [];
+    })
+    .join('');
 }
 
 function usersOf(spec: SizingInput['spec']): number {
