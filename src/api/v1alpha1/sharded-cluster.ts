@@ -50,6 +50,10 @@ const postgres = z
             rule: "!(self in ['postgres', 'template0', 'template1'])",
             message: 'this database is PostgreSQL\'s own: choose another name, such as "app"',
           },
+          {
+            rule: "self != 'pgbouncer'",
+            message: 'poolers have their console under this name: choose another name, such as "app"',
+          },
         ),
       ),
     tuning: z

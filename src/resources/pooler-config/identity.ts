@@ -4,6 +4,7 @@ import { poolerRole } from '../../postgres/roles.ts';
 import { pairOf } from '../sharded-cluster/desired/tls-secrets.ts';
 import { applicationSecret, monitoringSecret } from '../sharded-cluster/names.ts';
 import { certificatesPending, credentialsOf, serverCertificate } from './credentials.ts';
+import { ownUsers } from './desired/settings.ts';
 import type { PlanInput } from './model.ts';
 import { adminSecret, poolerName } from './names.ts';
 import { fail, type Step, stop, wait } from './step.ts';
@@ -30,6 +31,14 @@ export function identityOf(input: PlanInput): Step<Identity> {
       fail(
         'SecretIncomplete',
         `Secret "${missing}" needs the key "username": restore it, or delete it to have it made again`,
+      ),
+    );
+  const unfit = logins.find((_, index) => ownUsers.includes(usernames[index] ?? ''));
+  if (unfit !== undefined)
+    return stop(
+      fail(
+        'LoginUnfit',
+        `Secret "${unfit}" has the username "${usernames[logins.indexOf(unfit)]}", which poolers turn away, for it is one of their own (${ownUsers.join(', ')}): use another`,
       ),
     );
   const admin = content(adminSecret(name));

@@ -160,6 +160,18 @@ describe('bad input', () => {
     });
   });
 
+  it.each(['stats', 'pgbouncer', 'herdsman'])('a login %s, which poolers turn away, is said', (username) => {
+    const secrets = new Map([...all, ['shop-app', secret({ username, password: 'x' })] as const]);
+    const decided = plan(planInput(poolerConfig(), observedWorld({ secrets })));
+    expect(decided).toMatchObject({
+      actions: [],
+      result: {
+        reason: 'LoginUnfit',
+        message: expect.stringContaining(`"shop-app" has the username "${username}"`),
+      },
+    });
+  });
+
   it('a Secret that cannot be read makes nothing new', () => {
     const unknown: SecretReading = { state: 'unknown', error: new Error('no answer') };
     const secrets = new Map([...all, ['web-pooler-admin', unknown] as const]);

@@ -28,6 +28,11 @@ export const badSpecs: readonly BadSpec[] = [
     spec: { ...minimal, postgres: { database: 'postgres' } },
     says: "this database is PostgreSQL's own",
   },
+  {
+    what: "the name of the poolers' console",
+    spec: { ...minimal, postgres: { database: 'pgbouncer' } },
+    says: 'poolers have their console under this name',
+  },
   { what: 'no member', spec: { ...minimal, members: 0 }, says: 'should be greater than or equal to 1' },
   {
     what: 'too many shards',

@@ -32,6 +32,8 @@ const resolverSettings = `nameserver 127.0.0.1:${resolverPort}\noptions ndots:0 
 export const consoleUsers = { admin: 'herdsman', stats: 'stats' } as const;
 /** The user of the pod itself, who comes by the socket and needs no password. */
 const localUser = 'pgbouncer';
+/** Users that reach nothing but the console, or nothing at all from outside. */
+export const ownUsers: readonly string[] = [consoleUsers.admin, consoleUsers.stats, localUser, poolerRole];
 
 /** Marks a revision in a list that PgBouncer shows and that means nothing to clients. */
 const revisionPrefix = 'herdsman_revision_';
@@ -264,7 +266,7 @@ function hostBasedAuthentication(tlsRequired: boolean): string {
     `local pgbouncer ${localUser} peer`,
     `hostssl pgbouncer ${consoleUsers.admin},${consoleUsers.stats} all scram-sha-256`,
     `host pgbouncer all all reject`,
-    `host all ${consoleUsers.admin},${consoleUsers.stats},${localUser},${poolerRole} all reject`,
+    `host all ${ownUsers.join(',')} all reject`,
     `${tlsRequired ? 'hostssl' : 'host'} all all all scram-sha-256`,
     '',
   ].join('\n');
