@@ -222,7 +222,7 @@ export const poolerConfigSpec = z
     drainTimeout: duration
       .default('1m')
       .describe(
-        'How long an instance that goes away waits for its clients to leave. Those that stay may finish their transaction.',
+        'How long an instance that goes away waits for its clients to leave. Those that stay may finish their transaction for 10s more.',
       ),
     autoscaling: autoscaling.optional(),
     resources: resources.prefault({}).describe('CPU and memory of each instance.'),

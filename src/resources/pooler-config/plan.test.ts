@@ -7,6 +7,7 @@ import { objectId, withAppliedHash } from '../sharded-cluster/steps/objects.ts';
 import type { Action, Observed, PlanInput, PoolerConfig } from './model.ts';
 import { type Plan, plan } from './plan.ts';
 import { statusOf } from './status.ts';
+import { readers } from './test-support/pgpool-world.ts';
 import {
   allSecrets,
   instance,
@@ -118,6 +119,13 @@ describe('bad input', () => {
       /no ReadReplicaSet "readers"/,
     ],
     [
+      'a ReadReplicaSet with no member',
+      { target: { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' } },
+      { replicaSet: readers({ replicas: 0 }) },
+      'NoMember',
+      /"readers" has no member.*raise its spec.replicas/,
+    ],
+    [
       'an unknown database',
       { databases: [{ name: 'app_s7', poolMode: 'session' }] },
       {},
@@ -150,6 +158,16 @@ describe('bad input', () => {
       expect(decided.result).toMatchObject({ kind: 'fail', reason, message: expect.stringMatching(message) });
     },
   );
+
+  it('a ReadReplicaSet with no member is fine while the primary stands in, or load decides', () => {
+    const target = { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' };
+    const autoscaling = { maxReplicas: 2, metrics: [{ type: 'Connections', target: 100 }] };
+    for (const spec of [{ whenNoneFresh: 'primary' }, { autoscaling }]) {
+      const replicaSet = readers({ replicas: 0, ...spec });
+      const observed = observedWorld({ secrets: all, replicaSet });
+      expect(plan(planInput(poolerConfig({ target }), observed)).result).toMatchObject({ kind: 'wait' });
+    }
+  });
 
   it('a Secret without a key is said', () => {
     const secrets = new Map([...all, ['shop-app', secret({ password: 'x' })] as const]);

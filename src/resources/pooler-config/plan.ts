@@ -146,6 +146,13 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
     );
   const setProblem = replicaSetProblem(pooler, observed);
   if (setProblem !== undefined) return stop(fail('TargetNotFound', setProblem));
+  if (observed.replicaSet !== undefined && isEmpty(observed.replicaSet))
+    return stop(
+      fail(
+        'NoMember',
+        `ReadReplicaSet "${observed.replicaSet.metadata.name}" has no member, and nobody stands in for them: raise its spec.replicas, or set its spec.whenNoneFresh to "primary"`,
+      ),
+    );
   if (role === 'ro' && observed.replicaSet === undefined && cluster.spec.members < 2)
     return stop(
       fail(
@@ -182,6 +189,11 @@ function replicaSetProblem({ spec }: PoolerConfig, { replicaSet }: Observed): st
   return replicaSet === undefined
     ? `there is no ReadReplicaSet "${name}": create it, or make a PoolerConfig with another spec.target.readReplicaSet`
     : `ReadReplicaSet "${name}" belongs to ShardedCluster "${replicaSet.spec.cluster}", not to "${cluster}": make a PoolerConfig with that spec.target.cluster`;
+}
+
+/** Whether a set never has anybody to read from. */
+function isEmpty({ spec }: NonNullable<Observed['replicaSet']>): boolean {
+  return spec.replicas === 0 && spec.autoscaling === undefined && spec.whenNoneFresh !== 'primary';
 }
 
 /** A new shard is named to clients once its server has answered; one that was named stays while it is away. */
