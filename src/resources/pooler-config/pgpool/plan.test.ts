@@ -362,6 +362,15 @@ describe('bad input', () => {
     });
   });
 
+  it('of a share that others have not given up yet is waited for', () => {
+    const sharing = { poolers: 2, taken: { names: ['web'], total: 86 } };
+    const decided = decide(pgpoolConfig(), pgpoolWorld({ secrets: all, sharing }));
+    expect(decided).toMatchObject({
+      actions: [],
+      result: { kind: 'wait', reason: 'ShareTaken', message: expect.stringContaining('PoolerConfig "web"') },
+    });
+  });
+
   it('of pools that do not fit names the numbers', () => {
     const { observed } = settle(pgpoolConfig(), pgpoolWorld({ secrets: all }));
     const decided = decide(pgpoolConfig({}, { sizing: 'manual', poolSize: 60 }), observed);
