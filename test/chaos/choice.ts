@@ -37,6 +37,8 @@ export interface MoveStop {
   readonly step: Step['kind'];
   /** Whether the map has changed: there is no way back. */
   readonly isDecided: boolean;
+  /** The step is under way, not about to begin. */
+  readonly isUnderWay?: boolean;
 }
 
 function stop(protocol: string, step: Step['kind'], isDecided = false): MoveStop {
@@ -52,7 +54,8 @@ const aroundCommit = [
 const moveStops: readonly MoveStop[] = [
   stop('0, preflight', 'stage'),
   stop('1, prepare', 'publish'),
-  stop('2, copy', 'subscribe'),
+  { ...stop('2, copying', 'copy-rows'), isUnderWay: true },
+  stop('2, copied', 'subscribe'),
   stop('3, catch up', 'catch-up'),
   stop('4, indexes', 'index'),
   stop('5, verify', 'verify'),

@@ -1,15 +1,18 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { waitUntilWhole } from '../support/endurance.ts';
 import { type MoveFaultName, moveFaultNames, moveFaults } from '../support/move-faults.ts';
 import {
   applicationOf,
   bucketOf,
   createMove,
+  loadCustomers,
   makeCustomers,
   ordersSpec,
   readOrders,
   remains,
   waitForEnd,
+  waitUntilCopying,
   waitUntilPaused,
 } from '../support/move-scene.ts';
 import { startWriters } from '../support/move-writers.ts';
@@ -40,6 +43,7 @@ describe('moves', () => {
     });
     await waitUntilReady(key, { timeoutMs: 240_000 });
     customers = await makeCustomers(key, 50);
+    for (const shard of ['s0', 's1']) await loadCustomers(key, shard);
   });
 
   afterAll(() => deleteNamespace(key.namespace));
@@ -68,10 +72,25 @@ describe('moves', () => {
 });
 
 function titleOf({ fault, stop }: MoveScenario<MoveFaultName>): string {
-  return `${fault} in step ${stop.protocol} (before ${stop.step})`;
+  return `${fault} in step ${stop.protocol} (${stop.isUnderWay ? 'in' : 'before'} ${stop.step})`;
 }
 
-/** Breaks something while a move stands before a step; answers how it ended. */
+/** Makes a move, and waits until it stands before a step, or is in the middle of it. */
+async function meet(
+  key: ClusterKey,
+  name: string,
+  move: { bucket: number; to: string },
+  { step, isUnderWay }: MoveScenario<MoveFaultName>['stop'],
+): Promise<ShardMove> {
+  if (isUnderWay) {
+    await createMove(key, name, { ...move, maxBytesPerSecond: 65_536 });
+    return waitUntilCopying(key, name);
+  }
+  await createMove(key, name, { ...move, before: step });
+  return waitUntilPaused(key, name, step);
+}
+
+/** Breaks something while a move is at a step; answers how it ended. */
 async function play(
   key: ClusterKey,
   run: number,
@@ -81,8 +100,7 @@ async function play(
   const bucket = run % buckets;
   const { shard: from } = await bucketOf(key, bucket);
   const to = from === 's0' ? 's1' : 's0';
-  await createMove(key, name, { bucket, to, before: stop.step });
-  const held = await waitUntilPaused(key, name, stop.step);
+  const held = await meet(key, name, { bucket, to }, stop);
   expect((await bucketOf(key, bucket)).shard).toBe(stop.isDecided ? to : from);
   await moveFaults[fault]({ key, name, bucket, from, to, held });
   const status = await waitForEnd(key, name, 180_000);

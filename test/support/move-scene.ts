@@ -78,19 +78,31 @@ export function applicationOf(
   };
 }
 
+/** Gives each customer so much to carry that a copy can be met while it is under way. */
+export async function loadCustomers(key: ClusterKey, shard: string): Promise<void> {
+  const text = "SELECT string_agg(md5(id || '/' || n), '') FROM generate_series(1, 640) n";
+  await query(target(key, shard), `UPDATE customers SET name = (${text})`);
+}
+
 /** A ShardMove of one bucket; it waits before the step, if one is given. */
 export async function createMove(
   key: ClusterKey,
   name: string,
-  { bucket, to, before }: { bucket: number; to: string; before?: Step['kind'] | undefined },
+  {
+    bucket,
+    to,
+    before,
+    maxBytesPerSecond,
+  }: { bucket: number; to: string; before?: Step['kind'] | undefined; maxBytesPerSecond?: number },
 ): Promise<void> {
+  const pace = maxBytesPerSecond === undefined ? {} : { maxBytesPerSecond };
   const { namespace } = key;
   const annotations = before === undefined ? {} : { [pauseAnnotation]: before };
   await (await kube()).create(shardMoveType, {
     apiVersion,
     kind: 'ShardMove',
     metadata: { namespace, name, annotations },
-    spec: { cluster: key.name, group: 'customer', buckets: [bucket], to, retention: '0s' },
+    spec: { cluster: key.name, group: 'customer', buckets: [bucket], to, retention: '0s', ...pace },
   });
 }
 
@@ -116,6 +128,15 @@ export async function waitUntilPaused(key: ClusterKey, name: string, step: Step[
     },
     { everyMs: 50 },
   );
+}
+
+/** Waits until a move has copied some of its rows. */
+export async function waitUntilCopying(key: ClusterKey, name: string): Promise<ShardMove> {
+  return waitFor(`ShardMove ${name} copies`, async () => {
+    const move = await readMove(key, name);
+    const { phase, progress } = move.status ?? {};
+    return phase === 'copy' && (progress?.percent ?? 0) > 0 ? { done: move } : { state: move.status };
+  });
 }
 
 /** Lets a move go on. */
