@@ -42,7 +42,8 @@ let config: pg.ClientConfig;
 
 const clusterSpec = (locks = 64) => ({
   members: 3,
-  postgres: { parameters: { max_locks_per_transaction: String(locks) } },
+  // Room for both fleets: a standby that is promoted has the sessions of readers and of writers.
+  postgres: { parameters: { max_connections: '100', max_locks_per_transaction: String(locks) } },
 });
 
 beforeAll(async () => {
