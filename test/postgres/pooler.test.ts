@@ -687,6 +687,40 @@ describe('a server that is lost for a while', () => {
   });
 });
 
+it('a user with session mode keeps what it SETs, and others share it in transaction mode', async () => {
+  const all = poolers;
+  const spec = { users: [{ name: login.name, poolMode: 'session' }] };
+  poolers = await startPoolers({
+    monitoring,
+    shards: { s0: { server, database: 'one' } },
+    instances: 1,
+    spec,
+  });
+  const set = (each: pg.Client, value: string) => each.query(`SET statement_timeout = '${value}'`);
+  const show = async (each: pg.Client) =>
+    (await each.query('SHOW statement_timeout')).rows[0].statement_timeout;
+  const two = (more: Parameters<typeof client>[0]) => Promise.all([client(more), client(more)]);
+  try {
+    const [own, other] = await two({});
+    await set(own, '1234ms');
+    for (let turn = 0; turn < 5; turn += 1)
+      expect([await show(own), await show(other)]).toEqual(['1234ms', '0']);
+    await Promise.all([own.end(), other.end()]);
+    // Who leaves leaves nothing behind.
+    const next = await client();
+    expect(await show(next)).toBe('0');
+    await next.end();
+    // Monitoring has one connection, which is another's with the next transaction.
+    const [one, another] = await two({ user: monitoring, password: 'watch' });
+    await set(one, '4321ms');
+    expect(await show(another)).toBe('4321ms');
+    await Promise.all([one.end(), another.end()]);
+  } finally {
+    await poolers.stop();
+    poolers = all;
+  }
+});
+
 it('a busy pool shrinks to a smaller size when it is told to, with no client dropped', async () => {
   const all = poolers;
   const sized = (poolSize: number) => ({ sizing: 'manual', poolSize });
