@@ -235,6 +235,11 @@ describe('logins', () => {
 
   it('leave no password in the log or in a file', async () => {
     expect(pgpool.log()).not.toMatch(/secret|SCRAM-SHA-256\$|watch/);
+    const files = await pgpool.files();
+    // They are there, encrypted.
+    expect(files.some((text) => /^app:AES/m.test(text))).toBe(true);
+    for (const text of files)
+      expect(text).not.toMatch(/application secret|another secret|SCRAM-SHA-256\$|\bwatch\b/);
   });
 });
 
@@ -249,6 +254,20 @@ describe('reads and writes', () => {
     );
     expect(port).toBe(primary.port);
     expect((await facts()).nodes.map(({ share }) => share)).toEqual([0, 0.5, 0.5, 0]);
+  });
+
+  it('are more where the weight is more', async () => {
+    await settle({
+      members: [member(0)],
+      pgpool: { maxLag: '1s', primaryWeight: 1, readReplicaSets: [{ name: 'readers', weight: 3 }] },
+    });
+    await caughtUp();
+    expect((await facts()).nodes.slice(0, 2).map(({ share }) => share)).toEqual([0.25, 0.75]);
+    // Each session draws: that half of 80 draw the one of a quarter is one case in a million.
+    const counts = await reads(80);
+    const [first] = standbys;
+    expect(counts.get(primary.port) ?? 0).toBeGreaterThan(0);
+    expect(counts.get(first?.port ?? 0)).toBeGreaterThan(counts.get(primary.port) ?? 0);
   });
 
   it('follow a weight that changes, for new sessions', async () => {

@@ -1,6 +1,17 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { chmod, chown, mkdir, mkdtemp, rename, rm, symlink, writeFile } from 'node:fs/promises';
+import {
+  chmod,
+  chown,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rename,
+  rm,
+  symlink,
+  writeFile,
+} from 'node:fs/promises';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { issueCertificate } from '../../src/pki/certificate.ts';
@@ -52,6 +63,8 @@ export interface PgpoolServer {
   /** Writes settings anew, as a Secret's volume changes: all files at once. Answers their revision. */
   write(wish: PgpoolWish): Promise<string>;
   log(): string;
+  /** What is in each of its files, but for the key. */
+  files(): Promise<string[]>;
   stop(): Promise<void>;
 }
 
@@ -178,7 +191,13 @@ export async function startPgpool(
     await exited;
     await rm(outside, { recursive: true, force: true });
   };
-  return { port, ca: options.primary.ca, servername: 'web-pooler.store.svc', write, log: () => logged, stop };
+  const files = async () => {
+    const found = await readdir(outside, { recursive: true, withFileTypes: true });
+    const own = found.filter((entry) => entry.isFile() && entry.name !== 'key');
+    return Promise.all(own.map((entry) => readFile(join(entry.parentPath, entry.name), 'utf8')));
+  };
+  const servername = 'web-pooler.store.svc';
+  return { port, ca: options.primary.ca, servername, write, log: () => logged, files, stop };
 }
 
 async function freePort(): Promise<number> {
