@@ -139,7 +139,11 @@ it('the number of instances grows while clients wait, with autoscaling', async (
     key,
     'a third instance, and why',
     ({ replicas, pools }) =>
-      replicas?.desired === 3 && replicas.ready === 3 && pools?.clients === 30 && pools.servers > 0,
+      replicas?.desired === 3 &&
+      replicas.ready === 3 &&
+      pools?.clients === 30 &&
+      pools.servers > 0 &&
+      pools.waiting > 0,
   );
   await load.stop();
   expect(load.errors).toEqual([]);

@@ -178,6 +178,8 @@ it('restarts of standbys and a planned switchover are a wait, and an error for n
   const waits = [load, reads].map((each) => Math.round(each.longestMs()));
   console.log(`planned switchover: longest wait of a writer ${waits[0]} ms, of a reader ${waits[1]} ms`);
   expect([...load.errors, ...reads.errors].map(({ message }) => message)).toEqual([]);
+  // maxPause, after which clients go on whatever has become of the change, and what a transaction takes.
+  for (const wait of waits) expect(wait).toBeLessThan(13_000);
 });
 
 it('a lost primary is an error for those only that were in a transaction', async () => {
@@ -194,6 +196,8 @@ it('a lost primary is an error for those only that were in a transaction', async
   await load.stop();
   const messages = load.errors.map(({ message }) => message);
   console.log(`lost primary: longest wait ${Math.round(load.longestMs())} ms`, messages);
+  for (const message of messages)
+    expect(message).toMatch(/server conn crashed|terminat|server login has been failing/i);
   // Who was at work connects anew, and may find that nobody is held back yet, once: a second of it would be a dozen times.
   expect(messages.length).toBeLessThanOrEqual(2 * 20);
   await expect(busy.query('SELECT 1')).rejects.toThrow();
