@@ -425,6 +425,10 @@ describe('a share of servers that others have too', () => {
     expect(statusOf(input, plan(input), []).sizing?.total).toBe(86);
     const done = settle(pooler, input.observed);
     expect(statusOf(planInput(pooler, done.observed), done.last, []).sizing?.total).toBe(42);
+    const instances = done.observed.instances.map((entry) => ({ ...entry, ready: false }));
+    const broken = planInput(pooler, { ...done.observed, instances });
+    expect(plan(broken).result).toMatchObject({ reason: 'InstancesNotReady' });
+    expect(statusOf(broken, plan(broken), []).sizing?.total).toBe(42);
   });
 });
 

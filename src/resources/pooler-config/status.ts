@@ -80,7 +80,7 @@ function sizesOf(
   }
   const { databases, limit, message } = sizing;
   // Others take what is given up, so it counts until every instance has given it up.
-  const total = result.kind === 'wait' ? Math.max(sizing.total, status?.sizing?.total ?? 0) : sizing.total;
+  const total = haveSizes(result) ? sizing.total : Math.max(sizing.total, status?.sizing?.total ?? 0);
   return {
     databases: databases.map(({ name, shard, poolSize, maxConnections }) => ({
       name,
@@ -90,6 +90,11 @@ function sizesOf(
     })),
     sizing: { total, limit, message },
   };
+}
+
+/** Whether all instances that run have the sizes of the plan: what is left then is to come or to go. */
+function haveSizes(result: Result): boolean {
+  return result.kind === 'ready' || result.reason === 'InstancesNotReady' || result.reason === 'Draining';
 }
 
 /** Rounded, so that a status is not written for every client that comes or goes. */
