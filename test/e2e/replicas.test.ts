@@ -286,6 +286,52 @@ it('is copied from a standby while there is one, and streams from it when asked 
   });
 });
 
+describe('a workload', () => {
+  const settings = `SELECT current_setting('statement_timeout') AS timeout, current_setting('hot_standby_feedback') AS feedback,
+    current_setting('recovery_min_apply_delay') AS delay, current_setting('work_mem') AS memory`;
+
+  it('of analysis has its settings on the members', async () => {
+    const reports: ClusterKey = { namespace, name: 'reports' };
+    await applySet(reports, {
+      cluster: cluster.name,
+      workload: 'analytics',
+      parameters: { work_mem: '32MB' },
+    });
+    await waitUntilServing(reports, 1);
+    const config = await readConfig(reports, cluster.name);
+    // Their own settings win over those of the workload.
+    expect(await waitFor('it is read', async () => ({ done: await readOnce(config, settings) }))).toEqual({
+      ...{ timeout: '0', feedback: 'on', delay: '0', memory: '32MB' },
+    });
+    await (await kube()).delete(readReplicaSetType, reports);
+  });
+
+  it('that is delayed shows the past, and serves', async () => {
+    const past: ClusterKey = { namespace, name: 'past' };
+    await applySet(past, { cluster: cluster.name, workload: 'delayed', applyDelay: '10s' });
+    await waitUntilServing(past, 1);
+    const config = await readConfig(past, cluster.name);
+    expect(
+      await waitFor('it is read', async () => ({ done: await readOnce(config, settings) })),
+    ).toMatchObject({ timeout: '0', feedback: 'off', delay: '10s' });
+    const [written] = await query<{ at: number }>(
+      target,
+      'INSERT INTO items VALUES (7000) RETURNING extract(epoch FROM clock_timestamp())::float8 AS at',
+    );
+    const { shown } = await waitFor('the row is shown', async () => {
+      const row = await readOnce<{ shown: number | null }>(
+        config,
+        `SELECT CASE WHEN EXISTS (SELECT FROM items WHERE id = 7000)
+          THEN extract(epoch FROM clock_timestamp())::float8 END AS shown`,
+      );
+      return row.shown === null ? { state: row } : { done: { shown: row.shown } };
+    });
+    expect(shown - (written?.at ?? 0)).toBeGreaterThan(9);
+    expect((await readSet(past)).status?.shards?.[0]?.members).toMatchObject([{ rotation: 'in' }]);
+    await (await kube()).delete(readReplicaSetType, past);
+  });
+});
+
 it('leads clients to the member in their own zone while there is one', async () => {
   const { items: nodes } = await (await kube()).list(nodeType, {});
   const zoneOf = (node: string | undefined) =>
