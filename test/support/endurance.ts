@@ -1,4 +1,6 @@
 import pg from 'pg';
+import { configMapType } from '../../src/runtime/kubernetes-types.ts';
+import { kube } from './cluster.ts';
 import type { Fault } from './faults.ts';
 import { kubectl } from './kubectl.ts';
 import type { StoredRow, Verdict } from './ledger.ts';
@@ -67,8 +69,15 @@ async function tellOfMembers(key: ClusterKey, shard: string): Promise<string> {
   return (await Promise.all(told)).join('\n');
 }
 
+/** Addresses of the members that the primary would ask whether it may go on while the API server is away. */
+async function failsafeHosts({ namespace, name }: ClusterKey, shard: string): Promise<string[]> {
+  const found = await (await kube()).get(configMapType, { namespace, name: `${name}-${shard}-leader` });
+  const told = JSON.parse(found?.metadata.annotations?.failsafe ?? '{}') as Record<string, string>;
+  return Object.values(told).map((url) => new URL(url).hostname);
+}
+
 /**
- * Waits until every member of a shard is there and streams, and commits wait for standbys where the spec says so: asked of
+ * Waits until every member of a shard is there and streams, the primary knows where to find them, and commits wait for standbys where the spec says so: asked of
  * Kubernetes and of PostgreSQL themselves, since a status may be a moment old.
  */
 export async function waitUntilWhole(key: ClusterKey, shard = 's0'): Promise<void> {
@@ -82,6 +91,8 @@ export async function waitUntilWhole(key: ClusterKey, shard = 's0'): Promise<voi
       const pods = await memberPods(key, shard);
       const ready = pods.filter(isReady).map((pod) => pod.metadata.name);
       if (ready.length !== members || pods.length !== members) return { state: { ready } };
+      const known = await failsafeHosts(key, shard);
+      if (!pods.every(({ status }) => known.includes(status?.podIP ?? ''))) return { state: { known } };
       const standbys = await readStandbys(config);
       const streaming = standbys.filter(({ state }) => state === 'streaming');
       const waitedFor = streaming.filter(({ sync }) => sync === 'quorum' || sync === 'sync');
