@@ -107,6 +107,8 @@ describe('the number of read replicas follows the load', () => {
           { type: 'CPU', target: 100_000, measured: expect.any(Number), proposed: 1 },
         ],
       });
+      // What a user wrote is never written over.
+      expect((await readSet(set)).spec.replicas).toBe(1);
       await waitForSetEvent(set, /Scaled.*scales from 2 to 3 members per shard: QPS \([0-9.]+ of 10\)/);
     } finally {
       await load.stop();
