@@ -1,5 +1,5 @@
-import { z } from 'zod';
-import { type CelRule, cel } from './common.ts';
+import type { CelRule } from './common.ts';
+import { settingsByName } from './settings-by-name.ts';
 
 const access = 'who may connect follows from spec.tls and spec.credentials';
 const archiving = 'archiving and restoring belong to backups';
@@ -70,13 +70,6 @@ export const parameterMinimums: Readonly<Record<string, number>> = {
   max_worker_processes: 16,
 };
 
-function refused([name, instead]: [string, string]): CelRule {
-  return {
-    rule: `!('${name}' in self)`,
-    message: `remove "${name}", which Herdsman sets itself: ${instead}`,
-  };
-}
-
 function atLeast([name, minimum]: [string, number]): CelRule {
   const value = `self['${name}']`;
   return {
@@ -90,33 +83,21 @@ function atLeast([name, minimum]: [string, number]): CelRule {
  * is not the same in every kind.
  */
 export function parametersOf(instead: Readonly<Record<string, string>> = {}) {
-  return z
-    .record(
-      z.string().max(63),
-      z
-        .string()
-        .max(1024)
-        .regex(/^\P{Cc}*$/u)
-        .describe('Value, as text.'),
-    )
-    .default({})
-    .describe(
+  return settingsByName({
+    about:
       'PostgreSQL configuration parameters; values are text, so quote numbers. They win over tuning. ' +
-        'A restart is made only for those that need one.',
-    )
-    .meta({
-      maxProperties: 200,
-      ...cel(
-        {
-          rule: "self.all(k, k.matches('^[a-z_][a-z0-9_.]{0,62}$'))",
-          message:
-            'write the names of parameters in lower case, as in pg_settings: letters, digits, "_" and ".", ' +
-            'such as "timezone" or "auto_explain.log_min_duration"',
-        },
-        ...Object.entries({ ...managedParameters, ...instead }).map(refused),
-        ...Object.entries(parameterMinimums).map(atLeast),
-      ),
-    });
+      'A restart is made only for those that need one.',
+    value: { pattern: /^\P{Cc}*$/u, about: 'Value, as text.' },
+    most: 200,
+    names: {
+      rule: "self.all(k, k.matches('^[a-z_][a-z0-9_.]{0,62}$'))",
+      message:
+        'write the names of parameters in lower case, as in pg_settings: letters, digits, "_" and ".", ' +
+        'such as "timezone" or "auto_explain.log_min_duration"',
+    },
+    managed: { ...managedParameters, ...instead },
+    rules: Object.entries(parameterMinimums).map(atLeast),
+  });
 }
 
 /** `spec.postgres.parameters`. */

@@ -1,5 +1,4 @@
-import { z } from 'zod';
-import { type CelRule, cel } from './common.ts';
+import { settingsByName } from './settings-by-name.ts';
 
 const access = 'who may log in follows from the cluster and pgpool.logins, and TLS from spec.tls';
 const backends = 'backends follow from spec.target and pgpool.readReplicaSets';
@@ -73,35 +72,16 @@ export const managedPgpoolParameters: Readonly<Record<string, string>> = {
   work_dir: files,
 };
 
-function refused([name, instead]: [string, string]): CelRule {
-  return {
-    rule: `!('${name}' in self)`,
-    message: `remove "${name}", which Herdsman sets itself: ${instead}`,
-  };
-}
-
 /** `spec.pgpool.parameters`: what `pgpool.conf` may say, but for what Herdsman sets itself. */
-export const pgpoolParameters = z
-  .record(
-    z.string().max(63),
-    z
-      .string()
-      .max(1024)
-      .regex(/^[^\p{Cc}'\\]*$/u)
-      .describe('Value, as text without quotes and backslashes.'),
-  )
-  .default({})
-  .describe(
+export const pgpoolParameters = settingsByName({
+  about:
     'Further settings of Pgpool-II, such as write_function_list; values are text, so quote numbers. ' +
-      'A name that Pgpool-II does not know is refused, and the instances go on as they are.',
-  )
-  .meta({
-    maxProperties: 64,
-    ...cel(
-      {
-        rule: "self.all(k, k.matches('^[a-z_0-9]{1,63}$'))",
-        message: 'write the names of settings in lower case with "_", such as "write_function_list"',
-      },
-      ...Object.entries(managedPgpoolParameters).map(refused),
-    ),
-  });
+    'A name that Pgpool-II does not know is refused, and the instances go on as they are.',
+  value: { pattern: /^[^\p{Cc}'\\]*$/u, about: 'Value, as text without quotes and backslashes.' },
+  most: 64,
+  names: {
+    rule: "self.all(k, k.matches('^[a-z_0-9]{1,63}$'))",
+    message: 'write the names of settings in lower case with "_", such as "write_function_list"',
+  },
+  managed: managedPgpoolParameters,
+});

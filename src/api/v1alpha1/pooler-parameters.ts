@@ -1,5 +1,4 @@
-import { z } from 'zod';
-import { type CelRule, cel } from './common.ts';
+import { settingsByName } from './settings-by-name.ts';
 
 const access = 'who may log in follows from the cluster, and TLS from spec.tls';
 const names = 'names of servers are looked up in the pod, which holds clients back while a primary is away';
@@ -61,35 +60,16 @@ export const managedPoolerParameters: Readonly<Record<string, string>> = {
   user: 'instances run as an ordinary user',
 };
 
-function refused([name, instead]: [string, string]): CelRule {
-  return {
-    rule: `!('${name}' in self)`,
-    message: `remove "${name}", which Herdsman sets itself: ${instead}`,
-  };
-}
-
 /** `spec.parameters` of a PoolerConfig: what `[pgbouncer]` may say, but for what Herdsman sets itself. */
-export const poolerParameters = z
-  .record(
-    z.string().max(63),
-    z
-      .string()
-      .max(1024)
-      .regex(/^\P{Cc}*$/u)
-      .describe('Value, as text.'),
-  )
-  .default({})
-  .describe(
+export const poolerParameters = settingsByName({
+  about:
     'Further settings of PgBouncer, such as server_check_delay; values are text, so quote numbers. ' +
-      'A name that PgBouncer does not know is refused, and the poolers go on as they are.',
-  )
-  .meta({
-    maxProperties: 64,
-    ...cel(
-      {
-        rule: "self.all(k, k.matches('^[a-z_]{1,63}$'))",
-        message: 'write the names of settings in lower case with "_", such as "server_check_delay"',
-      },
-      ...Object.entries(managedPoolerParameters).map(refused),
-    ),
-  });
+    'A name that PgBouncer does not know is refused, and the poolers go on as they are.',
+  value: { pattern: /^\P{Cc}*$/u, about: 'Value, as text.' },
+  most: 64,
+  names: {
+    rule: "self.all(k, k.matches('^[a-z_]{1,63}$'))",
+    message: 'write the names of settings in lower case with "_", such as "server_check_delay"',
+  },
+  managed: managedPoolerParameters,
+});
