@@ -56,7 +56,7 @@ function rebalanceStatus({ phase, message, plan, running }: RebalanceDecision): 
     totalMoves: moves.length,
     runningMoves: running.length,
     bytes: rounded(moves.reduce((sum, move) => sum + move.bytes, 0)),
-    ...(plan?.seconds === undefined || moves.length === 0 ? {} : { etaSeconds: rounded(plan.seconds) }),
+    ...(plan === undefined || moves.length === 0 ? {} : { etaSeconds: rounded(plan.seconds) }),
     stuck: (plan?.stuck ?? [])
       .slice(0, shown.notes)
       .map((bucket) => `bucket ${bucketText(bucket)} on ${bucket.shard}: ${bucket.message}`),

@@ -61,8 +61,8 @@ export interface RebalanceInput {
   readonly settings: RebalanceSettings;
   /** Mean utilisation of the shards' processors, 0 to 1: load counts for little while the cluster idles. */
   readonly meanUtilisation: number;
-  /** Rate of recent moves, when there were some. */
-  readonly bytesPerSecond?: number;
+  /** Rate of recent moves, or of what they are taken to do. */
+  readonly bytesPerSecond: number;
 }
 
 /** A move with its reason and what it brings. */
@@ -101,8 +101,8 @@ export interface RebalancePlan {
   readonly stuck: readonly Stuck[];
   /** Whether every shard is within the threshold now, and nothing has to be drained. */
   readonly isBalanced: boolean;
-  /** Time of all moves at the measured rate; absent while none was measured. */
-  readonly seconds?: number;
+  /** Time of all moves at that rate. */
+  readonly seconds: number;
 }
 
 /** Order of shards: s2 before s10. */

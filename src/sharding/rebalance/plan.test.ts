@@ -27,7 +27,15 @@ function even(group: string, count: number, shards: readonly string[], load = 0.
 }
 
 function input(more: Partial<RebalanceInput>): RebalanceInput {
-  return { shards: [], buckets: [], running: [], settings, meanUtilisation: 0.4, ...more };
+  return {
+    shards: [],
+    buckets: [],
+    running: [],
+    settings,
+    meanUtilisation: 0.4,
+    bytesPerSecond: 50 * MB,
+    ...more,
+  };
 }
 
 describe('a rebalance plan', () => {
@@ -35,7 +43,6 @@ describe('a rebalance plan', () => {
     const world = input({
       shards: ['s0', 's1', 's2', 's3'].map((name) => shard(name)),
       buckets: [...even('customer', 64, ['s0', 's1']), ...even('item', 64, ['s0', 's1'])],
-      bytesPerSecond: 50 * MB,
     });
     const plan = planRebalance(world);
     expect(plan.isBalanced).toBe(false);

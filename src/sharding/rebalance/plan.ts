@@ -56,9 +56,7 @@ export function planRebalance(input: RebalanceInput): RebalancePlan {
     next: startable(moves, running, settings.maxConcurrent),
     stuck,
     isBalanced,
-    ...(bytesPerSecond === undefined || bytesPerSecond <= 0
-      ? {}
-      : { seconds: estimateSeconds(moves, running, settings.maxConcurrent, bytesPerSecond) }),
+    seconds: estimateSeconds(moves, running, settings.maxConcurrent, bytesPerSecond),
   };
 }
 
