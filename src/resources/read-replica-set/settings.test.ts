@@ -65,6 +65,16 @@ describe('members of another size', () => {
     expect(settings({ resources }, given).parameters).not.toHaveProperty('shared_buffers');
   });
 
+  test('keep as much WAL for those that follow them as their own volume bears, unless the user says how much', () => {
+    const storage = { size: '2Gi' };
+    expect(settings({ storage }).parameters).toMatchObject({ max_slot_wal_keep_size: '512MB' });
+    const given = { max_slot_wal_keep_size: '1GB' };
+    expect(settings({ storage, parameters: given }).parameters).toMatchObject(given);
+    expect(settings({ storage }, { postgres: { parameters: given } }).parameters).not.toHaveProperty(
+      'max_slot_wal_keep_size',
+    );
+  });
+
   test('have nothing of their own when they are like the others', () => {
     expect(settings({}).parameters).not.toHaveProperty('shared_buffers');
   });

@@ -1,7 +1,7 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { ReadReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
 import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
-import { memberSize, tune } from '../sharded-cluster/desired/tuning.ts';
+import { memberSize, slotWalLimit, tune } from '../sharded-cluster/desired/tuning.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 
 /** How far behind a member may be. */
@@ -55,11 +55,7 @@ const presets: Readonly<Record<ReadReplicaSetSpec['workload'], Preset>> = {
 };
 
 /** Set by the primary for all that follow it; Patroni ignores what a member says of them. */
-const sharedWithPrimary: ReadonlySet<string> = new Set([
-  'max_connections',
-  'max_slot_wal_keep_size',
-  'min_wal_size',
-]);
+const sharedWithPrimary: ReadonlySet<string> = new Set(['max_connections', 'min_wal_size']);
 
 /** What the members of a set shall have; the user's parameters are left out while they are refused. */
 export function effectiveSettings(
@@ -77,6 +73,7 @@ export function effectiveSettings(
     applyDelayMs,
     parameters: sorted({
       ...tuned(spec, cluster),
+      ...bounded(spec, cluster),
       ...preset.parameters,
       ...(useParameters ? spec.parameters : {}),
       ...(applyDelayMs === 0 ? {} : { recovery_min_apply_delay: `${applyDelayMs}ms` }),
@@ -92,6 +89,13 @@ function tuned(spec: ReadReplicaSetSpec, cluster: Pick<ShardedCluster, 'spec'>):
   return Object.fromEntries(
     Object.entries(tune(size)).filter(([name]) => !sharedWithPrimary.has(name) && !given.has(name)),
   );
+}
+
+/** The first of a cascade keeps WAL for those that follow it, on a volume that may be smaller than the primary's. */
+function bounded(spec: ReadReplicaSetSpec, cluster: Pick<ShardedCluster, 'spec'>): Record<string, string> {
+  const isGiven = 'max_slot_wal_keep_size' in cluster.spec.postgres.parameters;
+  if (spec.storage === undefined || isGiven) return {};
+  return { max_slot_wal_keep_size: slotWalLimit(bytesOf(spec.storage.size)) };
 }
 
 function sorted(parameters: Readonly<Record<string, string>>): Record<string, string> {

@@ -3,8 +3,12 @@ import { shardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
 import { parameterProblems, serverParameters } from './parameters.ts';
 
 // Some of these are refused at admission already; what got past it, by an older CRD, is refused here.
-function parameters(user: Record<string, string>, tuning: 'auto' | 'none' = 'auto'): Record<string, string> {
-  const spec = shardedClusterSpec.parse({ postgres: { tuning }, storage: { size: '10Gi' } });
+function parameters(
+  user: Record<string, string>,
+  tuning: 'auto' | 'none' = 'auto',
+  size = '10Gi',
+): Record<string, string> {
+  const spec = shardedClusterSpec.parse({ postgres: { tuning }, storage: { size } });
   return serverParameters(spec, user);
 }
 
@@ -20,6 +24,17 @@ test('without tuning, sizes are left to PostgreSQL', () => {
   expect(parameters({}, 'none')).not.toHaveProperty('shared_buffers');
   expect(parameters({}, 'none')).toMatchObject({ wal_level: 'logical', max_wal_senders: '20' });
 });
+
+test.each(['auto', 'none'] as const)(
+  'what a slot keeps is bounded by the volume, with tuning %s',
+  (tuning) => {
+    const bound = (size: string) => parameters({}, tuning, size).max_slot_wal_keep_size;
+    expect(['256Mi', '512Mi', '1Gi', '100Gi'].map(bound)).toEqual(['64MB', '128MB', '256MB', '25600MB']);
+    expect(parameters({ max_slot_wal_keep_size: '-1' }, tuning)).toMatchObject({
+      max_slot_wal_keep_size: '-1',
+    });
+  },
+);
 
 test.each([
   ['ssl', 'off', 'set by Herdsman'],

@@ -1,6 +1,7 @@
 import { managedParameters, parameterMinimums } from '../../../api/v1alpha1/parameters.ts';
 import type { ShardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
-import { memberSize, tune } from './tuning.ts';
+import { bytesOf } from './quantity.ts';
+import { memberSize, slotWalLimit, tune } from './tuning.ts';
 
 /** Where the Secret `shop-s0-tls` is mounted in a member. */
 export const tlsDirectory = '/etc/herdsman/tls';
@@ -87,6 +88,8 @@ export function serverParameters(
     .map(([name, value]): [string, string] => [name.toLowerCase(), value]);
   const merged = {
     ...defaults,
+    // Tuned or not: a member that never comes back must not fill the volume of its primary.
+    max_slot_wal_keep_size: slotWalLimit(bytesOf(spec.storage.size)),
     ...Object.fromEntries(
       Object.entries(parameterMinimums).map(([name, minimum]) => [name, String(minimum)]),
     ),

@@ -1,7 +1,7 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
 import { shardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
-import { type MemberSize, memberSize, tune } from './tuning.ts';
+import { type MemberSize, memberSize, slotWalLimit, tune } from './tuning.ts';
 
 const mebibyte = 1024 ** 2;
 const gibibyte = 1024 ** 3;
@@ -70,9 +70,10 @@ test('all that may be used at once fits into the memory, with room for Patroni',
 test('WAL leaves most of the volume to data', () => {
   fc.assert(
     fc.property(size, (member) => {
-      const { max_wal_size = NaN, min_wal_size = NaN, max_slot_wal_keep_size = NaN } = numbers(tune(member));
+      const { max_wal_size = NaN, min_wal_size = NaN } = numbers(tune(member));
       expect(min_wal_size).toBeLessThanOrEqual(max_wal_size);
-      expect(max_wal_size + max_slot_wal_keep_size).toBeLessThanOrEqual((member.storage / mebibyte) * 0.4);
+      const kept = Number.parseFloat(slotWalLimit(member.storage));
+      expect(max_wal_size + kept).toBeLessThanOrEqual((member.storage / mebibyte) * 0.4);
     }),
   );
 });

@@ -56,13 +56,17 @@ export function tune(size: MemberSize): Record<string, string> {
     wal_buffers: megabytes(clamp(sharedBuffers / 32, 1, 16)),
     max_wal_size: megabytes(maxWal),
     min_wal_size: megabytes(clamp(maxWal / 4, 80, 2048)),
-    max_slot_wal_keep_size: megabytes(Math.max(256, storage / 4)),
     checkpoint_timeout: '10min',
     checkpoint_completion_target: '0.9',
     random_page_cost: '1.1',
     effective_io_concurrency: '200',
     ...parallelism(size.cpu),
   };
+}
+
+/** `max_slot_wal_keep_size` on a volume of so many bytes: a slot that nobody reads may keep a quarter of it, and a few segments at least. */
+export function slotWalLimit(storage: number): string {
+  return megabytes(Math.max(64, storage / mebibyte / 4));
 }
 
 /** A processor that is shared with others has nothing to give to parallel workers. */
