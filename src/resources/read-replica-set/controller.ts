@@ -12,6 +12,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import type { PoolerSources } from '../pooler-config/sources.ts';
@@ -71,23 +72,22 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     monotonicMs: clock.monotonicMs,
   };
   const autoscaler = createAutoscaler({ client, events, clock });
-  const memories = new Map<string, SetMemory>();
+  const memories = createMemories<SetMemory>();
   const models = createModelPasses({ ...dependencies, execution });
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const owner = keyString(key);
     const found = sources.replicaSets.cache.get(key);
     if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
-      memories.delete(owner);
-      models.forget(owner);
+      memories.forget(key);
+      models.forget(key);
       expectations.forget(owner);
       return undefined;
     }
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const set: ReadReplicaSet = { ...found, spec: readReplicaSetSpec.parse(found.spec) };
     if (set.spec.suspend) return undefined;
-    const memory = memories.get(owner) ?? emptyMemory(clock.monotonicMs());
-    memories.set(owner, memory);
+    const memory = memories.of(set.metadata, () => emptyMemory(clock.monotonicMs()));
     const cluster = clusterOf(set);
     if (set.spec.mode === 'logical' && cluster !== undefined) return passModel(set, cluster, memory, context);
     return pass(set, memory, context);

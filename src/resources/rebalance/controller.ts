@@ -12,6 +12,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
@@ -60,13 +61,13 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
   const { monotonicMs } = clock;
   const expectations = createExpectations({ clock });
   const observer = createLoadObserver({ client, sources, connections, monotonicMs, findPrimaries });
-  const memories = new Map<string, Memory>();
+  const memories = createMemories<Memory>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const owner = keyString(key);
     const found = sources.clusters.cache.get(key);
     if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
-      memories.delete(owner);
+      memories.forget(key);
       expectations.forget(owner);
       return undefined;
     }
@@ -74,7 +75,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     const spec = shardedClusterSpec.parse(found.spec);
     if (spec.suspend) return undefined;
     if (spec.tables.length === 0 || spec.rebalance.mode === 'off') {
-      memories.delete(owner);
+      memories.forget(key);
       await write(found, {}, context.signal);
       return undefined;
     }
@@ -82,11 +83,11 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     const cluster: ShardedCluster = { ...found, spec: { ...spec, shards: { ...spec.shards, count } } };
     const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
     if (map === undefined || cluster.status?.shards === undefined) return { requeueAfterMs: startingMs };
-    const memory = memories.get(owner) ?? {
-      measurements: startMeasurements(readRates(cluster.status.load?.groups ?? [])),
+    const { load } = cluster.status;
+    const memory = memories.of(cluster.metadata, () => ({
+      measurements: startMeasurements(readRates(load?.groups ?? [])),
       askedAtMs: Number.NEGATIVE_INFINITY,
-    };
-    memories.set(owner, memory);
+    }));
     const intervalMs = intervalOf(cluster);
     const moves = sources.moves.cache
       .byIndex(byCluster, clusterIndexValue(key.namespace, key.name))

@@ -12,6 +12,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { type ClusterMemory, emptyMemory } from './cluster-memory.ts';
@@ -66,13 +67,13 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     secrets: observer.secrets,
     now: clock.now,
   };
-  const memories = new Map<string, ClusterMemory>();
+  const memories = createMemories<ClusterMemory>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const owner = keyString(key);
     const found = sources.clusters.cache.get(key);
     if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
-      memories.delete(owner);
+      memories.forget(key);
       expectations.forget(owner);
       return undefined;
     }
@@ -84,8 +85,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       ...(found.status === undefined ? {} : { status: clusterPart(found.status) }),
     };
     if (cluster.spec.suspend) return undefined;
-    const memory = memories.get(owner) ?? emptyMemory();
-    memories.set(owner, memory);
+    const memory = memories.of(cluster.metadata, emptyMemory);
     return pass(cluster, found.status ?? {}, owner, memory, context);
   }
 

@@ -5,8 +5,9 @@ import type { Clock } from '../../../runtime/clock.ts';
 import type { ReconcileContext } from '../../../runtime/controller.ts';
 import type { EventRecorder } from '../../../runtime/events.ts';
 import type { KubeClient } from '../../../runtime/kube-client.ts';
-import { keyString } from '../../../runtime/kubernetes-object.ts';
+import { keyString, type ObjectKey } from '../../../runtime/kubernetes-object.ts';
 import { secretType } from '../../../runtime/kubernetes-types.ts';
+import { createMemories } from '../../../runtime/memories.ts';
 import { authorityOf } from '../../sharded-cluster/desired/tls-secrets.ts';
 import { isPodReady } from '../../sharded-cluster/kubernetes.ts';
 import type { Settings, ShardedCluster } from '../../sharded-cluster/model.ts';
@@ -61,7 +62,7 @@ export interface ModelPasses {
     context: ReconcileContext,
   ): Promise<ModelPassResult>;
   /** Forgets a set that is gone. */
-  forget(owner: string): void;
+  forget(key: ObjectKey): void;
 }
 
 /** A step that failed is tried again after so long. */
@@ -74,7 +75,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
   const { client, sources, connections, events, clock, settings, execution } = dependencies;
   const observer = createModelObserver({ ...dependencies, monotonicMs: clock.monotonicMs });
   const stepping = { client, connections, events, addressOf: sourceAddress };
-  const memories = new Map<string, ModelMemory>();
+  const memories = createMemories<ModelMemory>();
 
   /** Steps take as long as they take, and rotation does not wait for them: each member has one at a time. */
   function start(
@@ -156,9 +157,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
 
   return {
     async pass(set, cluster, memory, context) {
-      const owner = keyString(set.metadata);
-      const model = memories.get(owner) ?? emptyModelMemory();
-      memories.set(owner, model);
+      const model = memories.of(set.metadata, emptyModelMemory);
       const seenMs = clock.monotonicMs();
       const observation = await observer.observe(set, cluster, memory, model, context.signal);
       const lookedMs = clock.monotonicMs();
@@ -212,9 +211,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
         nextMs: busy ? busyMs : nextLookMs(replicas, limits, clock.monotonicMs() - lookedMs),
       };
     },
-    forget(owner) {
-      memories.delete(owner);
-    },
+    forget: memories.forget,
   };
 }
 
