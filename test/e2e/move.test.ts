@@ -49,7 +49,9 @@ describe('a ShardMove', () => {
     ] as const) {
       await createMove(key, name, { bucket: 0, to });
       const status = await waitForEnd(key, name);
-      expect(status).toMatchObject({ phase: 'done', failures: 0, fenceMs: expect.any(Number) });
+      expect(status, JSON.stringify(status)).toMatchObject({
+        ...{ phase: 'done', failures: 0, fenceMs: expect.any(Number) },
+      });
       const { shard, pending } = await bucketOf(key, 0);
       expect([shard, pending]).toEqual([to, undefined]);
       console.log(`move ${name}: fenced for ${status.fenceMs} ms`);

@@ -146,8 +146,9 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       watch,
       capacityBytes: volumeBytes(cluster, sources.claims.cache.byIndex(byCluster, ofCluster), move.to),
       others: () => sources.moves.cache.byIndex(byCluster, ofCluster),
-      onStep(step, result, tookMs) {
-        stopwatch.note(step, result, tookMs);
+      findings: stopwatch.findings,
+      onStep(step, result, tookMs, view) {
+        stopwatch.note(step, result, tookMs, view);
         const outcome = result === 'unknown' ? result : result.kind;
         log.info({ key, step: step.kind, outcome, tookMs, result }, 'step of a move');
       },
@@ -155,8 +156,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const report = await driveFor(world, move, signal).finally(world.release);
     const message = report.ended ? '' : `${report.reason}: ${report.message}`;
     const lagBytes = lagOf(report.view);
-    const found = { ...stopwatch.findings(), ...(lagBytes === undefined ? {} : { lagBytes }) };
-    await tell(shardMove, message, found, signal);
+    await tell(shardMove, message, lagBytes, signal);
     if (report.ended) {
       stopwatches.delete(key);
       await release(shardMove, signal);
@@ -286,7 +286,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   async function tell(
     before: ShardMove,
     message: string,
-    found: Pick<ShardMoveStatus, 'fenceMs' | 'steps' | 'verification' | 'lagBytes'>,
+    lagBytes: number | undefined,
     signal: AbortSignal,
   ): Promise<void> {
     const { namespace, name } = before.metadata;
@@ -297,7 +297,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       ...rest,
       // What is passing in a moment is not worth a request.
       ...(message === '' || message.startsWith('Working') ? {} : { message }),
-      ...found,
+      ...(lagBytes === undefined ? {} : { lagBytes }),
     };
     await writeStatus(latest, status, signal);
     if (before.status?.phase === latest.status?.phase) return;

@@ -1,8 +1,13 @@
 import { expect, it } from 'vitest';
-import type { Step, StepResult } from '../../sharding/move/model.ts';
+import { firstRecord, type MoveView, type ShardFacts, type Step, type StepResult } from '../../sharding/move/model.ts';
+import { gidOf } from '../../sharding/move/names.ts';
 import { createStopwatch } from './stopwatch.ts';
 
 const done: StepResult = { kind: 'done' };
+
+/** What was seen before a step, as far as a stopwatch looks. */
+const seen = (source: MoveView['source']) => ({ source, record: firstRecord }) as MoveView;
+const nothingSeen = seen('unknown');
 
 /** A stopwatch whose clock goes on by what each step took. */
 function watch() {
@@ -11,9 +16,9 @@ function watch() {
   const stopwatch = createStopwatch(clock, 'full');
   return {
     stopwatch,
-    step(kind: Step['kind'], tookMs: number, result: StepResult | 'unknown' = done) {
+    step(kind: Step['kind'], tookMs: number, result: StepResult | 'unknown' = done, view = nothingSeen) {
       ms += tookMs;
-      stopwatch.note({ kind } as Step, result, tookMs);
+      stopwatch.note({ kind } as Step, result, tookMs, view);
     },
   };
 }
@@ -35,7 +40,18 @@ it('measures from the fence to the commit on the target, in the switch that succ
   expect(steps?.[0]?.startedAt).toBe(new Date(138).toISOString());
 });
 
-it('tells of no fence that it has not seen begin', () => {
+it('measures from the date of a fence that another process made', () => {
+  const { stopwatch, step } = watch();
+  const gid = gidOf({ id: '0123abcd', attempt: 1, epoch: 7, side: 'fence' });
+  const source = { prepared: [{ gid, since: 10 }] } as unknown as ShardFacts;
+  step('decide', 30, done, seen(source));
+  step('commit-target', 5, 'unknown', seen(source));
+  expect(stopwatch.findings().fenceMs).toBeUndefined();
+  step('commit-source', 5, done, seen(source));
+  expect(stopwatch.findings().fenceMs).toBe(30);
+});
+
+it('tells of no fence that nobody has seen', () => {
   const { stopwatch, step } = watch();
   step('commit-target', 2);
   expect(stopwatch.findings()).toEqual({});

@@ -1,7 +1,8 @@
 import type { ShardMoveStatus } from '../../api/v1alpha1/shard-move.ts';
 import type { Clock } from '../../runtime/clock.ts';
+import { preparedOf } from '../../sharding/move/decision.ts';
 import type { MoveWorld } from '../../sharding/move/drive.ts';
-import type { Move, Step } from '../../sharding/move/model.ts';
+import type { Move, MoveView, Step } from '../../sharding/move/model.ts';
 
 /** What only whoever does the steps of a move can tell. */
 type Findings = Pick<ShardMoveStatus, 'fenceMs' | 'steps' | 'verification'>;
@@ -17,7 +18,7 @@ const mostSteps = 16;
 /** Measures how long a bucket took no writes, from the fence to the commit on its new shard, and how rows were compared. */
 export interface Stopwatch {
   note: NonNullable<MoveWorld['onStep']>;
-  /** Of the comparison and the switch that succeeded, when this process saw all of it. */
+  /** Of the comparison that succeeded, and of the steps of the switch that this process did. */
   findings(): Findings;
 }
 
@@ -30,7 +31,7 @@ export function createStopwatch(
   let steps: NonNullable<Findings['steps']> = [];
   let found: Findings = {};
   return {
-    note(step, result, tookMs) {
+    note(step, result, tookMs, view) {
       const isDone = result !== 'unknown' && result.kind === 'done';
       if (step.kind === 'verify' && isDone) {
         const verification = { compared, rows: result.verifiedRows ?? 0, tookMs: Math.round(tookMs) };
@@ -43,9 +44,19 @@ export function createStopwatch(
         if (step.kind === 'commit-source') found = { ...found, steps: steps.slice(-mostSteps) };
       }
       if (step.kind === 'fence') fencedAtMs = isDone ? monotonicMs() - tookMs : undefined;
-      if (step.kind === 'commit-target' && isDone && fencedAtMs !== undefined)
-        found = { ...found, fenceMs: Math.round(monotonicMs() - fencedAtMs) };
+      if (!isDone || found.fenceMs !== undefined) return;
+      // Who sees only the second of the commits did not learn when the first was done.
+      if (step.kind === 'commit-target' || step.kind === 'commit-source') {
+        const fencedForMs = fencedAtMs === undefined ? sinceFence(view) : monotonicMs() - fencedAtMs;
+        if (fencedForMs !== undefined) found = { ...found, fenceMs: Math.round(fencedForMs) };
+      }
     },
     findings: () => found,
   };
+
+  /** By PostgreSQL's clock, which dates the fence that another process made. */
+  function sinceFence({ source, record }: MoveView): number | undefined {
+    const fence = source === 'unknown' ? undefined : preparedOf(source, record.attempt, 'fence');
+    return fence === undefined ? undefined : Math.max(0, now().getTime() - fence.since);
+  }
 }

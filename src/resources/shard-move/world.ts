@@ -20,6 +20,7 @@ import type { ShardMove } from './model.ts';
 import type { CopyWatch } from './progress.ts';
 import { isCancelled, recordOf, withRecord } from './record.ts';
 import { type KeptSessions, keepSessions } from './sessions.ts';
+import type { Stopwatch } from './stopwatch.ts';
 
 /** What the world of a move is made of. */
 export interface WorldOptions {
@@ -43,6 +44,8 @@ export interface WorldOptions {
   readonly capacityBytes: number;
   /** Follows copies. */
   readonly watch: CopyWatch;
+  /** Measured so far: written together with what the record says, so that both are there at once. */
+  readonly findings: Stopwatch['findings'];
   /** Told of every step that was done, with what it took. */
   readonly onStep: NonNullable<MoveWorld['onStep']>;
 }
@@ -92,7 +95,7 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
         return recordOf(object.status);
       },
       write: (object, record) => {
-        const status = withRecord(object.status, record, now());
+        const status = { ...withRecord(object.status, record, now()), ...options.findings() };
         return client.updateStatus(shardMoveType, { ...object, status }, { signal });
       },
     }),

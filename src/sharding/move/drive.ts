@@ -42,8 +42,8 @@ export interface MoveWorld {
   now(): number;
   /** Keeps a step waiting that was decided on, as long as somebody wants it to; `look-again` when it shall be decided anew. */
   hold?(step: Step): Promise<'go-on' | 'look-again'>;
-  /** Told of every step that was tried. */
-  onStep?(step: Step, result: StepResult | 'unknown', tookMs: number): void;
+  /** Told of every step that was tried, and of what was seen before it. */
+  onStep?(step: Step, result: StepResult | 'unknown', tookMs: number, view: MoveView): void;
 }
 
 /** The steps that are done on shards. */
@@ -165,7 +165,7 @@ async function act(
     result = 'unknown';
     message = error instanceof Error ? error.message : String(error);
   }
-  world.onStep?.(step, result, world.now() - began);
+  world.onStep?.(step, result, world.now() - began, view);
   if (result === 'unknown') return { ...again(pass, 'Unknown', `${step.kind}: ${message}`), afterMs: 200 };
   if (result.kind === 'refused') return refused(pass, step, result);
   if (decision.record !== undefined) {
