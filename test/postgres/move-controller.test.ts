@@ -1,14 +1,22 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import type { Connection } from '../../src/postgres/connection.ts';
 import { pauseAnnotation } from '../../src/resources/shard-move/pause.ts';
 import { type MoveController, startMoveController } from '../support/move-controller.ts';
+import { waitUntil } from '../support/wait.ts';
 
 // What a user can write in a ShardMove, and in its cluster meanwhile.
 
 const sql = `
   CREATE TABLE orders (id int PRIMARY KEY, body text) PARTITION BY HASH (id);
+  CREATE FUNCTION dawdle(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+    IF EXISTS (SELECT FROM pg_class WHERE relname = 'dawdle_here') THEN PERFORM pg_sleep(600); END IF;
+    RETURN n; END $$;
+  CREATE TABLE slow (id int PRIMARY KEY) PARTITION BY HASH (id);
+  CREATE INDEX ON slow (dawdle(id));
   CREATE TABLE events (at date, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at)`;
 const tables = [
   { name: 'orders', strategy: 'hash' as const, key: 'id', buckets: 4 },
+  { name: 'slow', strategy: 'hash' as const, key: 'id', buckets: 2 },
   {
     name: 'events',
     strategy: 'range' as const,
@@ -27,6 +35,7 @@ beforeAll(async () => {
         shard,
         `DO $$ BEGIN FOR n IN 1..4000 LOOP
           BEGIN INSERT INTO public.orders VALUES (n, repeat('x', 500)); EXCEPTION WHEN check_violation THEN NULL; END;
+          BEGIN INSERT INTO public.slow VALUES (n); EXCEPTION WHEN check_violation THEN NULL; END;
         END LOOP; END $$`,
       );
     }
@@ -71,6 +80,63 @@ it.each(['subscribe', 'verify', 'announce'])(
     expect(bucketAt(0)).toEqual({ id, from, to });
   },
 );
+
+/** What keeps a step at its work for as long as a test likes, how to see that it does, and how to end it. */
+interface Delay {
+  readonly step: 'copy-rows' | 'index' | 'verify';
+  readonly shard: 'from' | 'to';
+  /** Of the group `slow`; the session is one of the application. */
+  begin(session: Connection, leaf: string): Promise<unknown>;
+  /** Whether an activity on that shard is what waits. */
+  readonly waiting: string;
+}
+
+const delays: readonly Delay[] = [
+  {
+    step: 'copy-rows',
+    shard: 'from',
+    // A slot waits for all who have written.
+    begin: (session) => session.query({ text: 'BEGIN; SELECT pg_current_xact_id()' }),
+    waiting: "query LIKE 'CREATE_REPLICATION_SLOT%' AND state = 'active'",
+  },
+  {
+    step: 'index',
+    shard: 'to',
+    begin: (session) => session.query({ text: 'CREATE TABLE public.dawdle_here ()' }),
+    waiting: "query LIKE '%CREATE INDEX%' AND wait_event = 'PgSleep'",
+  },
+  {
+    step: 'verify',
+    shard: 'to',
+    begin: (session, leaf) => session.query({ text: `BEGIN; LOCK TABLE ${leaf} IN ACCESS EXCLUSIVE MODE` }),
+    waiting: "query LIKE '%hash_record_extended%' AND wait_event_type = 'Lock'",
+  },
+];
+
+it.each(delays)('"cancel: true" ends the step $step at its work', async ({ step, shard, begin, waiting }) => {
+  const bucket = moves.bucketsOf('slow')[0];
+  const [from, to] = [bucket?.shard ?? '', other(bucket?.shard)];
+  const where = shard === 'from' ? from : to;
+  const name = `endless-${step}`;
+  const waits = () =>
+    moves.shards.rows(where, `SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ${waiting}`);
+  moves.ask(name, { group: 'slow', buckets: [bucket?.id], to }, { [pauseAnnotation]: step });
+  await moves.until(name, 'is held', ({ message }) => message?.includes(step) === true);
+  const session = await moves.shards.connectApplication(where);
+  try {
+    await begin(session, 'public.slow_b0000');
+    await moves.release(name);
+    await waitUntil('it works', async () => (await waits()).length > 0);
+    moves.change(name, { cancel: true });
+    await waitUntil('it is ended', async () => (await waits()).length === 0);
+  } finally {
+    await session.query({ text: 'ROLLBACK; DROP TABLE IF EXISTS public.dawdle_here' });
+    await session.close();
+  }
+  await moves.until(name, 'is cancelled', ({ phase }) => phase === 'cancelled');
+  expect([await left(from), await left(to)]).toEqual([[], []]);
+  expect(moves.bucketsOf('slow')[0]).toEqual(bucket);
+});
 
 it('"reverseOf" takes a move back while its retention runs, with what was written since', async () => {
   const { id, from, to } = bucketAt(1);

@@ -31,6 +31,8 @@ export interface MoveController {
   bucketsOf(group: string): Buckets;
   /** Makes a ShardMove of the cluster; nothing is retained unless the spec says so. */
   ask(name: string, spec: object, annotations?: Readonly<Record<string, string>>): void;
+  /** Lets a move go on that waits before a step. */
+  release(name: string): Promise<void>;
   /** Changes what a ShardMove asks for. */
   change(name: string, spec: Partial<ShardMoveSpec>): void;
   changeCluster(spec: Partial<ShardedClusterSpec>): void;
@@ -93,6 +95,10 @@ export async function startMoveController(
         metadata: { namespace, name, annotations },
         spec: shardMoveSpec.parse({ cluster: 'shop', retention: '0s', ...spec }),
       });
+    },
+    async release(name) {
+      const patch = { metadata: { annotations: {} } };
+      await api.client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge' });
     },
     change: (name, spec) => api.change(shardMoveType, { namespace, name }, spec),
     changeCluster: (spec) => api.change(shardedClusterType, key, spec),

@@ -37,7 +37,7 @@ export interface MoveContext {
   readonly targetEndpoint: Endpoint;
   /** How the target's server reaches the source's: parameters of libpq, without user and password. */
   readonly sourceAddress: Readonly<Record<string, string>>;
-  /** Lends a session of the operator on a primary; a patient one has no statement timeout. */
+  /** Lends a session of the operator on a primary; a patient one has no statement timeout, but ends when the move is cancelled. */
   use<T>(side: Side, work: (connection: Connection) => Promise<T>, patient?: boolean): Promise<T>;
   /** Opens a session without statement timeout on a primary; whoever asks closes it. */
   open(side: Side, kind: SessionKind): Promise<Connection>;
@@ -45,7 +45,7 @@ export interface MoveContext {
   readonly copying?: {
     readonly maxBytesPerSecond?: number;
     report?(progress: CopyProgress): void;
-    /** Aborts when the copy is not wanted any more. */
+    /** Aborts when the move is not wanted any more. */
     readonly signal?: AbortSignal;
   };
 }

@@ -45,11 +45,16 @@ export async function copyRows(context: MoveContext, copy: number): Promise<Step
   const name = copyName(context.move.id, copy);
   if (!(await begin(context, copy))) return refused('CopyBegan', 'a copy has begun: it is not begun again');
   const opened: Connection[] = [];
+  const close = () => Promise.allSettled(opened.map((connection) => connection.close()));
+  const signal = context.copying?.signal;
   const open: MoveContext['open'] = async (side, as) => {
     const connection = await context.open(side, as);
     opened.push(connection);
+    signal?.throwIfAborted();
     return connection;
   };
+  // Also while the slot waits for older transactions, and while the key is made.
+  signal?.addEventListener('abort', close, { once: true });
   try {
     const guard = await open('target', { applicationName: name });
     const owner = await ownerOf(guard, context, 'target');
@@ -80,7 +85,8 @@ export async function copyRows(context: MoveContext, copy: number): Promise<Step
     });
     return done;
   } finally {
-    await Promise.allSettled(opened.map((connection) => connection.close()));
+    signal?.removeEventListener('abort', close);
+    await close();
   }
 }
 

@@ -29,7 +29,7 @@ import { type Beginning, beginningOf } from './beginning.ts';
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
-import { watchCopy } from './progress.ts';
+import { watchSteps } from './progress.ts';
 import { readModelThatCopies } from './read-model-copies.ts';
 import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
@@ -125,7 +125,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const stopwatch = stopwatches.get(key) ?? createStopwatch(clock, move.verify);
     stopwatches.set(key, stopwatch);
     const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
-    const watch = watchCopy(clock, (progress) => tellProgress(shardMove, progress, signal));
+    const watch = watchSteps(clock, (progress) => tellProgress(shardMove, progress, signal));
     const world = createMoveWorld({
       client,
       connections,
@@ -316,15 +316,15 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
   }
 
-  /** During a copy: how far it is; `false` when it is not wanted any more. */
+  /** During a step that takes long: how far a copy is; `false` when the move is not wanted any more. */
   async function tellProgress(
     { metadata: { namespace, name } }: ShardMove,
-    progress: NonNullable<ShardMoveStatus['progress']>,
+    progress: ShardMoveStatus['progress'],
     signal: AbortSignal,
   ): Promise<boolean> {
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
     if (latest === undefined || isCancelled(latest)) return false;
-    await writeStatus(latest, { ...latest.status, progress }, signal);
+    if (progress !== undefined) await writeStatus(latest, { ...latest.status, progress }, signal);
     return true;
   }
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { createManualClock } from '../../../test/support/manual-clock.ts';
-import { progressOf, watchCopy } from './progress.ts';
+import { progressOf, watchSteps } from './progress.ts';
 
 it.each([
   [{ bytes: 0, total: 0, rows: 0 }, 10, { percent: 100, bytesPerSecond: 0 }],
@@ -17,9 +17,9 @@ it('that nobody can say without a rate has no ETA', () => {
 
 it('is told of while it goes on, and at its end', async () => {
   const clock = createManualClock();
-  const told: number[] = [];
-  const watch = watchCopy(clock, async ({ copiedBytes }) => {
-    told.push(copiedBytes);
+  const told: (number | undefined)[] = [];
+  const watch = watchSteps(clock, async (progress) => {
+    told.push(progress?.copiedBytes);
     return true;
   });
   await watch.during(async () => {
@@ -36,7 +36,7 @@ it('is told of while it goes on, and at its end', async () => {
 
 it('that nobody wants any more is aborted', async () => {
   const clock = createManualClock();
-  const watch = watchCopy(clock, async () => false);
+  const watch = watchSteps(clock, async () => false);
   await watch.during(async () => {
     watch.note({ bytes: 10, total: 30, rows: 1 });
     clock.advance(3_000);
@@ -44,9 +44,26 @@ it('that nobody wants any more is aborted', async () => {
   });
 });
 
+it('is asked about without progress, too: whether anybody wants it, but nothing is told at its end', async () => {
+  const clock = createManualClock();
+  const told: unknown[] = [];
+  const watch = watchSteps(clock, async (progress) => {
+    told.push(progress);
+    return told.length < 2;
+  });
+  await watch.during(async () => {
+    clock.advance(3_000);
+    await expect.poll(() => clock.timersSet).toBe(2);
+    expect(watch.signal.aborted).toBe(false);
+    clock.advance(3_000);
+    await expect.poll(() => watch.signal.aborted).toBe(true);
+  });
+  expect(told).toEqual([undefined, undefined]);
+});
+
 it('whose progress cannot be told goes on', async () => {
   const clock = createManualClock();
-  const watch = watchCopy(clock, () => Promise.reject(new Error('no answer')));
+  const watch = watchSteps(clock, () => Promise.reject(new Error('no answer')));
   expect(
     await watch.during(async () => {
       watch.note({ bytes: 10, total: 30, rows: 1 });

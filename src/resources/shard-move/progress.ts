@@ -4,27 +4,30 @@ import type { Clock } from '../../runtime/clock.ts';
 
 type Progress = NonNullable<ShardMoveStatus['progress']>;
 
-/** Follows a copy, and tells of it now and then while it goes on. */
-export interface CopyWatch {
-  /** Takes note of how far it is. */
+/** Follows the steps that take long: tells now and then how far a copy is, and asks whether the move is still wanted. */
+export interface StepWatch {
+  /** Takes note of how far the copy is. */
   note(progress: CopyProgress): void;
-  /** Aborts the copy: whoever asked for the move wants it no more. */
+  /** Aborts the step: whoever asked for the move wants it no more. */
   readonly signal: AbortSignal;
-  /** Does the work; tells meanwhile, and at its end. */
+  /** Does the work of a step; asks and tells meanwhile, and tells at its end. */
   during<T>(work: () => Promise<T>): Promise<T>;
 }
 
-/** How often it is told of. */
+/** How often it asks and tells. */
 const everyMs = 3_000;
 
-/** A watch that tells by `tell`, which answers whether the copy is still wanted. */
-export function watchCopy(clock: Clock, tell: (progress: Progress) => Promise<boolean>): CopyWatch {
+/** A watch that tells by `tell`, which answers whether the move is still wanted; of a step that copies nothing there is no progress. */
+export function watchSteps(
+  clock: Clock,
+  tell: (progress: Progress | undefined) => Promise<boolean>,
+): StepWatch {
   const abort = new AbortController();
   let beganMs = clock.monotonicMs();
   let latest: CopyProgress | undefined;
   const say = async () => {
-    if (latest === undefined) return;
-    const isWanted = await tell(progressOf(latest, clock.monotonicMs() - beganMs)).catch(() => true);
+    const progress = latest && progressOf(latest, clock.monotonicMs() - beganMs);
+    const isWanted = await tell(progress).catch(() => true);
     if (!isWanted) abort.abort(new Error('the move is wanted no more'));
   };
   return {
@@ -41,6 +44,7 @@ export function watchCopy(clock: Clock, tell: (progress: Progress) => Promise<bo
         });
       };
       beganMs = clock.monotonicMs();
+      latest = undefined;
       next();
       try {
         return await work();
@@ -48,7 +52,7 @@ export function watchCopy(clock: Clock, tell: (progress: Progress) => Promise<bo
         cancel();
         await telling;
         cancel();
-        await say();
+        if (latest !== undefined) await say();
       }
     },
   };

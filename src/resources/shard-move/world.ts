@@ -17,7 +17,7 @@ import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
 import { busyObstacle } from './busy.ts';
 import type { ShardMove } from './model.ts';
-import type { CopyWatch } from './progress.ts';
+import type { StepWatch } from './progress.ts';
 import { isCancelled, recordOf, withRecord } from './record.ts';
 import { type KeptSessions, keepSessions } from './sessions.ts';
 import type { Stopwatch } from './stopwatch.ts';
@@ -42,8 +42,8 @@ export interface WorldOptions {
   readonly others: () => readonly ShardMove[];
   /** What fits on the target. */
   readonly capacityBytes: number;
-  /** Follows copies. */
-  readonly watch: CopyWatch;
+  /** Follows the steps that take long. */
+  readonly watch: StepWatch;
   /** Measured so far: written together with what the record says, so that both are there at once. */
   readonly findings: Stopwatch['findings'];
   /** Told of every step that was done, with what it took. */
@@ -75,6 +75,9 @@ const switchSteps: ReadonlySet<Step['kind']> = new Set([
   ...(['arm', 'fence', 'drain', 'open', 'gate', 'commit-target', 'commit-source'] as const),
   ...(['roll-back-source', 'roll-back-target'] as const),
 ]);
+
+/** Steps that take as long as a bucket is big, and end at once when the move is not wanted any more. */
+const longSteps: ReadonlySet<Step['kind']> = new Set(['copy-rows', 'index', 'verify'] as const);
 
 /** A move's world: the ShardMap, the status of the ShardMove, and the primaries of both shards; to be released after a pass. */
 export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
@@ -110,7 +113,7 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
     },
     perform: (_, step, view) => {
       const perform = () => performStep(switchSteps.has(step.kind) ? quick : context, step, view);
-      return step.kind === 'copy-rows' ? watch.during(perform) : perform();
+      return longSteps.has(step.kind) ? watch.during(perform) : perform();
     },
     now: () => now().getTime(),
     hold,
@@ -140,7 +143,9 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
       sourceAddress: addressOf(cluster, move.from),
       use(side, work, patient = false) {
         const reachable = primaryOf(side);
-        return connections.use(patient ? { ...reachable, statementTimeoutMs: 0 } : reachable, work);
+        return patient
+          ? connections.use({ ...reachable, statementTimeoutMs: 0 }, work, watch.signal)
+          : connections.use(reachable, work);
       },
       copying: {
         ...(maxBytesPerSecond === undefined ? {} : { maxBytesPerSecond }),
