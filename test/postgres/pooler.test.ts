@@ -645,12 +645,42 @@ describe('a server that is lost for a while', () => {
     await starting.stop();
   });
 
-  it('is an error for those that ask when maxPause is over', async () => {
+  it('is a wait also when a login was under way, which the loss cuts off', async () => {
+    const idle = await Promise.all(Array.from({ length: 20 }, () => client()));
+    const superuser = new pg.Client(await server.connection('postgres'));
+    await superuser.connect();
+    await superuser.query("ALTER SYSTEM SET post_auth_delay = '60s'");
+    await superuser.query('SELECT pg_reload_conf()');
+    await withConsole(0, (console) => console.reconnect('app'));
+    const [first, ...others] = idle;
+    const answers = [first?.query('SELECT 1')];
+    await waitUntil('a login is under way', async () => {
+      const pools = await withConsole(0, (console) => console.showPools());
+      return pools.some((pool) => pool.user === login.name && pool.sv_login === 1 && pool.sv_idle === 0);
+    });
+    await superuser.query('ALTER SYSTEM RESET post_auth_delay');
+    await superuser.query('SELECT pg_reload_conf()');
+    await way.cut();
+    await waitUntil('clients are paused', async () => {
+      const databases = await withConsole(0, (console) => console.showDatabases());
+      return databases.some(({ name, paused }) => name === 'app' && Number(paused) === 1);
+    });
+    answers.push(...others.map((each) => each.query('SELECT 1')));
+    await waitUntil('all of them wait', async () => (await waitingClients()) === idle.length);
+    await way.open();
+    await Promise.all(answers);
+    await Promise.all([...idle, superuser].map((each) => each.end()));
+  });
+
+  it('is an error for those that ask when maxPause is over, and for those that have waited so long', async () => {
+    const queryWait = () =>
+      withConsole(0, async (console) => (await console.showConfig()).get('query_wait_timeout'));
+    const waiting = await client();
     const revision = await poolers.write({ sizing: 'manual', poolSize, maxPause: '1s' });
     await withConsole(0, (console) => console.reload());
     expect(revision).not.toBe(poolers.revision);
     await way.cut();
-    const first = client();
+    await expect(waiting.query('SELECT 1')).rejects.toThrow(/query_wait_timeout/);
     await waitFor('others are turned away', async () => {
       const error = await client({ connectionTimeoutMillis: 500 }).then(
         () => 'got in',
@@ -658,8 +688,15 @@ describe('a server that is lost for a while', () => {
       );
       return /server login has been failing/.test(error) ? { done: error } : { state: error };
     });
+    expect(await queryWait()).toBe('1');
     await way.open();
-    await (await first).end();
+    await waitUntil('somebody is served again', () =>
+      client().then(
+        (each) => each.end().then(() => true),
+        () => false,
+      ),
+    );
+    expect(await queryWait()).toBe('120');
   });
 
   it('is a wait behind the gate, for those that are there and those that come', async () => {

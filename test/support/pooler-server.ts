@@ -168,6 +168,7 @@ export async function startPoolers(options: PoolerServerOptions): Promise<Pooler
         : word
             .replace(settingsDirectory, inside)
             .replace(socketDirectory, inside)
+            .replace(`.PGSQL.${poolerPort}`, `.PGSQL.${ports[0]}`)
             .replace(`${resolverPort}`, `${ownPort}`),
     );
     const [program = '', ...arguments_] = commandOf(rootfs, isRoot, words);

@@ -63,8 +63,8 @@ const timeouts = z
     queryWait: duration
       .default('120s')
       .describe(
-        'How long a query may wait for a server connection before its client is told off, also while a primary is lost; ' +
-          '0s: for ever.',
+        'How long a query may wait for a server connection before its client is told off; 0s: for ever. A shorter maxPause ' +
+          'takes its place once a primary has been lost for so long.',
       ),
     query: duration.default('0s').describe('How long a query may run; 0s: for ever.'),
     idleTransaction: duration
@@ -216,8 +216,8 @@ export const poolerConfigSpec = z
       .default('10s')
       .describe(
         'How long clients are made to wait at most while a primary changes on purpose, before which transactions have three ' +
-          'tenths of it to end; 0s: never. When a primary is lost, clients wait too: who asks after so long is told off until ' +
-          'another one serves, and who waits already does so for timeouts.queryWait at most.',
+          'tenths of it to end; 0s: never. When a primary is lost, clients wait too: who has waited so long, or asks after so ' +
+          'long, is told off until another one serves.',
       ),
     drainTimeout: duration
       .default('1m')

@@ -456,9 +456,10 @@ describe('databases', () => {
 });
 
 describe('clients that wait', () => {
+  const databases = [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }];
   const paused = (held: readonly string[], more: Partial<Observed> = {}): PlanInput =>
     planInput(
-      poolerConfig(),
+      poolerConfig({}, { databases }),
       observedWorld({
         secrets: all,
         instances: [instance(0, { paused: ['app'] })],
@@ -474,6 +475,11 @@ describe('clients that wait', () => {
 
   it('go on whatever else is wrong', () => {
     expect(plan(paused([], { cluster: undefined })).actions).toEqual([resume]);
+  });
+
+  it('wait on while nobody serves them, until their pod lets them go on', () => {
+    const targets = observedWorld().targets.map((target) => ({ ...target, servedBy: undefined }));
+    expect(plan(paused([], { targets })).actions).not.toContainEqual(resume);
   });
 
   it('wait on while a switchover holds them', () => {

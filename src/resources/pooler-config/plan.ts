@@ -96,13 +96,20 @@ export function plan(input: PlanInput): Plan {
   return stopped(progressOf(input, { replicas, behind, applies: applies.length, scaling }), actions, known);
 }
 
-/** Clients that nobody holds back on purpose any more: an operator that ended in the middle of a switchover left them waiting. */
-function resumes({ observed }: PlanInput): Action[] {
+/**
+ * Clients that nobody holds back on purpose any more: an operator that ended in the middle of a switchover left them waiting.
+ * While nobody serves them it is the instance's pod itself that does so, and lets them go on.
+ */
+function resumes({ pooler, observed }: PlanInput): Action[] {
+  const isServed = (name: string): boolean => {
+    const shard = pooler.status?.databases?.find((database) => database.name === name)?.shard;
+    return !observed.targets.some((target) => target.shard === shard && target.servedBy === undefined);
+  };
   return observed.instances.flatMap(({ pod, facts }) =>
     facts.state !== 'present'
       ? []
       : facts.value.paused
-          .filter((database) => !observed.held.has(`${pod.metadata.uid}/${database}`))
+          .filter((database) => !observed.held.has(`${pod.metadata.uid}/${database}`) && isServed(database))
           .map((database): Action => ({ kind: 'resume', pod: pod.metadata.name, database })),
   );
 }

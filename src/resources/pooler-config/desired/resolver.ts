@@ -1,5 +1,6 @@
 import type { V1Container } from '@kubernetes/client-node';
 import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
+import { localSocket } from './guard.ts';
 import { resolverPort, serversFile, settingsDirectory, socketDirectory } from './settings.ts';
 
 /** There once names are looked up. */
@@ -8,18 +9,23 @@ const readyFile = `${socketDirectory}/resolver`;
 /**
  * Tells addresses of servers, and of a server that clients are held back for only when it takes logins again, or after as long
  * as they may wait. PgBouncer keeps its clients waiting while a name is looked up; a connection that is refused instead would
- * make it turn away whoever asks. An attempt that was answered may fail all the same: what is asked here is not the login.
+ * make it turn away whoever asks.
+ *
+ * A login that the loss itself cuts off does so all the same (check_fast_fail), but not while the database is paused. PgBouncer
+ * tells nobody of it, but tries again within a tenth of a second: so clients are paused when a server is found away just after its
+ * address was told. When they have waited as long as they may, those who wait are told off like those who ask from then on.
  */
 export const resolverScript = `
 import socket, struct, subprocess, sys, threading, time
 
-SERVERS, READY, PORT = sys.argv[1], sys.argv[2], int(sys.argv[3])
+SERVERS, READY, PORT, CONSOLE = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 FAMILIES = {1: socket.AF_INET, 28: socket.AF_INET6}
 listener = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 listener.bind(('127.0.0.1', PORT))
 lock = threading.Lock()
 waiting = {}
-away = {}
+away, overdue = {}, set()
+told, welcomed = {}, {}
 
 def name_and_type(query):
     labels, at = [], 12
@@ -37,10 +43,31 @@ def addresses(name, family):
 
 def held(name):
     with open(SERVERS) as lines:
-        for host, port, seconds in map(str.split, lines):
+        for host, port, seconds, query_wait, databases in map(str.split, lines):
             if host == name:
-                return port, float(seconds)
+                return port, float(seconds), query_wait, databases.split(',')
     return None
+
+def until_ready(session):
+    kind = b''
+    while kind != b'Z':
+        head = session.recv(5, socket.MSG_WAITALL)
+        kind, length = head[:1], struct.unpack('>I', head[1:])[0]
+        session.recv(length - 4, socket.MSG_WAITALL)
+
+def command(text):
+    try:
+        with socket.socket(socket.AF_UNIX) as session:
+            session.settimeout(0.2)
+            session.connect(CONSOLE)
+            words = b'user\\0pgbouncer\\0database\\0pgbouncer\\0\\0'
+            session.sendall(struct.pack('>II', 8 + len(words), 196608) + words)
+            until_ready(session)
+            session.sendall(struct.pack('>cI', b'Q', 5 + len(text)) + text.encode() + b'\\0')
+            # It holds whether its end is waited for or not.
+            until_ready(session)
+    except (OSError, struct.error):
+        pass
 
 def listens(address, port):
     try:
@@ -57,16 +84,46 @@ def takes_logins(address, port):
 def serves(name, address, port):
     # While another server takes over, the Service may lead to both of them, by chance.
     times = 10 if name in away else 1
-    return all(listens(address, port) for _ in range(times)) and takes_logins(address, port)
+    if not all(listens(address, port) for _ in range(times)):
+        return False
+    # A pool that grows asks many times a second.
+    if name not in away and time.monotonic() < welcomed.get(name, -1) + 0.2:
+        return True
+    if not takes_logins(address, port):
+        return False
+    welcomed[name] = time.monotonic()
+    return True
 
-def hold(name, address, port, seconds):
+def hold(name, address, port, seconds, query_wait, databases):
+    paused = []
     while not serves(name, address, port):
-        if time.monotonic() > away.setdefault(name, time.monotonic()) + seconds:
-            return
+        now = time.monotonic()
+        if name not in away:
+            away[name] = now
+            paused = databases if now < told.get(name, -2) + 1 else []
+            for database in paused:
+                command(f'PAUSE {database}')
+        elif now > away[name] + seconds:
+            break
         time.sleep(0.05)
-    since = away.pop(name, None)
-    if since is not None:
-        print(f'{name} takes logins again, after {time.monotonic() - since:.2f} s', flush=True)
+    else:
+        since = away.pop(name, None)
+        if since is not None:
+            print(f'{name} takes logins again, after {time.monotonic() - since:.2f} s', flush=True)
+    limit_waits(name, seconds, query_wait)
+    for database in paused:
+        command(f'RESUME {database}')
+
+def limit_waits(name, seconds, query_wait):
+    if 0 < float(query_wait) <= seconds:
+        return
+    if name in away and name not in overdue:
+        overdue.add(name)
+        command(f'SET query_wait_timeout = {seconds:g}')
+    elif name not in away and name in overdue:
+        overdue.discard(name)
+        if not overdue:
+            command(f'SET query_wait_timeout = {query_wait}')
 
 def reply(query, end, kind, found, to):
     family = FAMILIES.get(kind)
@@ -83,6 +140,7 @@ def look_up(name, kind):
         wanted = held(name) if found else None
         if wanted is not None:
             hold(name, found[0], *wanted)
+            told[name] = time.monotonic()
     finally:
         with lock:
             asking = waiting.pop((name, kind))
@@ -114,6 +172,7 @@ export const resolverCommand: readonly string[] = [
   `${settingsDirectory}/${serversFile}`,
   readyFile,
   `${resolverPort}`,
+  localSocket,
 ];
 
 /** The container that runs it, before PgBouncer and as long. */

@@ -21,7 +21,10 @@ export const maxPauseFile = 'max-pause';
 
 /** File that leads PgBouncer to the resolver in its pod. */
 export const resolverSettingsFile = 'resolv.conf';
-/** File with the servers that clients are held back for while they are away: host, port, seconds. */
+/**
+ * File with the servers that clients are held back for while they are away: host, port, for how many seconds, `query_wait_timeout`,
+ * databases.
+ */
 export const serversFile = 'servers';
 /** Where the names of servers are looked up, in the pod itself. */
 export const resolverPort = 5300;
@@ -202,7 +205,7 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
     server_connect_timeout: seconds(spec.maxPause) + 5,
     resolv_conf: `${settingsDirectory}/${resolverSettingsFile}`,
     // Each attempt asks anew whether there is somebody to log in to.
-    dns_max_ttl: 0.2,
+    dns_max_ttl: 0,
     dns_nxdomain_ttl: 1,
     // A peer that vanished without a word is noticed within seconds.
     tcp_keepidle: 5,
@@ -219,8 +222,14 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
 function heldServers({ pooler, sizes }: SettingsInput): string {
   const holdSeconds = (durationMs(pooler.spec.maxPause) ?? 0) / 1000;
   if (holdSeconds === 0) return '';
-  const hosts = new Set(sizes.map(({ shard }) => serverHost(pooler, shard)));
-  return [...hosts].map((host) => `${host} ${postgresPort} ${holdSeconds}\n`).join('');
+  const queryWait = seconds(pooler.spec.timeouts.queryWait);
+  const byHost = Map.groupBy(sizes, ({ shard }) => serverHost(pooler, shard));
+  return [...byHost]
+    .map(([host, databases]) => {
+      const names = databases.map(({ name }) => name).join(',');
+      return `${host} ${postgresPort} ${holdSeconds} ${queryWait} ${names}\n`;
+    })
+    .join('');
 }
 
 function serverHost({ spec, metadata }: PoolerConfig, shard: string): string {
