@@ -1,12 +1,33 @@
 import fc from 'fast-check';
 import { expect, test } from 'vitest';
-import { headlessService, readOnlyService, readWriteService, scope } from '../sharded-cluster/names.ts';
+import {
+  adminSecret,
+  instanceName,
+  peersService,
+  pgpoolKeySecret,
+  poolerName,
+} from '../pooler-config/names.ts';
+import {
+  applicationSecret,
+  authoritySecret,
+  monitoringSecret,
+  operatorTlsSecret,
+  patroniConfigMap,
+  patroniState,
+  podName,
+  readOnlyService,
+  readWriteService,
+  scope,
+  shardTlsSecret,
+} from '../sharded-cluster/names.ts';
+import { modelConfigMap, modelPart, modelTlsSecret } from './logical/names.ts';
 import {
   readService,
   replicaLabels,
   replicaOrdinal,
   replicaPod,
   replicaSelector,
+  replicasConfigMap,
   replicasName,
 } from './names.ts';
 
@@ -16,23 +37,64 @@ test('names tell sets, shards and members apart, and never meet those of a clust
   expect(replicaPod('readers', 's10', 3)).toBe('readers-s10-replicas-3');
 });
 
-test('two sets never meet, whatever their names and shards are, nor a set and a cluster', () => {
-  const name = fc.constantFrom('a', 'a-s0', 'a-s1', 'a-s0-read', 'a-s0-replicas', 'a-s1-replicas-0', 'shop');
-  const place = fc.record({ name, shard: fc.constantFrom('s0', 's1', 's10') });
+/** Names of the objects of a set, a cluster and a PoolerConfig with the name, by who has them. */
+function namesOf(name: string, shards: readonly string[]): Readonly<Record<string, readonly string[]>> {
+  const states = ['leader', 'config', 'sync', 'failover', 'failsafe'] as const;
+  const ordinals = [0, 1, 10];
+  return {
+    set: [...shards, modelPart].flatMap((part) => [
+      ...[replicasName, readService, replicasConfigMap].map((named) => named(name, part)),
+      ...ordinals.map((ordinal) => replicaPod(name, part, ordinal)),
+    ]),
+    model: [modelConfigMap(name), modelTlsSecret(name)],
+    cluster: [
+      ...[authoritySecret, applicationSecret, monitoringSecret, operatorTlsSecret].map((named) =>
+        named(name),
+      ),
+      ...shards.flatMap((shard) => [
+        ...[scope, readWriteService, readOnlyService, patroniConfigMap, shardTlsSecret].map((named) =>
+          named(name, shard),
+        ),
+        ...states.map((state) => patroniState(name, shard, state)),
+        ...ordinals.map((ordinal) => podName(name, shard, ordinal)),
+      ]),
+    ],
+    pooler: [
+      ...[poolerName, peersService, adminSecret, pgpoolKeySecret].map((named) => named(name)),
+      ...ordinals.map((ordinal) => instanceName(name, ordinal)),
+    ],
+  };
+}
+
+// Each name ends in what tells whose it is, so that nobody has to be refused.
+test('sets, clusters and PoolerConfigs never meet, whatever their names and shards are', () => {
+  const word = fc.constantFrom(
+    'a',
+    's0',
+    's1',
+    'replicas',
+    'read',
+    'model',
+    'pooler',
+    'rw',
+    'tls',
+    'app',
+    '0',
+    '10',
+  );
+  const name = fc.array(word, { minLength: 1, maxLength: 4 }).map((words) => words.join('-'));
+  const shards = ['s0', 's1', 's10'];
   fc.assert(
-    fc.property(place, place, (one, other) => {
-      const ofSet = ({ name: set, shard }: typeof one) => [
-        replicasName(set, shard),
-        readService(set, shard),
-        replicaPod(set, shard, 0),
-      ];
-      const ofCluster = [scope, readWriteService, readOnlyService, headlessService].map((named) =>
-        named(other.name, other.shard),
+    fc.property(name, name, (one, other) => {
+      const owners = [one, ...(one === other ? [] : [other])].flatMap((owner) =>
+        Object.values(namesOf(owner, shards)),
       );
-      const isSame = one.name === other.name && one.shard === other.shard;
-      const others = [...(isSame ? [] : ofSet(other)), ...ofCluster];
-      expect(ofSet(one).filter((found) => others.includes(found))).toEqual([]);
+      const names = owners.flat();
+      expect(names.filter((found, index) => names.indexOf(found) !== index)).toEqual([]);
+      // PostgreSQL knows members by their names with "_" for "-", in its slots.
+      expect(new Set(names.map((found) => found.replaceAll('-', '_'))).size).toBe(names.length);
     }),
+    { numRuns: 500 },
   );
 });
 
