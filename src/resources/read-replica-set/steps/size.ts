@@ -1,5 +1,6 @@
 import type { Finding, ObservedReplica, ObservedReplicaShard, SetInput } from '../model.ts';
 import { type Capacity, capacityOf } from './capacity.ts';
+import { roomAmongClaims } from './claims.ts';
 
 /** After a member left the Service, connections that were on their way to it arrive for so long. */
 const settleMs = 2_000;
@@ -50,7 +51,7 @@ export function decideSizes(
   let budget = set.spec.maxConcurrentClones - copiesUnderWay(observed.shards);
   const decisions = new Map<string, SizeDecision>();
   for (const shard of observed.shards) {
-    const capacity = capacityIn(shard);
+    const capacity = least(capacityIn(shard), roomAmongClaims(input, shard));
     const present = sizeOf(shard);
     // What is there stays: a limit keeps new members away, and takes none.
     const wanted = shard.isWanted ? Math.min(observed.replicas, Math.max(present, capacity.most)) : 0;
@@ -84,6 +85,10 @@ export function decideSizes(
     decisions.set(shard.name, { members: present + added, drains: new Map(), progress, failures });
   }
   return decisions;
+}
+
+function least(one: Capacity, other: Capacity): Capacity {
+  return one.most <= other.most ? one : other;
 }
 
 function whatCopyWaitsFor({ observed }: SetInput, shard: ObservedReplicaShard): Finding | undefined {
