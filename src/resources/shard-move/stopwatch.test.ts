@@ -1,5 +1,11 @@
 import { expect, it } from 'vitest';
-import { firstRecord, type MoveView, type ShardFacts, type Step, type StepResult } from '../../sharding/move/model.ts';
+import {
+  firstRecord,
+  type MoveView,
+  type ShardFacts,
+  type Step,
+  type StepResult,
+} from '../../sharding/move/model.ts';
 import { gidOf } from '../../sharding/move/names.ts';
 import { createStopwatch } from './stopwatch.ts';
 
