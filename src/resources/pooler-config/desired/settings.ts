@@ -223,11 +223,11 @@ function heldServers({ pooler, sizes }: SettingsInput): string {
   const holdSeconds = (durationMs(pooler.spec.maxPause) ?? 0) / 1000;
   if (holdSeconds === 0) return '';
   const queryWait = seconds(pooler.spec.timeouts.queryWait);
-  const byHost = Map.groupBy(sizes, ({ shard }) => serverHost(pooler, shard));
-  return [...byHost]
-    .map(([host, databases]) => {
-      const names = databases.map(({ name }) => name).join(',');
-      return `${host} ${postgresPort} ${holdSeconds} ${queryWait} ${names}\n`;
+  const shards = [...new Set(sizes.map(({ shard }) => shard))];
+  return shards
+    .map((shard) => {
+      const databases = sizes.filter((size) => size.shard === shard).map(({ name }) => name);
+      return `${serverHost(pooler, shard)} ${postgresPort} ${holdSeconds} ${queryWait} ${databases.join(',')}\n`;
     })
     .join('');
 }
