@@ -2,10 +2,9 @@ import { isDeepStrictEqual } from 'node:util';
 import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import { poolerSecret } from './desired/objects.ts';
 import { restamped } from './desired/settings.ts';
-import type { Identity } from './identity.ts';
+import { certificatesOf } from './identity.ts';
 import type { Action, ObservedInstance, PlanInput } from './model.ts';
 import { poolerName, revisionAnnotation } from './names.ts';
-import type { Step } from './step.ts';
 
 /** Writes the files where others are written. */
 export function writes(
@@ -40,15 +39,16 @@ export function runsWithout({ pod, facts }: ObservedInstance, revision: string):
  * What is done beside a refusal: certificates are renewed all the same, with the settings that instances go on with. Whoever has
  * no settings yet gets none.
  */
-export function renewals(input: PlanInput, identity: Step<Identity>): readonly Action[] {
+export function renewals(input: PlanInput): readonly Action[] {
   const { pooler, observed } = input;
   const content = contentOf(observed.secrets.get(poolerName(pooler.metadata.name)));
   if (content === undefined || restamped(content, {}) === undefined) return [];
-  if ('stop' in identity) return identity.actions ?? [];
-  const { files: certificates } = identity.value;
-  const renewed = restamped(content, certificates);
+  const certificates = certificatesOf(input);
+  if ('stop' in certificates) return certificates.actions ?? [];
+  const { users = '' } = content;
+  const renewed = restamped(content, { users, ...certificates.value });
   if (renewed === undefined) return [];
-  const written = writes(input, { ...content, ...certificates, ...renewed.files });
+  const written = writes(input, { ...content, ...certificates.value, ...renewed.files });
   if (written.length > 0) return written;
   const { revision } = renewed;
   return deliveries(

@@ -17,12 +17,12 @@ export interface Identity {
 
 /** Gathers it from the Secrets, or says what is to be made first. */
 export function identityOf(input: PlanInput): Step<Identity> {
-  const { pooler, now } = input;
+  const { pooler } = input;
   const { name } = pooler.metadata;
   const { cluster } = pooler.spec.target;
   const credentials = credentialsOf(input);
   if ('stop' in credentials) return credentials;
-  const { authority, content } = credentials.value;
+  const { content } = credentials.value;
   const logins = [applicationSecret(cluster), monitoringSecret(cluster)];
   const usernames = logins.map((secret) => content(secret)?.username ?? '');
   const missing = logins.find((_, index) => usernames[index] === '');
@@ -54,9 +54,20 @@ export function identityOf(input: PlanInput): Step<Identity> {
         `Secret "${adminSecret(name)}" needs the keys "users" and "admin-password": delete it to have it made again`,
       ),
     );
+  const certificates = certificatesOf(input);
+  if ('stop' in certificates) return certificates;
+  return { value: { monitoring: usernames[1] ?? '', files: { users, ...certificates.value } } };
+}
+
+/** The files that prove who instances are, if they are good; else certificates are issued. */
+export function certificatesOf(input: PlanInput): Step<Readonly<Record<string, string>>> {
+  const { pooler, now } = input;
+  const credentials = credentialsOf(input);
+  if ('stop' in credentials) return credentials;
+  const { authority, content } = credentials.value;
   const server = serverCertificate(input, credentials.value);
   if ('stop' in server) return server;
-  const client = pairOf(content(poolerName(name)) ?? {}, 'client');
+  const client = pairOf(content(poolerName(pooler.metadata.name)) ?? {}, 'client');
   if (client === undefined) return certificatesPending('absent');
   const reason = needsRenewal(client, {
     commonName: poolerRole,
@@ -66,15 +77,11 @@ export function identityOf(input: PlanInput): Step<Identity> {
   if (reason !== undefined) return certificatesPending(reason);
   return {
     value: {
-      monitoring: usernames[1] ?? '',
-      files: {
-        users,
-        'ca.crt': authority.bundle,
-        'tls.crt': server.value.certificate,
-        'tls.key': server.value.key,
-        'client.crt': client.certificate,
-        'client.key': client.key,
-      },
+      'ca.crt': authority.bundle,
+      'tls.crt': server.value.certificate,
+      'tls.key': server.value.key,
+      'client.crt': client.certificate,
+      'client.key': client.key,
     },
   };
 }

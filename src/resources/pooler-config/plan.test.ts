@@ -215,6 +215,13 @@ describe('certificates beside a spec that is refused', () => {
     expect(decided.result).toMatchObject({ kind: 'fail', reason: 'InvalidParameter' });
   });
 
+  it('are, too, when a Secret has no key', () => {
+    const secrets = new Map([...settled.secrets, ['shop-app', secret({ password: 'x' })] as const]);
+    const decided = plan({ ...planInput(poolerConfig(), { ...settled, secrets }), now: later });
+    expect(kinds(decided)).toEqual(['issue']);
+    expect(decided.result).toMatchObject({ kind: 'fail', reason: 'SecretIncomplete' });
+  });
+
   it('reach instances with the settings that they go on with', () => {
     const pair = { ...content(settled), ...content({ ...settled, secrets: renewedSecrets }) };
     const secrets = new Map([...renewedSecrets, ['web-pooler', secret(pair)] as const]);

@@ -53,9 +53,7 @@ export function plan(input: PlanInput): Plan {
     result,
   });
 
-  const identity = identityOf(input);
-  const refused = (result: Result, more: Partial<Plan> = {}): Plan =>
-    stopped(result, renewals(input, identity), more);
+  const refused = (result: Result, more: Partial<Plan> = {}): Plan => stopped(result, renewals(input), more);
   const problem = parameterProblem(pooler.spec.parameters);
   if (problem !== undefined) return refused(problem);
   const target = targetOf(input);
@@ -64,7 +62,11 @@ export function plan(input: PlanInput): Plan {
   const { scaling, instances, sizing } = sizeThatFits(input, wished, databases);
   if (sizing.kind === 'waiting') return refused(wait('ShareTaken', sizing.message, 2_000), { scaling });
   if (sizing.kind === 'refused') return refused(fail('PoolsDoNotFit', sizing.message), { scaling });
-  if ('stop' in identity) return stopped(identity.stop, identity.actions, { scaling, sizing });
+  const identity = identityOf(input);
+  if ('stop' in identity)
+    return identity.stop.kind === 'fail'
+      ? refused(identity.stop, { scaling, sizing })
+      : stopped(identity.stop, identity.actions, { scaling, sizing });
 
   const { revision, files } = settingsFiles({
     pooler,

@@ -1,8 +1,9 @@
-import type { V1Container, V1PodSpec } from '@kubernetes/client-node';
+import type { V1Container, V1PodSpec, V1StatefulSetSpec } from '@kubernetes/client-node';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts';
 import { definedResources } from '../../sharded-cluster/desired/resources.ts';
 import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
+import type { StatefulSet } from '../../sharded-cluster/kubernetes.ts';
 import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
 import { peersService, pgpoolKeySecret, poolerName, poolerPort } from '../names.ts';
@@ -13,6 +14,8 @@ import { settingsDirectory } from './settings.ts';
 
 /** Annotation of a pod with the hash of the settings that it was started with. */
 export const startAnnotation = 'herdsman.dev/start-settings';
+/** The same, for the instance itself. */
+const startVariable = 'START';
 /** Annotation of the StatefulSet with the number of members of each set that instances know. */
 export const slotsAnnotation = 'herdsman.dev/backend-slots';
 
@@ -47,6 +50,37 @@ export function pgpoolObjects(
   ];
 }
 
+/** The instances as they are, to be started anew with other files: with the template that they have, whatever the spec says. */
+export function startedAnew(live: StatefulSet, start: string): KubernetesObject {
+  const { apiVersion, kind, metadata } = live;
+  const { name, namespace, labels, annotations, ownerReferences } = metadata;
+  const { template, ...spec } = live.spec as V1StatefulSetSpec;
+  const containers = template.spec?.containers.map((container) => ({
+    ...container,
+    env: container.env?.map((entry) => (entry.name === startVariable ? { ...entry, value: start } : entry)),
+  }));
+  return {
+    apiVersion,
+    kind,
+    metadata: { name, namespace, labels, annotations, ownerReferences } as KubernetesObject['metadata'],
+    spec: {
+      ...spec,
+      template: {
+        metadata: {
+          labels: template.metadata?.labels,
+          annotations: { ...template.metadata?.annotations, [startAnnotation]: start },
+        },
+        spec: { ...template.spec, containers },
+      },
+    },
+  } as KubernetesObject;
+}
+
+/** What the template of the instances is started with. */
+export function templateStart(live: StatefulSet): string | undefined {
+  return (live.spec as V1StatefulSetSpec | undefined)?.template?.metadata?.annotations?.[startAnnotation];
+}
+
 /** Secret with the key that passwords are encrypted with: apart from them, since one without the other is of no use. */
 export function pgpoolKeyObject(pooler: PoolerConfig, key: string): Secret {
   return ownedSecret(pooler, pgpoolKeySecret(pooler.metadata.name), { key });
@@ -77,7 +111,7 @@ function pgpool(
     image,
     imagePullPolicy: 'IfNotPresent',
     args: ['sh', '-c', runScript],
-    env: [{ name: 'START', value: start }],
+    env: [{ name: startVariable, value: start }],
     ports: [{ name: 'postgres', containerPort: poolerPort, protocol: 'TCP' }],
     resources: definedResources(pooler.spec.resources),
     securityContext: containerSecurity,

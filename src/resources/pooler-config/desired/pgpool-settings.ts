@@ -17,6 +17,9 @@ export const pgpoolKeyDirectory = '/etc/herdsman/pooler-key';
 /** Marks a revision in a setting that Pgpool-II shows and that means nothing, since it does not log to syslog. */
 const revisionPrefix = 'herdsman_';
 
+/** Stands between what only a new process reads, and what running ones read again. */
+const boundary = '# Read again by a running instance:\n';
+
 /** `spec.pgpool`, which is there with the engine. */
 export type PgpoolSpec = NonNullable<PoolerConfigSpec['pgpool']>;
 
@@ -59,14 +62,39 @@ export function pgpoolFiles(input: PgpoolSettingsInput): PgpoolFiles {
     ...weights(input.backends),
   });
   const poolHba = hostBasedAuthentication(logins, spec.tls.required);
-  const passwords = poolPasswords(logins, key);
+  return stamped({ certificates, key, starting, changing, poolHba, passwords: poolPasswords(logins, key) });
+}
+
+/** The files that are there, as other certificates make them; `undefined` when they are not whole. */
+export function restampedPgpool(
+  files: Readonly<Record<string, string>>,
+  key: string,
+  certificates: PgpoolSettingsInput['certificates'],
+): PgpoolFiles | undefined {
+  const { 'pgpool.conf': text = '', 'pool_hba.conf': poolHba, pool_passwd: passwords } = files;
+  const [starting, changing] = text.slice(text.indexOf('\n') + 1).split(boundary);
+  if (starting === undefined || changing === undefined || poolHba === undefined || passwords === undefined)
+    return undefined;
+  return stamped({ certificates, key, starting, changing, poolHba, passwords });
+}
+
+interface Unstamped {
+  readonly certificates: PgpoolSettingsInput['certificates'];
+  readonly key: string;
+  readonly starting: string;
+  readonly changing: string;
+  readonly poolHba: string;
+  readonly passwords: string;
+}
+
+function stamped({ certificates, key, starting, changing, poolHba, passwords }: Unstamped): PgpoolFiles {
   const start = hashOf({ ...certificates, key, starting });
   const revision = hashOf({ start, changing, poolHba, passwords });
   return {
     revision,
     start,
     files: {
-      'pgpool.conf': `syslog_ident = '${revisionPrefix}${revision}'\n${starting}${changing}`,
+      'pgpool.conf': `syslog_ident = '${revisionPrefix}${revision}'\n${starting}${boundary}${changing}`,
       'pool_hba.conf': poolHba,
       pool_passwd: passwords,
       revision: `${revision}\n`,

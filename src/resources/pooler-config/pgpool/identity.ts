@@ -20,7 +20,7 @@ export function identityOf(input: PlanInput, pgpool: PgpoolSpec): Step<PgpoolIde
   const { cluster } = input.pooler.spec.target;
   const credentials = credentialsOf(input);
   if ('stop' in credentials) return credentials;
-  const { authority, content } = credentials.value;
+  const { content } = credentials.value;
   const logins: PgpoolLogin[] = [];
   for (const secret of [applicationSecret(cluster), monitoringSecret(cluster), ...pgpool.logins]) {
     const login = loginOf(secret, content(secret), logins);
@@ -40,20 +40,22 @@ export function identityOf(input: PlanInput, pgpool: PgpoolSpec): Step<PgpoolIde
         `Secret "${pgpoolKeySecret(name)}" needs the key "key": delete it to have it made again`,
       ),
     );
+  const certificates = certificatesOf(input);
+  if ('stop' in certificates) return certificates;
+  return {
+    value: { monitoring: logins[1]?.username ?? '', logins, key, certificates: certificates.value },
+  };
+}
+
+/** The files that prove who instances are, if they are good; else a certificate is issued. */
+export function certificatesOf(input: PlanInput): Step<PgpoolIdentity['certificates']> {
+  const credentials = credentialsOf(input);
+  if ('stop' in credentials) return credentials;
   const server = serverCertificate(input, credentials.value);
   if ('stop' in server) return server;
-  return {
-    value: {
-      monitoring: logins[1]?.username ?? '',
-      logins,
-      key,
-      certificates: {
-        'ca.crt': authority.bundle,
-        'tls.crt': server.value.certificate,
-        'tls.key': server.value.key,
-      },
-    },
-  };
+  const { bundle } = credentials.value.authority;
+  const { certificate, key } = server.value;
+  return { value: { 'ca.crt': bundle, 'tls.crt': certificate, 'tls.key': key } };
 }
 
 function loginOf(

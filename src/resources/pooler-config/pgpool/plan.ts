@@ -1,9 +1,8 @@
-import { isDeepStrictEqual } from 'node:util';
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { resourceTypeOf } from '../../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../../sharded-cluster/model.ts';
 import { objectsToApply } from '../../sharded-cluster/steps/objects.ts';
-import { poolerSecret } from '../desired/objects.ts';
+import { writes } from '../delivery.ts';
 import { pgpoolObjects, slotsAnnotation, startAnnotation } from '../desired/pgpool-objects.ts';
 import { type PgpoolSpec, pgpoolFiles } from '../desired/pgpool-settings.ts';
 import type { Action, Observed, ObservedInstance, PlanInput, Result } from '../model.ts';
@@ -14,6 +13,7 @@ import { fail, type Step, stop, wait } from '../step.ts';
 import { type Backend, backendsOf, type ReadSet, slotsOf, slotsProblem } from './backends.ts';
 import { identityOf } from './identity.ts';
 import { pgpoolParameterProblem } from './parameters.ts';
+import { pgpoolRenewals } from './renewal.ts';
 import { sizePgpool } from './sizing.ts';
 
 /** What a pass decided, with the servers that instances shall know. */
@@ -22,8 +22,8 @@ export interface PgpoolPlan extends Plan {
 }
 
 /**
- * What is next for a PoolerConfig with Pgpool-II. With a spec that cannot be carried out nothing is touched, so running
- * instances go on with what they have.
+ * What is next for a PoolerConfig with Pgpool-II. With a spec that cannot be carried out nothing but certificates is touched, so
+ * running instances go on with what they have.
  */
 export function planPgpool(input: PlanInput): PgpoolPlan {
   const { pooler, observed } = input;
@@ -41,17 +41,19 @@ export function planPgpool(input: PlanInput): PgpoolPlan {
     actions,
     result,
   });
+  const refused = (result: Result, more: Partial<PgpoolPlan> = {}): PgpoolPlan =>
+    stopped(result, pgpoolRenewals(input), more);
   const { pgpool } = pooler.spec;
   if (pgpool === undefined)
-    return stopped(fail('SpecIncomplete', 'engine "pgpool" needs spec.pgpool: write it'));
+    return refused(fail('SpecIncomplete', 'engine "pgpool" needs spec.pgpool: write it'));
   const problem = pgpoolParameterProblem(pgpool.parameters);
-  if (problem !== undefined) return stopped(fail('InvalidParameter', problem));
+  if (problem !== undefined) return refused(fail('InvalidParameter', problem));
   const target = targetOf(input, pgpool);
-  if ('stop' in target) return stopped(target.stop);
+  if ('stop' in target) return refused(target.stop);
   const { cluster, shard, limits, sets } = target.value;
   const slots = slotsOf(sets, shard, slotsBefore(observed));
   const tooMany = slotsProblem(slots);
-  if (tooMany !== undefined) return stopped(fail('TooManyBackends', tooMany));
+  if (tooMany !== undefined) return refused(fail('TooManyBackends', tooMany));
   const { database } = cluster.spec.postgres;
   const instances = Math.max(scaling.replicas, ...observed.instances.map(({ ordinal }) => ordinal + 1));
   const sizing = sizePgpool({
@@ -63,8 +65,8 @@ export function planPgpool(input: PlanInput): PgpoolPlan {
     ...observed.sharing,
     held: pooler.status?.sizing?.total ?? 0,
   });
-  if (sizing.kind === 'waiting') return stopped(wait('ShareTaken', sizing.message, 2_000));
-  if (sizing.kind === 'refused') return stopped(fail('PoolsDoNotFit', sizing.message));
+  if (sizing.kind === 'waiting') return refused(wait('ShareTaken', sizing.message, 2_000));
+  if (sizing.kind === 'refused') return refused(fail('PoolsDoNotFit', sizing.message));
   const backends = backendsOf({
     cluster: cluster.metadata.name,
     shard,
@@ -73,7 +75,10 @@ export function planPgpool(input: PlanInput): PgpoolPlan {
     slots,
   });
   const identity = identityOf(input, pgpool);
-  if ('stop' in identity) return stopped(identity.stop, identity.actions, { sizing, backends });
+  if ('stop' in identity)
+    return identity.stop.kind === 'fail'
+      ? refused(identity.stop, { sizing, backends })
+      : stopped(identity.stop, identity.actions, { sizing, backends });
 
   const { files, revision, start } = pgpoolFiles({
     spec: pooler.spec,
@@ -84,14 +89,9 @@ export function planPgpool(input: PlanInput): PgpoolPlan {
     ...identity.value,
   });
   const known = { sizing, backends, revision };
-  const secret = poolerSecret(pooler, { ...identity.value.certificates, ...files });
-  const present = observed.secrets.get(secret.metadata.name);
-  if (present?.state !== 'present' || !isDeepStrictEqual(present.value.data, secret.data))
-    return stopped(
-      wait('SettingsPending', 'settings are being written', 0),
-      [{ kind: 'write-secret', secret }],
-      known,
-    );
+  const written = writes(input, { ...identity.value.certificates, ...files });
+  if (written.length > 0)
+    return stopped(wait('SettingsPending', 'settings are being written', 0), written, known);
 
   const old = observed.instances.filter((instance) => startOf(instance) !== start);
   // Instances that are there serve fewer clients before others come to share the servers with them.
