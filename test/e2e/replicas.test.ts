@@ -22,6 +22,7 @@ import {
   waitForSet,
   waitForSetEvent,
   waitUntilServing,
+  watchCopy,
 } from '../support/read-replica-set.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import { followEndpoints } from '../support/service-endpoints.ts';
@@ -271,9 +272,12 @@ it('renews one member at a time when their template changes, and says so until i
 
 it('is copied from a standby while there is one, and streams from it when asked to', async () => {
   const copied: ClusterKey = { namespace, name: 'copied' };
-  await applySet(copied, { cluster: cluster.name, replicas: 1, source: 'standby', maxCloneRate: '4Mi' });
+  await applySet(copied, { cluster: cluster.name, replicas: 1, source: 'standby', maxCloneRate: '8Mi' });
   const source = (await copySource(cluster)).metadata.name;
   expect(source).not.toBe((await primaryPod(cluster)).metadata.name);
+  const { bytes, seconds } = await watchCopy(cluster, source);
+  // It may be an eighth of a second ahead of its limit.
+  expect(bytes).toBeLessThanOrEqual(8 * 1024 ** 2 * (seconds + 0.25));
   await waitUntilServing(copied, 1);
   const followers = "SELECT application_name FROM pg_stat_replication WHERE application_name LIKE 'copied-%'";
   expect(await inPod(namespace, source, followers)).toBe('copied-s0-replicas-0');

@@ -155,6 +155,33 @@ export async function copySource(cluster: ClusterKey): Promise<MemberPod> {
   });
 }
 
+/**
+ * Looks on while a copy is made of a member: bytes that it sent between two looks, and a time that is no shorter than the time
+ * between them.
+ */
+export async function watchCopy(
+  { namespace }: ClusterKey,
+  source: string,
+): Promise<{ readonly bytes: number; readonly seconds: number }> {
+  const text = `SELECT extract(epoch FROM statement_timestamp()), backup_streamed, extract(epoch FROM clock_timestamp())
+    FROM pg_stat_progress_basebackup`;
+  const look = async () => {
+    const [before = NaN, sent = NaN, after = NaN] = (await inPod(namespace, source, text))
+      .split('|')
+      .map(Number);
+    if (Number.isNaN(after)) throw new Error(`no copy is made of ${source} any more`);
+    return { before, sent, after };
+  };
+  const first = await look();
+  return waitFor('enough of it is copied', async () => {
+    const now = await look();
+    const bytes = now.sent - first.sent;
+    return bytes < 4 * 1024 ** 2
+      ? { state: { first, now } }
+      : { done: { bytes, seconds: now.after - first.before } };
+  });
+}
+
 /** What connects as the application through the Service of a set, with its name verified. */
 export async function readConfig(key: ClusterKey, cluster: string, shard = 's0'): Promise<pg.ClientConfig> {
   const secret = await readSecret(key.namespace, `${cluster}-app`);
