@@ -17,7 +17,8 @@ import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-// Every way of being late, with a row that is renewed ten times a second and read through the Service all along.
+// Every way of being late, with a row that is renewed ten times a second and read through the Service all along: on new
+// connections, and on sessions that stay on each member for as long as it lets them.
 
 describe('late read replicas', () => {
   const namespace = namespaceForFile('replica-lag');
@@ -46,7 +47,7 @@ describe('late read replicas', () => {
   });
 
   it.each(Object.entries<LagFault>(lagFaults))('%s: one leaves and comes back', async (what, inject) => {
-    const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name));
+    const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name), { staysOn: 2 });
     const [pod] = await replicaPods(set);
     if (pod === undefined) throw new Error('there is no member');
     const { name } = pod.metadata;
@@ -70,6 +71,8 @@ describe('late read replicas', () => {
     // Who comes by a slow link before the member has left waits in vain; nobody is refused.
     const errors = [...heartbeat.errors.keys()].filter((message) => message !== 'timeout expired');
     expect(errors).toEqual([]);
+    // Nobody is bound to a member that is late: the session on it is ended, and reads on elsewhere.
+    expect(heartbeat.ended()).toBeGreaterThan(0);
     expect(heartbeat.stalestMs()).toBeLessThanOrEqual((maxSeconds + 3) * 1_000);
   });
 
@@ -81,7 +84,7 @@ describe('late read replicas', () => {
     ['none', 'nobody'],
   ] as const)('all of them: with %s the Service leads to %s', async (whenNoneFresh, servedBy) => {
     await applySet(set, { ...spec, whenNoneFresh });
-    const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name));
+    const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name), { staysOn: 2 });
     try {
       const release = await holdReplay(shard, await replicaPods(set));
       await waitForSet(set, `served by ${servedBy}`, ({ shards }) => shards?.[0]?.servedBy === servedBy);
@@ -100,6 +103,7 @@ describe('late read replicas', () => {
     expect(heartbeat.errors.size).toBe(refusals.length);
     if (servedBy === 'nobody') expect(refusals).not.toEqual([]);
     else expect(refusals).toEqual([]);
+    expect(heartbeat.ended()).toBeGreaterThan(servedBy === 'freshest' ? 0 : 1);
     // The freshest of late ones may show anything; the others promise the limit.
     if (servedBy !== 'freshest') expect(heartbeat.stalestMs()).toBeLessThanOrEqual((maxSeconds + 3) * 1_000);
   });

@@ -24,6 +24,7 @@ import {
   waitUntilServing,
   watchCopy,
 } from '../support/read-replica-set.ts';
+import { pauseReplay } from '../support/replica-faults.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import { followEndpoints } from '../support/service-endpoints.ts';
 import {
@@ -106,12 +107,13 @@ it('leaves the standbys of the shard to their own Service', async () => {
 });
 
 describe('lag', () => {
-  it('keeps a member whose replay is held out of the Service, and no read is staler than the limit', async () => {
+  it('keeps a member whose replay is paused out of the Service, and no read is staler than the limit', async () => {
     const [late] = await replicaPods(set);
-    const name = late?.metadata.name ?? '';
-    const heartbeat = await startHeartbeat(target, await readConfig(set, cluster.name));
+    if (late === undefined) throw new Error('there is no member');
+    const { name } = late.metadata;
+    const heartbeat = await startHeartbeat(target, await readConfig(set, cluster.name), { staysOn: 2 });
     try {
-      const release = await holdReplay(target, late === undefined ? [] : [late]);
+      const release = await pauseReplay(target, late);
       await waitFor('the member is out', async () => {
         const state = await memberState(name);
         return state === 'out' ? { done: true } : { state };
@@ -129,6 +131,7 @@ describe('lag', () => {
       await heartbeat.stop();
     }
     expect([...heartbeat.errors]).toEqual([]);
+    expect(heartbeat.ended()).toBeGreaterThan(0);
     expect(heartbeat.stalestMs()).toBeLessThanOrEqual(stalestMs);
   });
 

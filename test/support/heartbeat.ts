@@ -1,13 +1,16 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { connectApplication, type ShardService } from './pg.ts';
 import { readOnce } from './read-replica-set.ts';
+import { waitFor } from './wait.ts';
 
 /** Reads of a row that its primary renews all along. */
 export interface Heartbeat {
   /** For how long, at most, what a read did not show had been committed when it began, in milliseconds. */
   stalestMs(): number;
-  /** Reads so far. */
+  /** Reads on new connections so far. */
   reads(): number;
+  /** Sessions that stayed, and were ended. */
+  ended(): number;
   /** Times that the row was renewed so far. */
   beats(): number;
   /** Reads that failed, by message. */
@@ -15,11 +18,22 @@ export interface Heartbeat {
   stop(): Promise<void>;
 }
 
+/** What else is read beside new connections. */
+export interface HeartbeatOptions {
+  /** On how many servers behind the Service a session stays that is opened at the start. */
+  readonly staysOn?: number;
+}
+
 const beatMs = 100;
 const undefinedTable = '42P01';
+const question = 'SELECT beat FROM heartbeat';
 
 /** Renews a row on the primary and reads it through a Service, each time on a new connection, as pools do after a while. */
-export async function startHeartbeat(primary: ShardService, config: pg.ClientConfig): Promise<Heartbeat> {
+export async function startHeartbeat(
+  primary: ShardService,
+  config: pg.ClientConfig,
+  { staysOn = 0 }: HeartbeatOptions = {},
+): Promise<Heartbeat> {
   let writer = await connectApplication(primary);
   await writer.query('CREATE TABLE IF NOT EXISTS heartbeat (id int PRIMARY KEY, beat int NOT NULL)');
   const { rows } = await writer.query<{ beat: number }>(
@@ -31,10 +45,11 @@ export async function startHeartbeat(primary: ShardService, config: pg.ClientCon
   const beats: number[] = [];
   let stalest = 0;
   let reads = 0;
+  let ended = 0;
   let isRunning = true;
   const pause = () => new Promise((resolve) => setTimeout(resolve, beatMs));
 
-  const writing = (async () => {
+  async function write(): Promise<void> {
     while (isRunning) {
       try {
         await writer.query('UPDATE heartbeat SET beat = $1', [start + beats.length + 1]);
@@ -46,44 +61,93 @@ export async function startHeartbeat(primary: ShardService, config: pg.ClientCon
       }
       await pause();
     }
-  })();
-
-  /** Beats that a reader sees; none where not even the table has come. */
-  async function beatsShown(): Promise<number> {
-    try {
-      const { beat } = await readOnce<{ beat: number }>(config, 'SELECT beat FROM heartbeat');
-      return Math.max(0, beat - start);
-    } catch (error) {
-      if ((error as { code?: string }).code === undefinedTable) return 0;
-      throw error;
-    }
   }
 
-  const reading = (async () => {
+  /** Reads again and again. A read that answers nothing has not been one; where not even the table has come, no beat is shown. */
+  async function follow(read: () => Promise<number | undefined>): Promise<void> {
     while (isRunning) {
       try {
         const begunMs = performance.now();
-        const shown = await beatsShown();
-        reads += 1;
+        const beat = await read().catch((error: unknown) => {
+          if ((error as { code?: string }).code === undefinedTable) return start;
+          throw error;
+        });
         // It shows the past since the next beat was acknowledged; how long that took to be committed is no lag.
-        stalest = Math.max(stalest, begunMs - (beats[shown] ?? begunMs));
+        const next = beat === undefined ? undefined : beats[Math.max(0, beat - start)];
+        stalest = Math.max(stalest, begunMs - (next ?? begunMs));
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         errors.set(message, (errors.get(message) ?? 0) + 1);
       }
       await pause();
     }
-  })();
+  }
 
+  async function readAnew(): Promise<number> {
+    const { beat } = await readOnce<{ beat: number }>(config, question);
+    reads += 1;
+    return beat;
+  }
+
+  /** Reads on a session for as long as its server lets it, then on another one. */
+  async function followOn(session: pg.Client): Promise<void> {
+    let client: pg.Client | undefined = session;
+    await follow(async () => {
+      client ??= await openSession(config);
+      try {
+        return (await client.query<{ beat: number }>(question)).rows[0]?.beat;
+      } catch (error) {
+        if (!isEnd(error)) throw error;
+        ended += 1;
+        client.end().catch(() => undefined);
+        client = undefined;
+        return undefined;
+      }
+    });
+    client?.end().catch(() => undefined);
+  }
+
+  const staying = await sessionsOn(config, staysOn);
+  const work = [write(), follow(readAnew), ...staying.map(followOn)];
   return {
     stalestMs: () => stalest,
     reads: () => reads,
+    ended: () => ended,
     beats: () => beats.length,
     errors,
     async stop() {
       isRunning = false;
-      await Promise.all([writing, reading]);
+      await Promise.all(work);
       await writer.end();
     },
   };
+}
+
+/** A session, which answers within seconds or counts as lost. */
+async function openSession(config: pg.ClientConfig): Promise<pg.Client> {
+  const client = new pg.Client({ ...config, query_timeout: 3_000 });
+  client.on('error', () => undefined);
+  await client.connect();
+  return client;
+}
+
+/** Whether it was the session that ended, and not just the query: PostgreSQL says so, or the connection is gone. */
+function isEnd(error: unknown): boolean {
+  const { code = '57P01' } = error as { code?: string };
+  return code.startsWith('57P') || code.startsWith('E');
+}
+
+/** A session on each of so many servers behind the Service. */
+async function sessionsOn(config: pg.ClientConfig, servers: number): Promise<pg.Client[]> {
+  const sessions = new Map<string, pg.Client>();
+  await waitFor(`sessions on ${servers} servers`, async () => {
+    if (sessions.size === servers) return { done: true };
+    const client = await openSession(config);
+    const { rows } = await client.query<{ address: string }>('SELECT host(inet_server_addr()) AS address');
+    const address = rows[0]?.address ?? '';
+    if (sessions.has(address)) await client.end();
+    else sessions.set(address, client);
+    return { state: [...sessions.keys()] };
+  });
+  return [...sessions.values()];
 }

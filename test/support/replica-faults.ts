@@ -15,7 +15,7 @@ export const lagFaults = {
 } satisfies Record<string, LagFault>;
 
 /** Patroni resumes a replay that it finds paused, so it is frozen meanwhile. */
-async function pauseReplay({ namespace }: ShardService, pod: MemberPod): Promise<() => Promise<void>> {
+export async function pauseReplay({ namespace }: ShardService, pod: MemberPod): Promise<() => Promise<void>> {
   const patroni = processesOf(pod.metadata.uid ?? '').filter(({ name }) => name === 'patroni');
   if (patroni.length === 0) throw new Error(`no patroni runs in ${pod.metadata.name}`);
   signalAll(patroni, 'SIGSTOP');
