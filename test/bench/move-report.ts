@@ -1,4 +1,5 @@
 import type { PacedWriters, Write } from '../support/paced-writers.ts';
+import { type SwitchSteps, stepTimes } from './move-steps.ts';
 import { type Measured, median, percentile, reached } from './report.ts';
 import { targets } from './targets.ts';
 
@@ -9,6 +10,7 @@ export interface Moved {
   readonly wholeMs: number;
   readonly copyMs: number;
   readonly fenceMs: number;
+  readonly steps: SwitchSteps;
   readonly fromMs: number;
   readonly toMs: number;
   readonly phasesMs: Readonly<Record<string, number>>;
@@ -26,8 +28,6 @@ export interface Results {
   /** Number of the large bucket. */
   readonly large: number;
   readonly writesPerSecond: number;
-  /** What each kind of step took. */
-  readonly steps: Readonly<Record<string, unknown>>;
 }
 
 /** Compares what was measured with the targets. */
@@ -40,7 +40,6 @@ export function reportMoves({
   ledger,
   large,
   writesPerSecond,
-  steps,
 }: Results): Measured {
   const big = moves.filter(({ bucket }) => bucket === large);
   const small = moves.filter(({ bucket }) => bucket !== large);
@@ -96,7 +95,7 @@ export function reportMoves({
         p50: Math.round(percentile(gapsOthers, 0.5)),
         max: Math.round(Math.max(...gapsOthers)),
       },
-      stepsMs: steps,
+      stepsMs: stepTimes(moves.map(({ steps }) => steps)),
       usualP99Ms: Math.round(usual(() => true) * 10) / 10,
       errors: [...new Set(work.errors)].slice(0, 5),
       ...(big.length === 0 ? {} : detailOfLarge(big, raw, alone)),

@@ -1,6 +1,8 @@
-import { kubectl } from '../support/kubectl.ts';
-import { operatorNamespace } from '../support/operator.ts';
+import type { ShardMoveStatus } from '../../src/api/v1alpha1/shard-move.ts';
 import { percentile } from './report.ts';
+
+/** The steps of one switch, as a status has them. */
+export type SwitchSteps = NonNullable<ShardMoveStatus['steps']>;
 
 /** What one kind of step took, in ms, and how often it was done. */
 interface StepTimes {
@@ -10,41 +12,25 @@ interface StepTimes {
   readonly max: number;
 }
 
-interface Line {
-  readonly msg?: string;
-  readonly key?: string;
-  readonly step?: string;
-  readonly outcome?: string;
-  readonly tookMs?: number;
-}
-
-/** What each kind of step of the moves in a namespace took, as the operator's log tells of it. */
-export async function stepTimes(namespace: string, sinceMs: number): Promise<Record<string, StepTimes>> {
-  const since = new Date(sinceMs).toISOString();
-  const text = await kubectl([
-    'logs',
-    '-n',
-    operatorNamespace,
-    'deployment/herdsman',
-    `--since-time=${since}`,
-  ]);
+/** What each step of the switches took; `between`: from the fence to the second commit, what no step accounts for. */
+export function stepTimes(switches: readonly SwitchSteps[]): Record<string, StepTimes> {
   const times = new Map<string, number[]>();
-  for (const line of text.split('\n')) {
-    if (!line.includes('step of a move')) continue;
-    const { key, step = '', outcome, tookMs } = JSON.parse(line) as Line;
-    if (key?.startsWith(`${namespace}/`) !== true || tookMs === undefined) continue;
-    const name = outcome === 'done' ? step : `${step} ${outcome}`;
-    times.set(name, [...(times.get(name) ?? []), tookMs]);
+  const add = (name: string, ms: number) => times.set(name, [...(times.get(name) ?? []), ms]);
+  for (const steps of switches) {
+    for (const { name, tookMs } of steps) add(name, tookMs);
+    const [first, last] = [steps[0], steps.at(-1)];
+    if (first === undefined || last === undefined) continue;
+    const wholeMs = Date.parse(last.startedAt) + last.tookMs - Date.parse(first.startedAt);
+    add('between', wholeMs - steps.reduce((sum, { tookMs }) => sum + tookMs, 0));
   }
-  const round = (ms: number) => Math.round(ms * 10) / 10;
   return Object.fromEntries(
     [...times].map(([name, took]) => [
       name,
       {
         count: took.length,
-        p50: round(percentile(took, 0.5)),
-        p99: round(percentile(took, 0.99)),
-        max: round(Math.max(...took)),
+        p50: percentile(took, 0.5),
+        p99: percentile(took, 0.99),
+        max: Math.max(...took),
       },
     ]),
   );

@@ -12,7 +12,6 @@ import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharde
 import { waitFor } from '../support/wait.ts';
 import { compareWays, pipeCopy } from './copy-ways.ts';
 import { type Moved, reportMoves } from './move-report.ts';
-import { stepTimes } from './move-steps.ts';
 import { type Measured, note, runCount } from './report.ts';
 
 const group = 'customer';
@@ -149,8 +148,7 @@ class Bench {
     }
     const rows = await work.stop();
     const ledger = await this.#judge(rows);
-    const steps = await stepTimes(this.#key.namespace, before.fromMs);
-    const results = { moves, raw, work, before, ledger, large, writesPerSecond, steps };
+    const results = { moves, raw, work, before, ledger, large, writesPerSecond };
     return reportMoves(alone === undefined ? results : { ...results, alone });
   }
 
@@ -234,9 +232,7 @@ class Bench {
       async () => {
         const found = await client.get<ShardMove>(shardMoveType, { namespace, name });
         if (found?.status?.phase === 'failed') throw new Error(JSON.stringify(found.status));
-        // How long it was fenced is told with the next message.
-        const isTold = found?.status?.phase === 'done' && found.status.fenceMs !== undefined;
-        return isTold && found.status !== undefined ? { done: found.status } : { state: found?.status };
+        return found?.status?.phase === 'done' ? { done: found.status } : { state: found?.status };
       },
       { everyMs: 100, timeoutMs: 120_000 },
     );
@@ -250,6 +246,7 @@ class Bench {
       wholeMs: began('finish') - fromMs,
       copyMs: began('catch-up') - began('copy'),
       fenceMs: status.fenceMs ?? Number.NaN,
+      steps: status.steps ?? [],
       fromMs,
       toMs: Date.now(),
       phasesMs: Object.fromEntries(
