@@ -199,6 +199,44 @@ it('a bucket that is on its way already is waited for, and that is told', async 
   await moves.until('second', 'has ended', ({ phase }) => phase === 'done');
 });
 
+it.each([
+  ['of one bucket', [3, 3]],
+  ['of two buckets', [0, 1]],
+])('two moves %s that know nothing of each other begin one after the other', async (what, indexes) => {
+  const names = ['one', 'two'].map((name) => `${name}-${what.replaceAll(' ', '-')}`);
+  for (const [index, name] of names.entries()) {
+    const { id, to } = bucketAt(indexes[index] ?? 0);
+    moves.ask(name, { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'publish' });
+  }
+  const hear = moves.holdBack();
+  const told = async () => {
+    const found = await Promise.all(names.map((name) => moves.until(name, 'is there', () => true)));
+    return found.map(({ message }) => message?.split(':')[0] ?? '').sort();
+  };
+  try {
+    const isSettled = async () => (await told()).join() === 'Paused,ShardBusy';
+    await waitUntil('one is held and the other waits', isSettled, told);
+    // The one that has begun is known on both shards.
+    const begun = await Promise.all(
+      ['s0', 's1'].map((shard) => moves.shards.rows(shard, 'SELECT move FROM herdsman.moves')),
+    );
+    expect(begun).toEqual([begun[1], begun[0]]);
+    expect(begun[0]).toHaveLength(1);
+  } finally {
+    hear();
+  }
+  for (const name of names) await moves.release(name);
+  const ended = await Promise.all(
+    names.map((name) =>
+      moves.until(name, 'has ended', ({ phase }) => phase === 'done' || phase === 'failed'),
+    ),
+  );
+  // The second of one bucket finds it where it was to go.
+  expect(ended.map(({ phase }) => phase).sort()).toEqual(
+    new Set(indexes).size === 1 ? ['done', 'failed'] : ['done', 'done'],
+  );
+});
+
 it('a suspended cluster moves nothing, but brings a switch to its end, since writers wait', async () => {
   const { id, from, to } = bucketAt(3);
   moves.ask('held', { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'drain' });

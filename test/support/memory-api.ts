@@ -18,6 +18,8 @@ export interface MemoryApi {
     type: ResourceType,
     indexes: Readonly<Record<string, (object: T) => readonly string[]>>,
   ): Informer<T>;
+  /** Keeps what changes from all who follow, until the answer is called. */
+  holdBack(): () => void;
   get<T extends KubernetesObject>(type: ResourceType, key: ObjectKey): T;
   create<T extends KubernetesObject>(type: ResourceType, object: T): T;
   /** Merges into the spec, as a user would. */
@@ -47,6 +49,8 @@ export function memoryApi(): MemoryApi {
   /** What each manager of a status has applied last. */
   const owned = new Map<string, Status>();
   let version = 0;
+  /** Changes that nobody has heard of yet, while they are held back. */
+  let unheard: (() => void)[] | undefined;
 
   const of = (type: ResourceType) => {
     const found = objects.get(type.plural) ?? new Map<string, KubernetesObject>();
@@ -71,7 +75,11 @@ export function memoryApi(): MemoryApi {
     if (isGone) of(type).delete(key);
     else of(type).set(key, stored);
     const change = { old, current: isGone ? undefined : stored } as Change<KubernetesObject>;
-    for (const listener of listeners.get(type.plural) ?? []) listener(change);
+    const deliver = () => {
+      for (const listener of listeners.get(type.plural) ?? []) listener(change);
+    };
+    if (unheard === undefined) deliver();
+    else unheard.push(deliver);
     return structuredClone(stored);
   }
 
@@ -154,6 +162,14 @@ export function memoryApi(): MemoryApi {
           return () => void subscribers.delete(subscriber);
         },
       } as unknown as Informer<T>;
+    },
+    holdBack() {
+      unheard ??= [];
+      return () => {
+        const changes = unheard ?? [];
+        unheard = undefined;
+        for (const deliver of changes) deliver();
+      };
     },
     get: <T extends KubernetesObject>(type: ResourceType, key: ObjectKey) => current(type, key) as T,
     create<T extends KubernetesObject>(type: ResourceType, object: T) {

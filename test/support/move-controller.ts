@@ -35,6 +35,8 @@ export interface MoveController {
   release(name: string): Promise<void>;
   /** Changes what a ShardMove asks for. */
   change(name: string, spec: Partial<ShardMoveSpec>): void;
+  /** Has the controller hear of no change of any object until the answer is called. */
+  holdBack(): () => void;
   changeCluster(spec: Partial<ShardedClusterSpec>): void;
   /** Waits until the status is as wanted, and answers it. */
   until(name: string, what: string, holds: (status: Status) => boolean): Promise<Status>;
@@ -101,6 +103,7 @@ export async function startMoveController(
       await api.client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge' });
     },
     change: (name, spec) => api.change(shardMoveType, { namespace, name }, spec),
+    holdBack: api.holdBack,
     changeCluster: (spec) => api.change(shardedClusterType, key, spec),
     until: (name, what, holds) =>
       waitFor(`ShardMove ${name} ${what}`, () => {

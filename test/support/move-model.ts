@@ -260,6 +260,7 @@ export class Model {
         return this.held ? 'look-again' : 'go-on';
       },
       obstacles: async () => [],
+      rival: async () => 'none',
       observe: async (side) => {
         await turn();
         return this.#facts(side === 'source' ? this.source : this.target);

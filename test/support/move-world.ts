@@ -268,6 +268,7 @@ function operatorOf(shards: MoveShards, test: TestMove, crashesAfter?: Step['kin
       return use(side, (connection) => readFacts(connection, known, side, Date.now()));
     },
     obstacles: async () => findObstacles(await context()),
+    rival: async () => 'none',
     perform: async (_, step, view) => performStep(await context(), step, view),
     now: () => Date.now(),
     onStep(step, result, tookMs) {

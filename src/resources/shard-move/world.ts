@@ -15,7 +15,7 @@ import type { Move, MoveRecord, Step } from '../../sharding/move/model.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
-import { busyObstacle } from './busy.ts';
+import { busyObstacle, rivalOf } from './busy.ts';
 import type { ShardMove } from './model.ts';
 import type { StepWatch } from './progress.ts';
 import { isCancelled, recordOf, withRecord } from './record.ts';
@@ -38,7 +38,7 @@ export interface WorldOptions {
   readonly signal: AbortSignal;
   /** Keeps steps waiting that somebody wants to wait. */
   readonly hold: NonNullable<MoveWorld['hold']>;
-  /** The ShardMoves of the cluster, this one among them. */
+  /** The ShardMoves of the cluster as they were lately, this one among them. */
   readonly others: () => readonly ShardMove[];
   /** What fits on the target. */
   readonly capacityBytes: number;
@@ -110,6 +110,15 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
         ...(busy === undefined ? [] : [busy]),
         ...(await findObstacles(context, options.capacityBytes)),
       ];
+    },
+    async rival() {
+      const { namespace } = cluster.metadata;
+      const { items } = await client.listAll<ShardMove>(shardMoveType, {
+        namespace,
+        signal,
+        timeoutMs: 5_000,
+      });
+      return rivalOf(shardMove, items) ?? 'none';
     },
     perform: (_, step, view) => {
       const perform = () => performStep(switchSteps.has(step.kind) ? quick : context, step, view);

@@ -7,11 +7,14 @@ export const budgetMs = 10_000;
 const maxFailures = 8;
 
 /** Waits a moment. */
-export function wait(reason: string, message: string, afterMs = 1_000): Decision {
+export function wait(reason: string, message: string, afterMs = 1_000): Extract<Decision, { kind: 'wait' }> {
   return { kind: 'wait', reason, message, afterMs };
 }
 
-/** Begins to roll the attempt back. */
+/**
+ * Begins to roll the attempt back. Taking back needs a look that began after the end was recorded: what was seen may be from
+ * before the attempt.
+ */
 export function end(
   view: MoveView,
   next: Ending['next'],
@@ -23,7 +26,8 @@ export function end(
   const ending: Ending = last
     ? { reason, message: `${message}; given up after ${maxFailures} attempts`, next: 'failed' }
     : { reason, message, next };
-  return { kind: 'record', record: { ...view.record, ending } };
+  const pause = wait('RollingBack', ending.message, 0);
+  return { kind: 'record', record: { ...view.record, ending }, pause };
 }
 
 /** What there is of the stream of the copy that the record names. */

@@ -9,6 +9,7 @@ import type {
   MoveRecord,
   MoveView,
   Obstacle,
+  Rival,
   ShardFacts,
   Step,
   StepResult,
@@ -37,6 +38,8 @@ export interface MoveWorld {
   readonly record: Store<MoveRecord>;
   observe(side: 'source' | 'target', move: Move): Promise<ShardFacts>;
   obstacles(move: Move): Promise<readonly Obstacle[]>;
+  /** The first of the moves that passed their preflight before now and take part in a shard of this one. */
+  rival(move: Move): Promise<Rival | 'none'>;
   /** Does a step on the shards. */
   perform(move: Move, step: ShardStep, view: MoveView): Promise<StepResult>;
   now(): number;
@@ -100,11 +103,12 @@ async function observe(world: MoveWorld, move: Move): Promise<Pass> {
   const { phase, ending } = record.value;
   const isFirst = phase === 'preflight' && ending === undefined && !move.cancel;
   const obstacles = isFirst ? await known(world.obstacles(move), why) : 'unknown';
+  const rival = phase === 'prepare' ? await known(world.rival(move), why) : 'unknown';
   const bucket = map === 'unknown' ? 'unknown' : missingIsGone(mapBucket(map.value, move));
   return {
     world,
     move,
-    view: { move, record: record.value, map: bucket, source, target, obstacles, now: world.now() },
+    view: { move, record: record.value, map: bucket, source, target, obstacles, rival, now: world.now() },
     mapVersion: map === 'unknown' ? '' : map.version,
     recordVersion: record.version,
     why,
@@ -135,10 +139,9 @@ async function carryOut(pass: Pass, decision: Decision): Promise<PassReport | un
     case 'ended':
       return { ...again(pass, 'Ended', ''), ended: true };
     case 'record': {
-      const begins = decision.record.ending !== undefined && pass.view.record.ending === undefined;
       if (!(await write(pass, decision.record))) return again(pass, 'Conflict', 'reading again');
-      // Taking back needs a look that began after the end was recorded: what was seen may be from before the attempt.
-      return begins ? again(pass, 'RollingBack', decision.record.ending?.message ?? '') : undefined;
+      const { pause } = decision;
+      return pause && { ...again(pass, pause.reason, pause.message), afterMs: pause.afterMs };
     }
     case 'act':
       return act(pass, decision);

@@ -36,7 +36,7 @@ const anything = fc.array(happening, { minLength: 10, maxLength: 60 });
 const inTheSwitch = fc
   .tuple(
     fc.nat({ max: 8 }),
-    fc.integer({ min: 20, max: 100 }),
+    fc.integer({ min: 24, max: 104 }),
     fc.array(
       fc.oneof({ weight: 5, arbitrary: fc.constantFrom({ kind: 'cancel' }, { kind: 'pause' }) }, happening),
       {
@@ -61,7 +61,7 @@ const inTheSwitch = fc
   .map(([late, turns, first, rest]) => [
     { kind: 'write' },
     { kind: 'run', operator: 1, turns: late },
-    { kind: 'run', operator: 0, turns: 34 },
+    { kind: 'run', operator: 0, turns: 38 },
     { kind: 'replicate' },
     { kind: 'write' },
     { kind: 'run', operator: 0, turns },
@@ -72,12 +72,12 @@ const inTheSwitch = fc
 /** The second operator goes on where the first one stopped, and then a standby takes over. */
 const takenOver = fc
   .tuple(
-    fc.integer({ min: 20, max: 100 }),
+    fc.integer({ min: 24, max: 104 }),
     fc.integer({ min: 1, max: 20 }),
     fc.constantFrom('source', 'target'),
   )
   .map(([first, second, side]) => [
-    { kind: 'run', operator: 0, turns: 34 },
+    { kind: 'run', operator: 0, turns: 38 },
     { kind: 'replicate' },
     { kind: 'write' },
     { kind: 'run', operator: 0, turns: first },
@@ -89,7 +89,7 @@ const takenOver = fc
 const cancelled = fc
   .tuple(fc.integer({ min: 50, max: 100 }), fc.array(fc.integer({ min: 1, max: 12 }), { maxLength: 8 }))
   .map(([first, turns]) => [
-    { kind: 'run', operator: 0, turns: 34 },
+    { kind: 'run', operator: 0, turns: 38 },
     { kind: 'replicate' },
     { kind: 'write' },
     { kind: 'run', operator: 0, turns: first },

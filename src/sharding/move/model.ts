@@ -144,6 +144,13 @@ export interface Obstacle extends Problem {
   readonly permanent: boolean;
 }
 
+/** Another move that has passed its preflight, and takes part in one of this move's shards. */
+export interface Rival {
+  readonly message: string;
+  /** Whether this move has to give way; else the other one does, or is seen to be ahead before long. */
+  readonly isAhead: boolean;
+}
+
 /** Everything that a decision is made from. */
 export interface MoveView {
   readonly move: Move;
@@ -154,6 +161,8 @@ export interface MoveView {
   readonly target: Known<ShardFacts>;
   /** Read in the phase `preflight` only. */
   readonly obstacles: Known<readonly Obstacle[]>;
+  /** Read in the phase `prepare` only, after the record that says so. */
+  readonly rival: Known<Rival | 'none'>;
   /** The fence after which the target has everything; known to the operator who waited for it. */
   readonly drained?: string;
   /** Whether both prepared transactions were seen to outlive a failover. */
@@ -195,12 +204,19 @@ export type Step =
 
 /** What to do now. */
 export type Decision =
-  /** Write the record, then decide again. */
-  | { readonly kind: 'record'; readonly record: MoveRecord }
+  /** Write the record, then decide again; or look at everything again, so much later, if `pause` says so. */
+  | { readonly kind: 'record'; readonly record: MoveRecord; readonly pause?: Pause }
   /** Do the step; when it is done, write the record, if there is one. */
   | { readonly kind: 'act'; readonly step: Step; readonly record?: MoveRecord }
-  | { readonly kind: 'wait'; readonly reason: string; readonly message: string; readonly afterMs: number }
+  | ({ readonly kind: 'wait' } & Pause)
   | { readonly kind: 'ended' };
+
+/** Why nothing is done for so long. */
+export interface Pause {
+  readonly reason: string;
+  readonly message: string;
+  readonly afterMs: number;
+}
 
 /** How a step ended. An exception says that this is not known. */
 export type StepResult =

@@ -87,9 +87,13 @@ function build(view: MoveView, map: MapBucket): Decision {
       if (first?.permanent === true) return end(view, 'failed', first.code, first.message);
       if (first !== undefined) return wait(first.code, first.message, 5_000);
       const timelines = { source: source.timeline, target: target.timeline };
-      return { kind: 'record', record: { ...to('prepare'), timelines } };
+      // The record claims both shards; only what is read after that tells whether others have.
+      const pause = wait('Working', 'looking at other moves', 0);
+      return { kind: 'record', record: { ...to('prepare'), timelines }, pause };
     }
     case 'prepare': {
+      const rivalry = keepOut(view, source, target);
+      if (rivalry !== undefined) return rivalry;
       for (const facts of [source, target]) {
         const { guard } = facts;
         if (guard !== undefined && guard.move !== move.key) {
@@ -116,6 +120,23 @@ function build(view: MoveView, map: MapBucket): Decision {
     default:
       return announce(view, map, source, target);
   }
+}
+
+/**
+ * A shard takes part in one move at a time. Of two moves that have claimed it, one at least reads the other's claim: what was
+ * claimed later is given up, and nothing is made while a claim of another is there.
+ */
+function keepOut(
+  { move, record, rival }: MoveView,
+  source: ShardFacts,
+  target: ShardFacts,
+): Decision | undefined {
+  // What has been begun goes on: nobody else began beside it.
+  if ([source, target].some(({ guard }) => guard?.move === move.key)) return undefined;
+  if (rival === 'unknown') return wait('Preflight', 'it is not known which other moves there are');
+  if (rival === 'none') return undefined;
+  const pause = wait('ShardBusy', rival.message, rival.isAhead ? 5_000 : 500);
+  return rival.isAhead ? { kind: 'record', record: { ...record, phase: 'preflight' }, pause } : pause;
 }
 
 function startCopy(view: MoveView, source: ShardFacts, target: ShardFacts): Decision {
