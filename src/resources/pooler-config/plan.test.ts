@@ -1,17 +1,13 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { authorityLifetime, createAuthority } from '../../pki/authority.ts';
-import { succeedingAuthority } from '../../pki/rotation.ts';
 import type { SecretReading } from '../sharded-cluster/model.ts';
-import { contentOf } from '../sharded-cluster/steps/identity.ts';
-import { objectId, withAppliedHash } from '../sharded-cluster/steps/objects.ts';
-import type { Action, Observed, PlanInput, PoolerConfig } from './model.ts';
-import { type Plan, plan } from './plan.ts';
-import { statusOf } from './status.ts';
+import { withAppliedHash } from '../sharded-cluster/steps/objects.ts';
+import type { Observed } from './model.ts';
+import { plan } from './plan.ts';
+import { after, kinds, settle } from './test-support/passes.ts';
 import { readers } from './test-support/pgpool-world.ts';
 import {
   allSecrets,
   instance,
-  now,
   observedWorld,
   planInput,
   poolerConfig,
@@ -27,55 +23,6 @@ beforeAll(async () => {
   target = await targetSecrets();
   all = await allSecrets();
 });
-
-const kinds = ({ actions }: Plan) => actions.map((action) => action.kind);
-
-/** Carries out what a plan wants as far as the world goes, until it wants nothing more. */
-function settle(pooler: PoolerConfig, start: Observed): { observed: Observed; last: Plan } {
-  let observed = start;
-  for (let pass = 0; pass < 20; pass += 1) {
-    const decided = plan(planInput(pooler, observed));
-    if (decided.actions.length === 0) return { observed, last: decided };
-    observed = decided.actions.reduce((world, action) => after(world, action, decided), observed);
-  }
-  throw new Error('the plan never comes to rest');
-}
-
-function after(observed: Observed, action: Action, decided: Plan): Observed {
-  switch (action.kind) {
-    case 'write-secret': {
-      const value = { data: action.secret.data, resourceVersion: '2' };
-      return {
-        ...observed,
-        secrets: new Map([...observed.secrets, [action.secret.metadata.name, { state: 'present', value }]]),
-      };
-    }
-    case 'apply': {
-      const objects = new Map([...observed.objects, [objectId(action.object), action.object]]);
-      if (action.object.kind !== 'StatefulSet') return { ...observed, objects };
-      const replicas = (action.object.spec as { replicas: number }).replicas;
-      const revision = decided.revision;
-      return {
-        ...observed,
-        objects,
-        statefulSet: { ...action.object, spec: { replicas }, status: {} } as Observed['statefulSet'],
-        instances: Array.from(
-          { length: replicas },
-          (_, ordinal) => observed.instances[ordinal] ?? instance(ordinal, { revision }),
-        ),
-      };
-    }
-    case 'reload':
-      return {
-        ...observed,
-        instances: observed.instances.map((entry) =>
-          entry.name === action.pod ? instance(entry.ordinal, { revision: decided.revision }) : entry,
-        ),
-      };
-    default:
-      return observed;
-  }
-}
 
 describe('a new PoolerConfig', () => {
   it('gets passwords, then certificates, then settings, then objects', () => {
@@ -168,85 +115,6 @@ describe('bad input', () => {
       expect(plan(planInput(poolerConfig({ target }), observed)).result).toMatchObject({ kind: 'wait' });
     }
   });
-
-  it('a Secret without a key is said', () => {
-    const secrets = new Map([...all, ['shop-app', secret({ password: 'x' })] as const]);
-    const decided = plan(planInput(poolerConfig(), observedWorld({ secrets })));
-    expect(decided.result).toMatchObject({
-      reason: 'SecretIncomplete',
-      message: expect.stringContaining('"shop-app"'),
-    });
-  });
-
-  it.each(['stats', 'pgbouncer', 'herdsman'])('a login %s, which poolers turn away, is said', (username) => {
-    const secrets = new Map([...all, ['shop-app', secret({ username, password: 'x' })] as const]);
-    const decided = plan(planInput(poolerConfig(), observedWorld({ secrets })));
-    expect(decided).toMatchObject({
-      actions: [],
-      result: {
-        reason: 'LoginUnfit',
-        message: expect.stringContaining(`"shop-app" has the username "${username}"`),
-      },
-    });
-  });
-
-  it('a Secret that cannot be read makes nothing new', () => {
-    const unknown: SecretReading = { state: 'unknown', error: new Error('no answer') };
-    const secrets = new Map([...all, ['web-pooler-admin', unknown] as const]);
-    const decided = plan(planInput(poolerConfig(), observedWorld({ secrets })));
-    expect(decided).toMatchObject({ actions: [], result: { kind: 'wait', reason: 'SecretUnknown' } });
-  });
-});
-
-describe('certificates beside a spec that is refused', () => {
-  const refusedSpec = { parameters: { server_check_delay: 'abc' } };
-  const later = new Date(now.getTime() + 80 * 86_400_000);
-  let settled: Observed;
-  let renewedSecrets: Map<string, SecretReading>;
-  beforeAll(async () => {
-    settled = settle(poolerConfig(), observedWorld({ secrets: all })).observed;
-    renewedSecrets = await allSecrets();
-  });
-  const content = (observed: Observed) => contentOf(observed.secrets.get('web-pooler')) ?? {};
-
-  it('are issued when it is time', () => {
-    const decided = plan({ ...planInput(poolerConfig(refusedSpec), settled), now: later });
-    expect(kinds(decided)).toEqual(['issue']);
-    expect(decided.result).toMatchObject({ kind: 'fail', reason: 'InvalidParameter' });
-  });
-
-  it('are, too, when a Secret has no key', () => {
-    const secrets = new Map([...settled.secrets, ['shop-app', secret({ password: 'x' })] as const]);
-    const decided = plan({ ...planInput(poolerConfig(), { ...settled, secrets }), now: later });
-    expect(kinds(decided)).toEqual(['issue']);
-    expect(decided.result).toMatchObject({ kind: 'fail', reason: 'SecretIncomplete' });
-  });
-
-  it('reach instances with the settings that they go on with', () => {
-    const pair = { ...content(settled), ...content({ ...settled, secrets: renewedSecrets }) };
-    const secrets = new Map([...renewedSecrets, ['web-pooler', secret(pair)] as const]);
-    const observed: Observed = { ...settled, secrets };
-    const decided = plan(planInput(poolerConfig(refusedSpec), observed));
-    expect(kinds(decided)).toEqual(['write-secret']);
-    const written = decided.actions.reduce((world, action) => after(world, action, decided), observed);
-    expect(content(written)['pgbouncer.ini']).toBe(content(settled)['pgbouncer.ini']);
-    expect(content(written)['tls.crt']).toBe(pair['tls.crt']);
-    expect(kinds(plan(planInput(poolerConfig(refusedSpec), written)))).toEqual([
-      'deliver',
-      'reload',
-      'deliver',
-      'reload',
-    ]);
-    // It is the revision that the same settings have once nothing is refused any more.
-    expect(plan(planInput(poolerConfig(), written)).actions).toEqual(
-      plan(planInput(poolerConfig(refusedSpec), written)).actions,
-    );
-  });
-
-  it('are none where there are no settings yet', () => {
-    const observed = observedWorld({ secrets: target });
-    expect(plan(planInput(poolerConfig(refusedSpec), observed)).actions).toEqual([]);
-  });
 });
 
 describe('a change', () => {
@@ -334,111 +202,6 @@ describe('a change', () => {
   });
 });
 
-describe('an authority whose key was lost', () => {
-  /** The cluster has another one since `now`, and peers trust both. */
-  async function replaced(): Promise<Map<string, SecretReading>> {
-    const pair = await createAuthority({ commonName: 'store/shop', now, lifetime: authorityLifetime });
-    const { current, bundle } = succeedingAuthority(
-      pair,
-      [contentOf(all.get('shop-ca'))?.['ca.crt'] ?? ''],
-      now,
-    );
-    const content = { 'ca.crt': current.certificate, 'ca.key': current.key, 'ca-bundle.crt': bundle };
-    return new Map([...all, ['shop-ca', secret(content)] as const]);
-  }
-
-  it('signed certificates that are good until everybody trusts the next one', async () => {
-    const input = planInput(poolerConfig(), observedWorld({ secrets: await replaced() }));
-    expect(kinds(plan(input))).toEqual(['write-secret']);
-    const later = new Date(now.getTime() + 25 * 3_600_000);
-    expect(plan({ ...input, now: later }).actions).toEqual([{ kind: 'issue', reason: 'other-authority' }]);
-  });
-});
-
-describe('load that asks for more instances than the servers have room for', () => {
-  const spec = { sizing: 'manual', poolSize: 20, replicas: 3, autoscaling: { maxReplicas: 8 } };
-  const loaded = (observed: Observed, waiting: number, cpuPercent: number): Observed => ({
-    ...observed,
-    instances: observed.instances.map(({ ordinal, facts }) => ({
-      ...instance(ordinal, { ...(facts.state === 'present' ? facts.value : {}), waiting }),
-      cpuPercent,
-    })),
-  });
-  const pass = (observed: Observed, before: PoolerConfig['status']) => {
-    const input = planInput(poolerConfig(spec, before), observed);
-    const decided = plan(input);
-    return { decided, status: statusOf(input, decided, []) };
-  };
-  let settled: Observed;
-  beforeAll(() => {
-    settled = settle(poolerConfig(spec), observedWorld({ secrets: all })).observed;
-  });
-
-  it('leaves those that are there, and says why, pass after pass', () => {
-    const busy = loaded(settled, 100, 100);
-    let status: PoolerConfig['status'];
-    for (let n = 0; n < 3; n += 1) {
-      const next = pass(busy, status);
-      status = next.status;
-      expect(next.decided).toMatchObject({ actions: [], result: { kind: 'ready' } });
-      expect(status.replicas).toMatchObject({
-        desired: 3,
-        reason: expect.stringMatching(/; a further one does not fit: .* leaves 87 for 4 .* 88 are needed/),
-      });
-    }
-    const quiet = pass(loaded(settled, 0, 1), status);
-    expect(quiet.status.replicas).toMatchObject({ desired: 3, enoughSince: expect.any(String) });
-  });
-
-  it('gets as many as fit', () => {
-    const two = { ...spec, replicas: 2 };
-    const { observed } = settle(poolerConfig(two), observedWorld({ secrets: all }));
-    const status = pass(loaded(observed, 100, 250), {
-      ...pass(observed, undefined).status,
-      replicas: { desired: 2, current: 2, ready: 2, updated: 2, summary: '2/2' },
-    }).status;
-    expect(status.replicas).toMatchObject({ desired: 3 });
-  });
-
-  it('is refused where the spec insists on them', () => {
-    const least = { ...spec, autoscaling: { minReplicas: 4, maxReplicas: 8 } };
-    expect(plan(planInput(poolerConfig(least), settled)).result).toMatchObject({ reason: 'PoolsDoNotFit' });
-  });
-});
-
-describe('a share of servers that others have too', () => {
-  const sharing = (total: number): Partial<Observed> => ({
-    sharing: { poolers: 2, taken: { names: ['jobs'], total } },
-  });
-
-  it('is waited for by who is new', () => {
-    const world = observedWorld({ secrets: all });
-    expect(plan(planInput(poolerConfig(), { ...world, ...sharing(86) }))).toMatchObject({
-      actions: [],
-      result: { kind: 'wait', reason: 'ShareTaken', message: expect.stringContaining('PoolerConfig "jobs"') },
-    });
-    expect(settle(poolerConfig(), { ...world, ...sharing(42) }).last).toMatchObject({
-      result: { kind: 'ready' },
-      sizing: { total: 42 },
-    });
-  });
-
-  it('counts as given up when every instance has given it up', () => {
-    const { observed, last } = settle(poolerConfig(), observedWorld({ secrets: all }));
-    const before = statusOf(planInput(poolerConfig(), observed), last, []);
-    expect(before.sizing?.total).toBe(86);
-    const pooler = poolerConfig({}, before);
-    const input = planInput(pooler, { ...observed, ...sharing(0) });
-    expect(statusOf(input, plan(input), []).sizing?.total).toBe(86);
-    const done = settle(pooler, input.observed);
-    expect(statusOf(planInput(pooler, done.observed), done.last, []).sizing?.total).toBe(42);
-    const instances = done.observed.instances.map((entry) => ({ ...entry, ready: false }));
-    const broken = planInput(pooler, { ...done.observed, instances });
-    expect(plan(broken).result).toMatchObject({ reason: 'InstancesNotReady' });
-    expect(statusOf(broken, plan(broken), []).sizing?.total).toBe(42);
-  });
-});
-
 describe('databases', () => {
   const entry = (name: string, shard: string) => ({ name, shard, poolSize: 1, maxConnections: 3 });
   const two = { databases: [entry('app', 's0'), entry('app_s0', 's0'), entry('app_s1', 's1')] };
@@ -459,83 +222,5 @@ describe('databases', () => {
 
   it('never have it where there has been one shard only', () => {
     expect(names([instance(0, { databases: ['app_s0'] })], undefined)).toEqual(['app']);
-  });
-});
-
-describe('clients that wait', () => {
-  const databases = [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }];
-  const paused = (held: readonly string[], more: Partial<Observed> = {}): PlanInput =>
-    planInput(
-      poolerConfig({}, { databases }),
-      observedWorld({
-        secrets: all,
-        instances: [instance(0, { paused: ['app'] })],
-        held: new Set(held),
-        ...more,
-      }),
-    );
-  const resume = { kind: 'resume', pod: 'web-pooler-0', database: 'app' };
-
-  it('go on when nobody holds them', () => {
-    expect(plan(paused([])).actions).toContainEqual(resume);
-  });
-
-  it('go on whatever else is wrong', () => {
-    expect(plan(paused([], { cluster: undefined })).actions).toEqual([resume]);
-  });
-
-  it('wait on while nobody serves them, until their pod lets them go on', () => {
-    const targets = observedWorld().targets.map((target) => ({ ...target, servedBy: undefined }));
-    expect(plan(paused([], { targets })).actions).not.toContainEqual(resume);
-  });
-
-  it('wait on while a switchover holds them', () => {
-    expect(plan(paused(['uid-0/app'])).actions).not.toContainEqual(resume);
-  });
-});
-
-describe('an instance that was left without the connections that it keeps open', () => {
-  const reloads = (left: number, held: readonly string[] = []) => {
-    const pooler = poolerConfig({ minPoolSize: 2 });
-    const { observed, last } = settle(pooler, observedWorld({ secrets: all }));
-    const instances = [instance(0, { revision: last.revision, minPoolSize: left })];
-    const { actions } = plan(planInput(pooler, { ...observed, instances, held: new Set(held) }));
-    return actions.filter(({ kind }) => kind === 'reload');
-  };
-
-  it('reads its settings anew, once nobody holds its clients back', () => {
-    expect(reloads(0)).toEqual([{ kind: 'reload', pod: 'web-pooler-0' }]);
-    expect(reloads(0, ['uid-0/app'])).toEqual([]);
-    expect(reloads(2)).toEqual([]);
-  });
-});
-
-describe('a new primary', () => {
-  const moved = (changes: Partial<Observed> = {}, spec = {}) => {
-    const pooler = poolerConfig(spec, { primaries: { s0: 'shop-s0-2/1' } });
-    return plan(planInput(pooler, observedWorld({ secrets: all, instances: [instance(0)], ...changes })))
-      .actions;
-  };
-  const reconnect = { kind: 'reconnect', pod: 'web-pooler-0', database: 'app' };
-
-  it('is connected to anew after a failover', () => {
-    expect(moved()).toContainEqual(reconnect);
-  });
-
-  it('was a standby, which those that read leave', () => {
-    expect(moved({}, { target: { cluster: 'shop', role: 'ro' } })).toContainEqual({
-      ...reconnect,
-      database: 'app_ro',
-    });
-  });
-
-  it('is not left while nobody else serves', () => {
-    const [target] = observedWorld().targets;
-    const targets = target === undefined ? [] : [{ ...target, servedBy: undefined }];
-    expect(moved({ targets })).toEqual(moved({ switched: new Set(['s0']) }));
-  });
-
-  it('is not after a switchover behind the gate, which left no connection to the old one', () => {
-    expect(moved({ switched: new Set(['s0']) })).not.toContainEqual(reconnect);
   });
 });

@@ -1,0 +1,73 @@
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { SecretReading } from '../sharded-cluster/model.ts';
+import type { Observed, PlanInput } from './model.ts';
+import { plan } from './plan.ts';
+import { allSecrets, instance, observedWorld, planInput, poolerConfig } from './test-support/world.ts';
+
+let all: Map<string, SecretReading>;
+
+beforeAll(async () => {
+  all = await allSecrets();
+});
+
+describe('clients that wait', () => {
+  const databases = [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }];
+  const paused = (held: readonly string[], more: Partial<Observed> = {}): PlanInput =>
+    planInput(
+      poolerConfig({}, { databases }),
+      observedWorld({
+        secrets: all,
+        instances: [instance(0, { paused: ['app'] })],
+        held: new Set(held),
+        ...more,
+      }),
+    );
+  const resume = { kind: 'resume', pod: 'web-pooler-0', database: 'app' };
+
+  it('go on when nobody holds them', () => {
+    expect(plan(paused([])).actions).toContainEqual(resume);
+  });
+
+  it('go on whatever else is wrong', () => {
+    expect(plan(paused([], { cluster: undefined })).actions).toEqual([resume]);
+  });
+
+  it('wait on while nobody serves them, until their pod lets them go on', () => {
+    const targets = observedWorld().targets.map((target) => ({ ...target, servedBy: undefined }));
+    expect(plan(paused([], { targets })).actions).not.toContainEqual(resume);
+  });
+
+  it('wait on while a switchover holds them', () => {
+    expect(plan(paused(['uid-0/app'])).actions).not.toContainEqual(resume);
+  });
+});
+
+describe('a new primary', () => {
+  const moved = (changes: Partial<Observed> = {}, spec = {}) => {
+    const pooler = poolerConfig(spec, { primaries: { s0: 'shop-s0-2/1' } });
+    return plan(planInput(pooler, observedWorld({ secrets: all, instances: [instance(0)], ...changes })))
+      .actions;
+  };
+  const reconnect = { kind: 'reconnect', pod: 'web-pooler-0', database: 'app' };
+
+  it('is connected to anew after a failover', () => {
+    expect(moved()).toContainEqual(reconnect);
+  });
+
+  it('was a standby, which those that read leave', () => {
+    expect(moved({}, { target: { cluster: 'shop', role: 'ro' } })).toContainEqual({
+      ...reconnect,
+      database: 'app_ro',
+    });
+  });
+
+  it('is not left while nobody else serves', () => {
+    const [target] = observedWorld().targets;
+    const targets = target === undefined ? [] : [{ ...target, servedBy: undefined }];
+    expect(moved({ targets })).toEqual(moved({ switched: new Set(['s0']) }));
+  });
+
+  it('is not after a switchover behind the gate, which left no connection to the old one', () => {
+    expect(moved({ switched: new Set(['s0']) })).not.toContainEqual(reconnect);
+  });
+});
