@@ -1,5 +1,7 @@
-import { expect, test } from 'vitest';
-import { cluster } from '../test-support/world.ts';
+import { describe, expect, test } from 'vitest';
+import type { PrimaryFacts } from '../model.ts';
+import { plan } from '../plan.ts';
+import { cluster, input, member, membersApplied, primary, readers, shard } from '../test-support/world.ts';
 import { hasStandby } from './capacity.ts';
 
 test.each([
@@ -13,3 +15,64 @@ test.each([
     expect(hasStandby(standbys, { spec: { ...cluster.spec, members } })).toBe(expected);
   },
 );
+
+describe('members are added', () => {
+  test.each<{ what: string; source: string; others: number; most: number }>([
+    { what: 'the primary', source: 'primary', others: 0, most: 14 },
+    { what: 'the primary beside another set', source: 'primary', others: 4, most: 10 },
+    { what: 'a standby', source: 'standby', others: 0, most: 16 },
+    { what: 'the first of a cascade', source: 'cascade', others: 0, most: 17 },
+  ])('up to what $what can feed', ({ source, others, most }) => {
+    const set = readers({ replicas: 32, source, maxConcurrentClones: 16 });
+    const present = Array.from({ length: most }, (_, ordinal) => member(set, ordinal));
+    const decided = plan(input(set, [shard(present, { othersOnPrimary: others })]));
+    expect(membersApplied(decided.actions)).toBe(most);
+    expect(decided.failures).toMatchObject([
+      { reason: 'TooManyMembers', message: expect.stringContaining(`room for ${most} of 32 members`) },
+    ]);
+  });
+
+  test('up to what the primary can feed where no standby streams', () => {
+    const set = readers({ replicas: 32, source: 'standby' });
+    const present = Array.from({ length: 14 }, (_, ordinal) => member(set, ordinal));
+    const decided = plan(input(set, [shard(present, { standbys: [] })]));
+    expect(decided.failures).toMatchObject([
+      { reason: 'TooManyMembers', message: expect.stringContaining('room for 14 of 32 members') },
+    ]);
+  });
+
+  test.each<{ what: string; bytes: number; maxWalBytes: number; message: RegExp }>([
+    {
+      what: 'the data',
+      bytes: 2 * 1024 ** 3,
+      maxWalBytes: 0,
+      message: /has 2048 MiB of data.*needs 2253 MiB.*would have 1024 MiB: raise spec\.storage\.size/,
+    },
+    {
+      what: 'the data and its growth',
+      bytes: 1000 * 1024 ** 2,
+      maxWalBytes: 0,
+      message: /has 1000 MiB of data.*needs 1100 MiB.*would have 1024 MiB/,
+    },
+    {
+      what: 'the data and its WAL',
+      bytes: 800 * 1024 ** 2,
+      maxWalBytes: 200 * 1024 ** 2,
+      message: /has 800 MiB of data.*needs 1080 MiB.*max_wal_size is 200 MiB.*would have 1024 MiB/,
+    },
+  ])('not on volumes that are smaller than $what', ({ bytes, maxWalBytes, message }) => {
+    const full: PrimaryFacts = { ...primary, bytes, maxWalBytes };
+    const decided = plan(input(readers(), [shard([], { primary: { state: 'present', value: full } })]));
+    expect(membersApplied(decided.actions)).toBe(0);
+    expect(decided.failures).toMatchObject([
+      { reason: 'StorageTooSmall', message: expect.stringMatching(message) },
+    ]);
+  });
+
+  test('on volumes that have room for both', () => {
+    const value: PrimaryFacts = { ...primary, bytes: 800 * 1024 ** 2, maxWalBytes: 144 * 1024 ** 2 };
+    const decided = plan(input(readers(), [shard([], { primary: { state: 'present', value } })]));
+    expect(membersApplied(decided.actions)).toBe(1);
+    expect(decided.failures).toEqual([]);
+  });
+});

@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest';
+import type { WorkState } from '../member-work.ts';
+import type { ObservedReplica, ObservedReplicaShard, SetInput } from '../model.ts';
+import { plan } from '../plan.ts';
+import { input, kinds, member, readers, settled, shard, stats } from '../test-support/world.ts';
+
+describe('members whose WAL is gone', () => {
+  const set = readers({ replicas: 3, maxConcurrentClones: 1 });
+  const lost = (ordinal: number, work: ObservedReplica['work'] = new Map()) =>
+    member(set, ordinal, { isLost: true, work });
+  const told = (state: WorkState) => new Map([['reinitialize', state]] as const);
+  const copied = (given: SetInput) =>
+    plan(given).actions.flatMap((action) => (action.kind === 'reinitialize' ? [action.member] : []));
+
+  test.each<{ what: string; shards: readonly ObservedReplicaShard[]; expected: readonly string[] }>([
+    {
+      what: 'as many at a time as may be copied, the lowest ordinal first',
+      shards: [shard([member(set, 0), lost(1), lost(2)])],
+      expected: ['readers-s0-replicas-1'],
+    },
+    {
+      what: 'not while another has been told to',
+      shards: [shard([member(set, 0), lost(1, told({ state: 'running' })), lost(2)])],
+      expected: [],
+    },
+    {
+      what: 'not while another has begun to, and still serves',
+      shards: [shard([member(set, 0), lost(1, told({ state: 'done' })), lost(2)])],
+      expected: [],
+    },
+    {
+      what: 'after another that could not be told',
+      shards: [shard([member(set, 0), lost(1, told({ state: 'failed', message: 'no' })), lost(2)])],
+      expected: ['readers-s0-replicas-2'],
+    },
+    {
+      what: 'not while a copy is under way',
+      shards: [shard([member(set, 0, { ready: false }), lost(1), lost(2)])],
+      expected: [],
+    },
+    {
+      what: 'not beside a member that this pass adds',
+      shards: [shard([lost(0), member(set, 1)])],
+      expected: [],
+    },
+  ])('are copied anew $what', ({ shards, expected }) => {
+    expect(copied(input(set, shards))).toEqual(expected);
+  });
+
+  test('are named while they wait', () => {
+    const waiting = settled(input(set, [shard([member(set, 0), lost(1), lost(2)])]));
+    expect(plan(waiting).progress).toContainEqual({
+      reason: 'WaitingForCopies',
+      message: 'members wait to be copied anew, since 1 may be copied at a time: readers-s0-replicas-2',
+    });
+  });
+
+  test('are as many as may be copied over all shards', () => {
+    const two = readers({ replicas: 3, maxConcurrentClones: 2 });
+    const shards = ['s0', 's1'].map((name) => shard([lost(0), lost(1), member(set, 2)], { name }));
+    const actions = plan(input(two, shards)).actions.filter(({ kind }) => kind === 'reinitialize');
+    expect(actions).toMatchObject([{ shard: 's0' }, { shard: 's1' }]);
+  });
+
+  test('are copied anew, unless they show the past on purpose', () => {
+    const two = readers({ replicas: 2 });
+    const given = input(two, [shard([member(two, 0, { isLost: true }), member(two, 1)])]);
+    expect(kinds(plan(given).actions)).toEqual(['reinitialize']);
+    const delayed = readers({ replicas: 2, workload: 'delayed' });
+    const past = [0, 1].map((ordinal) =>
+      member(delayed, ordinal, { isLost: true, stats: { state: 'present', value: stats(delayed) } }),
+    );
+    const { actions, failures } = plan(input(delayed, [shard(past)]));
+    expect(kinds(actions)).toEqual([]);
+    expect(failures).toMatchObject([{ reason: 'MemberLost' }, { reason: 'MemberLost' }]);
+    expect(failures[1]?.message).toContain(
+      'member readers-s0-replicas-1: it does not stream, and its primary no longer has the WAL that it needs next.',
+    );
+    expect(failures[1]?.message).toContain('delete its claim data-readers-s0-replicas-1 to copy it anew');
+  });
+});
