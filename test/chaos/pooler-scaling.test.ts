@@ -1,7 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { apiVersion } from '../../src/api/v1alpha1/common.ts';
-import { apply, kubectl } from '../support/kubectl.ts';
 import { startPgbench } from '../support/pgbench.ts';
+import { applyPodAutoscaler } from '../support/pod-autoscaler.ts';
 import {
   applyPooler,
   type PoolerKey,
@@ -35,24 +34,10 @@ describe('the number of poolers follows the load', () => {
   });
 
   it('of CPU, by a HorizontalPodAutoscaler on /scale', async () => {
-    const policies = [{ type: 'Pods', value: 1, periodSeconds: 15 }];
-    const behavior = { stabilizationWindowSeconds: 0, policies };
-    const target = { type: 'Utilization', averageUtilization: 100 };
-    await apply({
-      apiVersion: 'autoscaling/v2',
-      kind: 'HorizontalPodAutoscaler',
-      metadata: { name: key.name, namespace },
-      spec: {
-        scaleTargetRef: { apiVersion, kind: 'PoolerConfig', name: key.name },
-        minReplicas: 1,
-        maxReplicas: 3,
-        // What stands beside PgBouncer in its pod counts for nothing.
-        metrics: [
-          { type: 'ContainerResource', containerResource: { name: 'cpu', container: 'pgbouncer', target } },
-        ],
-        behavior: { scaleUp: behavior, scaleDown: behavior },
-      },
-    });
+    // What stands beside PgBouncer in its pod counts for nothing.
+    const counted = { container: 'pgbouncer', cpuPercent: 100 };
+    const scaling = { ...key, kind: 'PoolerConfig', maxReplicas: 3, ...counted } as const;
+    const removeAutoscaler = await applyPodAutoscaler(scaling);
     const load = await working();
     try {
       await waitForPooler(key, 'three instances', ({ replicas }) => replicas?.ready === 3, slow);
@@ -61,7 +46,7 @@ describe('the number of poolers follows the load', () => {
     }
     await waitForPooler(key, 'one instance', ({ replicas }) => replicas?.current === 1, slow);
     expect(await readPooler(key)).toMatchObject({ spec: { replicas: 1 } });
-    await kubectl(['delete', 'hpa', key.name, '-n', namespace]);
+    await removeAutoscaler();
   });
 
   it('of CPU, by its own autoscaling, which tells its numbers', async () => {

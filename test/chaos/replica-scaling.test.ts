@@ -1,8 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import { apiVersion } from '../../src/api/v1alpha1/common.ts';
-import { apply, kubectl } from '../support/kubectl.ts';
 import { applicationConfig } from '../support/pg.ts';
 import { startPgbench } from '../support/pgbench.ts';
+import { applyPodAutoscaler } from '../support/pod-autoscaler.ts';
 import {
   applySet,
   type ReplicaSpec,
@@ -46,27 +45,9 @@ describe('the number of read replicas follows the load', () => {
   });
 
   it('of CPU, by a HorizontalPodAutoscaler', async () => {
-    const policies = [{ type: 'Pods', value: 1, periodSeconds: 15 }];
-    const behavior = { stabilizationWindowSeconds: 0, policies };
-    const autoscaler = {
-      apiVersion: 'autoscaling/v2',
-      kind: 'HorizontalPodAutoscaler',
-      metadata: { name: set.name, namespace },
-      spec: {
-        scaleTargetRef: { apiVersion, kind: 'ReadReplicaSet', name: set.name },
-        minReplicas: 1,
-        maxReplicas: 3,
-        metrics: [
-          {
-            type: 'Resource',
-            resource: { name: 'cpu', target: { type: 'Utilization', averageUtilization: 100 } },
-          },
-        ],
-        behavior: { scaleUp: behavior, scaleDown: behavior },
-      },
-    };
     // The number is the autoscaler's from here on: who applies the set leaves it out.
-    await apply(autoscaler);
+    const scaling = { ...set, kind: 'ReadReplicaSet', maxReplicas: 3, cpuPercent: 100 } as const;
+    const removeAutoscaler = await applyPodAutoscaler(scaling);
     const load = await reading();
     try {
       await waitForSet(set, 'three members serve', ({ replicas }) => replicas?.inRotation === 3, slow);
@@ -75,7 +56,7 @@ describe('the number of read replicas follows the load', () => {
     }
     await waitForSet(set, 'one member serves', ({ replicas }) => replicas?.summary === '1/1', slow);
     expect(await readSet(set)).toMatchObject({ spec: { replicas: 1 } });
-    await kubectl(['delete', 'hpa', set.name, '-n', namespace]);
+    await removeAutoscaler();
   });
 
   it('of queries, by its own autoscaling, which tells its numbers', async () => {

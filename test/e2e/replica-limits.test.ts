@@ -2,7 +2,9 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import { readReplicaSetType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { persistentVolumeClaimType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
+import { apply } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
+import { applyPodAutoscaler } from '../support/pod-autoscaler.ts';
 import {
   applySet,
   inPod,
@@ -30,13 +32,20 @@ import { waitFor } from '../support/wait.ts';
 const namespace = namespaceForFile('replica-limits');
 const cluster: ClusterKey = { namespace, name: 'shop' };
 const set: ClusterKey = { namespace, name: 'readers' };
+/** It streams from a standby, and takes no place of the primary's. */
+const scaled: ClusterKey = { namespace, name: 'scaled' };
 const fleeting = { cluster: cluster.name, deletionPolicy: 'delete', holdPeriod: '1s' } as const;
+let removeAutoscaler: () => Promise<void>;
 
 beforeAll(async () => {
   await applyCluster(cluster, { members: 2 });
   await applySet(set, { ...fleeting, replicas: 2, maxConcurrentClones: 2 });
   await waitUntilReady(cluster);
   await waitUntilServing(set, 2);
+  await applySet(scaled, { cluster: cluster.name, source: 'standby' });
+  // An idle member uses more than that. It takes its time, since what pods use is measured now and then.
+  const scaling = { ...scaled, kind: 'ReadReplicaSet', maxReplicas: 2, cpuPercent: 1 } as const;
+  removeAutoscaler = await applyPodAutoscaler(scaling);
 });
 
 /** Waits until the set says what is amiss. */
@@ -91,6 +100,36 @@ describe('a condition and an event tell of', () => {
     expect(await replicaPods(narrow)).toEqual([]);
     await deleteSet(narrow);
   });
+
+  it('a volume that a set of the same name left, with the data of another cluster', async () => {
+    const again: ClusterKey = { namespace, name: 'again' };
+    const name = 'data-again-s0-replicas-0';
+    const labels = {
+      'app.kubernetes.io/managed-by': 'herdsman',
+      'herdsman.dev/cluster': 'former',
+      'herdsman.dev/replica-set': again.name,
+      'herdsman.dev/shard': 's0',
+    };
+    await apply({
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name, namespace, labels },
+      spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
+    });
+    await applySet(again, { cluster: cluster.name, source: 'standby' });
+    await expectDegraded(again, 'VolumeOfAnotherCluster', /holds data of ShardedCluster "former"/);
+    expect(await replicaPods(again)).toEqual([]);
+    await (await kube()).delete(persistentVolumeClaimType, { namespace, name });
+    await waitUntilServing(again, 1);
+    await deleteSet(again);
+  });
+});
+
+it('is scaled by a HorizontalPodAutoscaler', async () => {
+  await waitUntilServing(scaled, 2);
+  expect((await readSet(scaled)).spec.replicas).toBe(2);
+  await removeAutoscaler();
+  await deleteSet(scaled);
 });
 
 describe('a member that is taken away', () => {
