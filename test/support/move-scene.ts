@@ -49,15 +49,25 @@ function target(key: ClusterKey, shard: string) {
   return { namespace: key.namespace, cluster: key.name, shard };
 }
 
+/** Opens sessions on shards. */
+interface Sessions {
+  connectApplication(shard: string): Promise<Connection>;
+}
+
 /** Opens sessions as the application does on a shard's primary. */
-export function applicationOf(
-  key: ClusterKey,
+export function applicationOf(key: ClusterKey, connectTimeoutMs?: number): Sessions {
+  return sessionsBy((shard) => applicationConfig(target(key, shard)), connectTimeoutMs);
+}
+
+/** Opens sessions with what the configuration of a shard says. */
+export function sessionsBy(
+  configOf: (shard: string) => Promise<ClientConfig>,
   connectTimeoutMs = 2_000,
-): { connectApplication(shard: string): Promise<Connection> } {
+): Sessions {
   const configs = new Map<string, Promise<ClientConfig>>();
   return {
     async connectApplication(shard) {
-      const found = configs.get(shard) ?? applicationConfig(target(key, shard));
+      const found = configs.get(shard) ?? configOf(shard);
       configs.set(shard, found);
       found.catch(() => configs.delete(shard));
       const { host, port, user, password, database, ssl } = await found;

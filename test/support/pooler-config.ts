@@ -127,6 +127,8 @@ export async function poolerClientConfig(key: PoolerKey, database = 'app'): Prom
     database,
     ssl: { ca: secret['ca.crt'], servername: `${service}.${key.namespace}.svc` },
     application_name: 'herdsman-tests',
+    // Longer than clients are held back; who dials an address that is just going may never hear anything.
+    connectionTimeoutMillis: 15_000,
   };
 }
 
