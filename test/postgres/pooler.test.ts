@@ -18,7 +18,7 @@ import { oversizedDatabases, readInstance } from '../../src/resources/pooler-con
 import type { PoolerConfig } from '../../src/resources/pooler-config/model.ts';
 import { parameterProblem, pgbouncerParameterNames } from '../../src/resources/pooler-config/parameters.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
-import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
+import { poolerConfig, poolerSpec } from '../../src/resources/pooler-config/test-support/world.ts';
 import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
 import type { PoolerGate } from '../../src/resources/sharded-cluster/pooler-gate.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
@@ -261,7 +261,7 @@ describe('new settings', () => {
       server_tls_protocols: 'all,!tlsv1.0',
       tcp_keepcnt: '3',
     };
-    expect(parameterProblem(parameters)).toBeUndefined();
+    expect(parameterProblem(poolerSpec({ parameters }))).toBeUndefined();
     const revision = await poolers.write({ parameters });
     await withConsole(0, async (console) => {
       await console.reload();
@@ -274,7 +274,7 @@ describe('new settings', () => {
 
   it('do not pass as taken when a line among them is none that PgBouncer takes', async () => {
     const parameters = { server_check_delay: 'abc' };
-    expect(parameterProblem(parameters)).toBeDefined();
+    expect(parameterProblem(poolerSpec({ parameters }))).toBeDefined();
     const half = await poolers.write({ parameters });
     const revisionNow = () =>
       withConsole(0, async (console) => {

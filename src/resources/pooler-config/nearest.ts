@@ -1,5 +1,19 @@
+/**
+ * What somebody who wrote a name that there is not may have meant: the nearest of those that may be written and of those that
+ * Herdsman makes itself, with what to use instead of these.
+ */
+export function meantBy(
+  name: string,
+  free: Iterable<string>,
+  managed: Readonly<Record<string, string>>,
+): string {
+  const nearest = nearestTo(name, [...free, ...Object.keys(managed)]);
+  const instead = managed[nearest];
+  return `did you mean "${nearest}"?${instead === undefined ? '' : ` Herdsman makes that one: ${instead}`}`;
+}
+
 /** The candidate that is the fewest letters away from a name that is none of them. */
-export function nearestTo(name: string, candidates: Iterable<string>): string {
+function nearestTo(name: string, candidates: Iterable<string>): string {
   const distances = [...candidates].map((candidate) => ({
     candidate,
     distance: distanceOf(name, candidate),

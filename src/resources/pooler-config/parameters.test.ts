@@ -1,6 +1,9 @@
 import { expect, it } from 'vitest';
 import { managedPoolerParameters } from '../../api/v1alpha1/pooler-parameters.ts';
-import { parameterProblem, restartParameters } from './parameters.ts';
+import { parameterProblem as problemOf, restartParameters } from './parameters.ts';
+
+const parameterProblem = (parameters: Record<string, string>, maxPause = '10s') =>
+  problemOf({ parameters, maxPause });
 
 it.each([
   ['server_chekc_delay', 'server_check_delay'],
@@ -11,6 +14,38 @@ it.each([
     reason: 'UnknownParameter',
     message: `PgBouncer knows no setting "${written}": did you mean "${meant}"?`,
   });
+});
+
+it.each([
+  ['max_client_con', 'max_client_conn', 'use spec.maxClientConnections'],
+  ['query_wait_timout', 'query_wait_timeout', 'use spec.timeouts.queryWait'],
+])('names what to use for %s, which is nearest to what Herdsman makes itself', (written, meant, instead) => {
+  expect(parameterProblem({ [written]: '1' })).toMatchObject({
+    reason: 'UnknownParameter',
+    message: `PgBouncer knows no setting "${written}": did you mean "${meant}"? Herdsman makes that one: ${instead}`,
+  });
+});
+
+it.each([
+  [
+    '14.5',
+    '10s',
+    /server_connect_timeout of 14.5 s .* maxPause \(10s\): write at least 15, or lower maxPause/,
+  ],
+  ['15', '1m', /write at least 65/],
+])('does not take %s s to connect where clients wait for %s', (value, maxPause, message) => {
+  expect(parameterProblem({ server_connect_timeout: value }, maxPause)).toMatchObject({
+    reason: 'InvalidParameter',
+    message: expect.stringMatching(message),
+  });
+});
+
+it.each([
+  ['15', '10s'],
+  ['0', '10s'],
+  ['1', '0s'],
+])('takes %s s to connect where clients wait for %s', (value, maxPause) => {
+  expect(parameterProblem({ server_connect_timeout: value }, maxPause)).toBeUndefined();
 });
 
 it.each([

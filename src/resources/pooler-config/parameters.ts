@@ -1,5 +1,9 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
+import type { PoolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
+import { managedPoolerParameters } from '../../api/v1alpha1/pooler-parameters.ts';
+import { connectSeconds } from './desired/settings.ts';
 import type { Result } from './model.ts';
-import { nearestTo } from './nearest.ts';
+import { meantBy } from './nearest.ts';
 import { fail } from './step.ts';
 
 /** What PgBouncer takes as a value; units and words such as "on" it takes nowhere. */
@@ -102,19 +106,32 @@ export function restartParameters(
  * What is wrong with the settings, with what to write instead; `undefined` when nothing is. PgBouncer leaves out all that
  * follows a value that it does not take, and does not start with one.
  */
-export function parameterProblem(parameters: Readonly<Record<string, string>>): Result | undefined {
+export function parameterProblem({
+  parameters,
+  maxPause,
+}: Pick<PoolerConfigSpec, 'parameters' | 'maxPause'>): Result | undefined {
   for (const [name, value] of Object.entries(parameters)) {
     const kind = kinds.get(name);
     if (kind === undefined)
       return fail(
         'UnknownParameter',
-        `PgBouncer knows no setting "${name}": did you mean "${nearestTo(name, kinds.keys())}"?`,
+        `PgBouncer knows no setting "${name}": ${meantBy(name, kinds.keys(), managedPoolerParameters)}`,
       );
     const { matches, meant } = typeof kind === 'string' ? patterns[kind] : oneOf(kind);
     if (!matches(value))
       return fail('InvalidParameter', `"${value}" is no value for ${name}: write ${meant}`);
   }
-  return undefined;
+  return patienceProblem(Number(parameters.server_connect_timeout ?? 0), maxPause);
+}
+
+/** An attempt to connect that is given up sooner than clients are held back would have them turned away; 0: it never is. */
+function patienceProblem(seconds: number, maxPause: string): Result | undefined {
+  const least = connectSeconds(maxPause);
+  if (seconds === 0 || seconds >= least || durationMs(maxPause) === 0) return undefined;
+  return fail(
+    'InvalidParameter',
+    `server_connect_timeout of ${seconds} s would have clients turned away while a primary is lost, for which they wait up to maxPause (${maxPause}): write at least ${least}, or lower maxPause`,
+  );
 }
 
 function matching(pattern: RegExp): (value: string) => boolean {

@@ -54,7 +54,7 @@ export function plan(input: PlanInput): Plan {
   });
 
   const refused = (result: Result, more: Partial<Plan> = {}): Plan => stopped(result, renewals(input), more);
-  const problem = parameterProblem(pooler.spec.parameters);
+  const problem = parameterProblem(pooler.spec);
   if (problem !== undefined) return refused(problem);
   const target = targetOf(input);
   if ('stop' in target) return refused(target.stop);

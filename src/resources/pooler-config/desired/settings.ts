@@ -201,8 +201,7 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
     server_lifetime: seconds(timeouts.serverLifetime),
     // A server that is away is tried again soon: until one has let it in, PgBouncer turns away whoever asks.
     server_login_retry: 0.1,
-    // An attempt lasts as long as its name is looked up, which holds clients back.
-    server_connect_timeout: seconds(spec.maxPause) + 5,
+    server_connect_timeout: connectSeconds(spec.maxPause),
     resolv_conf: `${settingsDirectory}/${resolverSettingsFile}`,
     // Each attempt asks anew whether there is somebody to log in to.
     dns_max_ttl: 0,
@@ -217,6 +216,11 @@ function settings(spec: PoolerConfigSpec, sizes: readonly DatabaseSize[]): [stri
     log_disconnections: 0,
   };
   return Object.entries({ ...made, ...parameters });
+}
+
+/** How long an attempt to connect may last: its name is looked up for as long as clients are held back. */
+export function connectSeconds(maxPause: string): number {
+  return seconds(maxPause) + 5;
 }
 
 function heldServers({ pooler, sizes }: SettingsInput): string {

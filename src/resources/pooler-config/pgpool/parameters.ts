@@ -1,4 +1,5 @@
-import { nearestTo } from '../nearest.ts';
+import { managedPgpoolParameters } from '../../../api/v1alpha1/pgpool-parameters.ts';
+import { meantBy } from '../nearest.ts';
 
 /** What Pgpool-II takes as a value: text, a switch, a whole number (some with a unit), or one of some words. */
 type Kind = 'text' | 'switch' | 'number' | 'time' | 'size' | readonly string[];
@@ -83,7 +84,7 @@ export function pgpoolParameterProblem(parameters: Readonly<Record<string, strin
   for (const [name, value] of Object.entries(parameters)) {
     const kind = kinds.get(name);
     if (kind === undefined)
-      return `Pgpool-II knows no setting "${name}": did you mean "${nearestTo(name, kinds.keys())}"?`;
+      return `Pgpool-II knows no setting "${name}": ${meantBy(name, kinds.keys(), managedPgpoolParameters)}`;
     const { matches, meant } =
       typeof kind === 'string'
         ? patterns[kind]
