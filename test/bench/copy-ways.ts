@@ -19,18 +19,35 @@ const tables = ['a', 'b', 'c', 'd'];
 const columns = '(customer_id int NOT NULL, id int NOT NULL, amount int, note text)';
 const key = 'ADD PRIMARY KEY (customer_id, id)';
 
+/** The way that moves are copied by, and the same from a standby. */
+const chosen = 'COPY under a slot, 2 streams, key after';
+const fromStandby = 'COPY from a standby under a slot there, 2 streams, key after';
+
+/** What is measured of ways to copy, and which one moves take. */
+export interface ComparedWays {
+  /** Megabytes a second. */
+  readonly ways: Readonly<Record<string, number>>;
+  readonly chosen: string;
+}
+
 /**
- * Megabytes a second of ways to copy four tables between two servers of their own, primary keys included: PostgreSQL's table
- * synchronisation, and COPY under the snapshot of a slot.
+ * Compares ways to copy four tables between two servers of their own, primary keys included: PostgreSQL's table synchronisation,
+ * and COPY under the snapshot of a slot, on the primary or on a standby.
  */
-export async function compareWays(rows: number): Promise<Record<string, number>> {
-  const parameters = { shared_buffers: '512MB', max_wal_size: '4GB', max_sync_workers_per_subscription: '4' };
-  const servers = await Promise.all([startPostgres({ parameters }), startPostgres({ parameters })]);
-  const [source, target] = servers;
+export async function compareWays(rows: number): Promise<ComparedWays> {
+  const parameters = {
+    ...{ shared_buffers: '512MB', max_wal_size: '4GB', max_sync_workers_per_subscription: '4' },
+    // A slot on a standby needs what it reads to stay.
+    hot_standby_feedback: 'on',
+  };
+  const [source, target] = await Promise.all([startPostgres({ parameters }), startPostgres({ parameters })]);
+  const servers = [source, target];
   const ways = new Ways(source, target);
   const found: Record<string, number> = {};
   try {
     await ways.fill(Math.round(rows / tables.length));
+    const standby = await startPostgres({ parameters, standby: { name: 'standby', of: source } });
+    servers.push(standby);
     const all: readonly (readonly [string, () => Promise<number>])[] = [
       ['raw COPY, key after', () => ways.copied({ streams: 1, keyFirst: false })],
       ['raw COPY, key before', () => ways.copied({ streams: 1, keyFirst: true })],
@@ -38,47 +55,60 @@ export async function compareWays(rows: number): Promise<Record<string, number>>
       ['tablesync, binary, one table at once', () => ways.synchronised({ binary: true, atOnce: 1 })],
       ['tablesync, text, four tables at once', () => ways.synchronised({ binary: false, atOnce: 4 })],
       ['tablesync, binary, four tables at once', () => ways.synchronised({ binary: true, atOnce: 4 })],
-      [
-        'COPY under a slot, 2 streams, key after',
-        () => ways.copied({ streams: 2, keyFirst: false, slot: true }),
-      ],
+      [chosen, () => ways.copied({ streams: 2, keyFirst: false, slotOn: source })],
       [
         'COPY under a slot, 4 streams, key after',
-        () => ways.copied({ streams: 4, keyFirst: false, slot: true }),
+        () => ways.copied({ streams: 4, keyFirst: false, slotOn: source }),
       ],
+      [fromStandby, () => ways.copied({ streams: 2, keyFirst: false, slotOn: standby })],
     ];
     for (const [name, measure] of all) {
       found[name] = Math.round(Math.max(await measure(), await measure()) / 1e5) / 10;
       note(`${name}: ${found[name]} MB/s`);
     }
-    return found;
+    return { ways: found, chosen: reasonOf((found[fromStandby] ?? 0) / (found[chosen] ?? 0)) };
   } finally {
     await ways.close();
     await Promise.all(servers.map((server) => server.stop()));
   }
 }
 
+function reasonOf(ratio: number): string {
+  return (
+    `${chosen}, from the primary: with more streams writers wait for the copy. From a standby it came to ${ratio.toFixed(2)} of that ` +
+    'rate, and its stream goes on from the slot of the primary; but a shard of one member has none, a standby that ends takes the ' +
+    'copy with it, and one that is late, or a primary with nothing to log, makes it wait.'
+  );
+}
+
+/** A snapshot that ends where a stream begins; it is there until the walsender that exported it has ended. */
+interface Exported {
+  readonly walsender: pg.Client;
+  readonly snapshot: string;
+  readonly consistentPoint: string;
+}
+
 class Ways {
-  readonly #servers: readonly [PostgresServer, PostgresServer];
-  #source: pg.Client | undefined;
-  #target: pg.Client | undefined;
+  readonly #source: PostgresServer;
+  readonly #target: PostgresServer;
+  #ends: { readonly source: pg.Client; readonly target: pg.Client } | undefined;
   #bytes = 0;
 
   constructor(source: PostgresServer, target: PostgresServer) {
-    this.#servers = [source, target];
+    this.#source = source;
+    this.#target = target;
   }
 
-  async #open(side: 0 | 1, more: pg.ClientConfig = {}): Promise<pg.Client> {
-    const client = new pg.Client({ ...(await this.#servers[side].connection('app')), ...more });
+  async #open(server: PostgresServer, more: pg.ClientConfig = {}): Promise<pg.Client> {
+    const client = new pg.Client({ ...(await server.connection('app')), ...more });
     await client.connect();
     return client;
   }
 
   async fill(rows: number): Promise<void> {
-    for (const server of this.#servers) await server.createDatabase('app');
-    const source = await this.#open(0);
-    this.#source = source;
-    this.#target = await this.#open(1);
+    for (const server of [this.#source, this.#target]) await server.createDatabase('app');
+    const source = await this.#open(this.#source);
+    this.#ends = { source, target: await this.#open(this.#target) };
     for (const table of tables) {
       await source.query(`CREATE TABLE ${table} ${columns}`);
       await source.query(
@@ -92,9 +122,13 @@ class Ways {
     await source.query('CHECKPOINT');
   }
 
+  #sessions(): { readonly source: pg.Client; readonly target: pg.Client } {
+    if (this.#ends === undefined) throw new Error('the servers are not filled');
+    return this.#ends;
+  }
+
   async #empty(keyFirst: boolean): Promise<pg.Client> {
-    const target = this.#target;
-    if (target === undefined) throw new Error('the servers are not filled');
+    const { target } = this.#sessions();
     for (const table of tables) {
       await target.query(`DROP TABLE IF EXISTS ${table}`);
       await target.query(`CREATE TABLE ${table} ${columns}`);
@@ -111,28 +145,27 @@ class Ways {
   async copied({
     streams,
     keyFirst,
-    slot = false,
+    slotOn,
   }: {
     streams: number;
     keyFirst: boolean;
-    slot?: boolean;
+    slotOn?: PostgresServer;
   }): Promise<number> {
+    const { source } = this.#sessions();
     const target = await this.#empty(keyFirst);
+    const isOnStandby = slotOn !== undefined && slotOn !== this.#source;
     const began = performance.now();
-    let snapshot = '';
-    const walsender = slot ? await this.#open(0, { replication: 'database' } as pg.ClientConfig) : undefined;
-    if (walsender !== undefined) {
-      const { rows } = await walsender.query(
-        `CREATE_REPLICATION_SLOT "copy" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')`,
-      );
-      snapshot = rows[0]?.snapshot_name;
-    }
+    // Only a slot of the primary outlives a failover, and it cannot have a snapshot in common with another server.
+    if (isOnStandby)
+      await source.query("SELECT pg_create_logical_replication_slot('everything', 'pgoutput')");
+    const exported = slotOn && (await this.#export(slotOn));
+    if (isOnStandby) await this.#mark(true);
     const waiting = [...tables];
     await Promise.all(
       Array.from({ length: streams }, async () => {
-        const [from, to] = await Promise.all([this.#open(0), this.#open(1)]);
+        const [from, to] = await Promise.all([this.#open(slotOn ?? this.#source), this.#open(this.#target)]);
         await from.query('BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');
-        if (snapshot !== '') await from.query(`SET TRANSACTION SNAPSHOT '${snapshot}'`);
+        if (exported !== undefined) await from.query(`SET TRANSACTION SNAPSHOT '${exported.snapshot}'`);
         for (let table = waiting.shift(); table !== undefined; table = waiting.shift()) {
           await pipeCopy(
             from,
@@ -146,20 +179,72 @@ class Ways {
     );
     if (!keyFirst) for (const table of tables) await target.query(`ALTER TABLE ${table} ${key}`);
     const rate = this.#rate(began);
-    await walsender?.end();
+    await exported?.walsender.end();
+    if (isOnStandby) await this.#follow(exported?.consistentPoint ?? '');
     return rate;
+  }
+
+  async #export(server: PostgresServer): Promise<Exported> {
+    const { source } = this.#sessions();
+    const walsender = await this.#open(server, { replication: 'database' } as pg.ClientConfig);
+    const answer = walsender.query(
+      `CREATE_REPLICATION_SLOT "copy" TEMPORARY LOGICAL pgoutput (SNAPSHOT 'export')`,
+    );
+    let isMade = false;
+    const made = answer.finally(() => {
+      isMade = true;
+    });
+    // A standby learns of the transactions under way by the primary's log alone.
+    while (server !== this.#source && !isMade) {
+      await source.query('SELECT pg_log_standby_snapshot()');
+      await Promise.race([made, sleep(20)]);
+    }
+    const [slot] = (await made).rows;
+    return { walsender, snapshot: slot?.snapshot_name, consistentPoint: slot?.consistent_point };
+  }
+
+  /** Writes a row to each table that no snapshot has that was made before, or takes it away. */
+  async #mark(isThere: boolean): Promise<void> {
+    const { source } = this.#sessions();
+    for (const table of tables) {
+      await source.query(
+        isThere ? `INSERT INTO ${table} VALUES (-1, -1)` : `DELETE FROM ${table} WHERE id = -1`,
+      );
+    }
+  }
+
+  /** Goes on from the slot of the primary, where the snapshot of the standby ends, until both ends have the same. */
+  async #follow(consistentPoint: string): Promise<void> {
+    const { source, target } = this.#sessions();
+    await source.query('SELECT pg_replication_slot_advance($1, $2::pg_lsn)', ['everything', consistentPoint]);
+    await this.#subscribe('create_slot = false, copy_data = false');
+    const digest = tables
+      .map((table) => `SELECT count(*) AS rows, sum(hashtextextended(t::text, 0)) AS hash FROM ${table} t`)
+      .join(' UNION ALL ');
+    const [wanted, found] = [await source.query(digest), await waitForMark(target, digest)];
+    if (JSON.stringify(wanted.rows) !== JSON.stringify(found.rows)) {
+      throw new Error(
+        'what was copied from the standby and streamed from the primary is not what the primary has',
+      );
+    }
+    await target.query('DROP SUBSCRIPTION everything');
+    await this.#mark(false);
+  }
+
+  async #subscribe(options: string): Promise<void> {
+    const { host, port, user, password } = await this.#source.connection('app');
+    await this.#sessions().target.query(
+      `CREATE SUBSCRIPTION everything CONNECTION 'host=${host} port=${port} user=${user} password=${password} dbname=app'
+        PUBLICATION everything WITH (${options})`,
+    );
   }
 
   async synchronised({ binary, atOnce }: { binary: boolean; atOnce: number }): Promise<number> {
     const target = await this.#empty(true);
     await target.query(`ALTER SYSTEM SET max_sync_workers_per_subscription = ${atOnce}`);
     await target.query('SELECT pg_reload_conf()');
-    const { host, port, user, password } = await this.#servers[0].connection('app');
     const began = performance.now();
-    await target.query(
-      `CREATE SUBSCRIPTION everything CONNECTION 'host=${host} port=${port} user=${user} password=${password} dbname=app'
-        PUBLICATION everything WITH (binary = ${binary})`,
-    );
+    await this.#subscribe(`binary = ${binary}`);
     for (;;) {
       const { rows } = await target.query("SELECT FROM pg_subscription_rel WHERE srsubstate <> 'r'");
       if (rows.length === 0) break;
@@ -171,6 +256,15 @@ class Ways {
   }
 
   async close(): Promise<void> {
-    await Promise.all([this.#source?.end(), this.#target?.end()]);
+    await Promise.all([this.#ends?.source.end(), this.#ends?.target.end()]);
+  }
+}
+
+/** Answers a query once the last row that was written before has come. */
+async function waitForMark(target: pg.Client, query: string): Promise<pg.QueryResult> {
+  for (;;) {
+    const { rows } = await target.query(`SELECT FROM ${tables.at(-1)} WHERE id = -1`);
+    if (rows.length > 0) return target.query(query);
+    await sleep(5);
   }
 }

@@ -34,7 +34,7 @@ export async function move(words: readonly string[]): Promise<Measured> {
   if (strange !== undefined) throw new Error(`${strange}: write ${parts.join(', ')} or nothing`);
   const chosen = new Set<Part>(words.length === 0 ? parts : parts.filter((part) => words.includes(part)));
   const moves = chosen.has('large') || chosen.has('small') ? await moveUnderWriters(chosen) : undefined;
-  const ways = chosen.has('ways') ? { ways: await compareWays(largeRows) } : {};
+  const ways = chosen.has('ways') ? await compareWays(largeRows) : {};
   return { reach: moves?.reach ?? [], detail: { ...moves?.detail, ...ways } };
 }
 

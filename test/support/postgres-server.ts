@@ -20,8 +20,11 @@ export interface PostgresOptions {
   readonly parameters?: Readonly<Record<string, string>>;
   /** Accept nothing but TLS, and from the roles `herdsman` and `replication` nothing but a certificate. */
   readonly ssl?: boolean;
-  /** Stream from another server with TLS, as a standby of this name. */
-  readonly standby?: { readonly name: string; readonly of: Pick<PostgresServer, 'host' | 'port'> };
+  /** Stream from another server, which has TLS if this one has, as a standby of this name. */
+  readonly standby?: {
+    readonly name: string;
+    readonly of: Pick<PostgresServer, 'host' | 'port'> & Partial<Pick<PostgresServer, 'user' | 'password'>>;
+  };
 }
 
 /** A certificate of the test server's authority, with its key, in PEM. */
@@ -239,10 +242,13 @@ async function launch(
 }
 
 /** What a standby connects to its source with. */
-function sourceOf({ standby }: PostgresOptions, home: string): string {
+function sourceOf({ standby, ssl }: PostgresOptions, home: string): string {
   if (standby === undefined) return '';
+  const { name, of } = standby;
+  const address = `host=${of.host} port=${of.port} application_name=${name}`;
+  if (!ssl) return `${address} user=${of.user} password=${of.password} dbname=postgres`;
   const tls = `sslmode=verify-ca sslrootcert=${home}/tls/ca.crt sslcert=${home}/tls/replication.crt sslkey=${home}/tls/replication.key`;
-  return `host=${standby.of.host} port=${standby.of.port} user=replication dbname=replication application_name=${standby.name} ${tls}`;
+  return `${address} user=replication dbname=replication ${tls}`;
 }
 
 /** The command that runs another among the binaries of test servers, as their user, and ends with this process. */
