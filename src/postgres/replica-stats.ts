@@ -123,7 +123,7 @@ export interface OutOfRotation {
  * Ends sessions of clients that would go on reading from a server that has left rotation: those that run nothing; those whose
  * transaction began since, which a pool would hide from a look at idle ones; and, after the grace, those that hold one open and
  * run nothing in it. Queries that were begun before are left to finish, and sessions that have only just begun are about to ask.
- * Answers how many it ended.
+ * The operator's own go on, whoever they are: those that apply a migration do it as the application. Answers how many it ended.
  */
 export async function endStaleSessions(
   connection: Connection,
@@ -136,7 +136,8 @@ export async function endStaleSessions(
         WHERE a.backend_type = 'client backend' AND a.backend_start < now() - interval '500 ms'
           AND (a.state = 'idle' OR a.xact_start > now() - $2 * interval '1 ms'
             OR (starts_with(a.state, 'idle in transaction') AND $2 > $3))
-          AND NOT r.rolsuper AND a.usename <> ALL ($1)`,
+          AND NOT r.rolsuper AND a.usename <> ALL ($1)
+          AND a.application_name <> current_setting('application_name')`,
       internalRoles,
       outMs,
       graceMs,

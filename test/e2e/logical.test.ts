@@ -1,4 +1,4 @@
-import type pg from 'pg';
+import pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { apiVersion } from '../../src/api/v1alpha1/common.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
@@ -122,6 +122,18 @@ function startInserts(): { stop(): Promise<number> } {
 const here = async <Row extends pg.QueryResultRow>(text: string): Promise<Row> =>
   readOnce<Row>(await readConfig(set, cluster.name, 'model'), text);
 
+/** A session through the Service that runs nothing; tells whether it was ended. */
+async function sessionHere(): Promise<{ ended(): boolean }> {
+  const client = new pg.Client(await readConfig(set, cluster.name, 'model'));
+  let isEnded = false;
+  client.on('error', () => undefined);
+  client.on('end', () => {
+    isEnded = true;
+  });
+  await client.connect();
+  return { ended: () => isEnded };
+}
+
 /** Waits until a query answers the same through the read model as on all shards together. */
 async function agree(shards: readonly string[], where = 'true'): Promise<number> {
   return waitFor(`the read model agrees where ${where}`, async () => {
@@ -178,6 +190,7 @@ it('applies migrations at their place in the stream, and one that its rows forbi
   await waitForSet(set, 'migration 004 is applied', ({ model }) => model?.members[0]?.migration === '004');
   expect(await inserts.stop()).toBeGreaterThan(0);
   await agree(['s0']);
+  const staying = await sessionHere();
   // Rows that change come with the stream, so that here none has the new column filled.
   await applyCluster(cluster, clusterSpec(1, [...more, { name: '005', sql: filled }]));
   await waitForSet(
@@ -186,6 +199,10 @@ it('applies migrations at their place in the stream, and one that its rows forbi
     ({ model }) => model?.members[0]?.migration === '005' && model.members[0].state === 'Streaming',
   );
   await waitForSetEvent(set, /CopiedAnew .*migration "005" cannot be applied to its rows/);
+  // Its tables were empty for a while, which nobody was to read.
+  await waitFor('the session of before has ended', () =>
+    staying.ended() ? { done: true } : { state: 'it goes on' },
+  );
   await agree(['s0']);
 });
 

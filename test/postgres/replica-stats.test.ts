@@ -130,9 +130,9 @@ describe('sessions of a member that has left rotation', () => {
     });
   }
 
-  async function openSession() {
+  async function openSession(applicationName = 'shop') {
     const { database } = world.shard(0);
-    const session = await open(world.application, world.password, database);
+    const session = await open(world.application, world.password, database, { applicationName });
     return { ...session, query: (text: string) => session.query({ text }), close: () => session.close() };
   }
 
@@ -175,6 +175,16 @@ describe('sessions of a member that has left rotation', () => {
     expect(await endStaleSessions(operator, { outMs: age + 60_000, graceMs: 30_000 })).toBe(1);
     expect(await kept).toBe('ended');
     await Promise.all([before.close(), since.close()]);
+  });
+
+  it('go on where the operator applies a migration as the application', async () => {
+    const { operator } = world.shard(0);
+    const migrating = await openSession('herdsman');
+    const migration = migrating.query("SELECT 'migration', pg_sleep(3)").then(() => 'applied');
+    await waitForAge('migration', 600);
+    expect(await endStaleSessions(operator, { outMs: 60_000, graceMs: 0 })).toBe(0);
+    expect(await migration).toBe('applied');
+    await migrating.close();
   });
 
   it('end with a transaction that was begun before and does nothing, after the grace', async () => {

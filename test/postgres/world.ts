@@ -2,7 +2,7 @@ import { inject } from 'vitest';
 import type { ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
 import type { Table } from '../../src/api/v1alpha1/table.ts';
 import { applyBatches, readCatalog, readLedger } from '../../src/postgres/catalog.ts';
-import { type Connection, connect } from '../../src/postgres/connection.ts';
+import { type Connection, type ConnectOptions, connect } from '../../src/postgres/connection.ts';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
 import { planMigrations, type ResolvedMigration } from '../../src/postgres/migration-plan.ts';
 import { applyMigration, type MigrationOutcome } from '../../src/postgres/migrations.ts';
@@ -33,9 +33,23 @@ export interface World {
 }
 
 /** Opens a session on the shared server. */
-export function open(user: string, password: string, database: string): Promise<Connection> {
+export function open(
+  user: string,
+  password: string,
+  database: string,
+  options: Pick<ConnectOptions, 'applicationName'> = {},
+): Promise<Connection> {
   const { host, port } = inject('postgres');
-  return connect({ host, port, database, user, password, tls: 'off', statementTimeoutMs: 60_000 });
+  return connect({
+    host,
+    port,
+    database,
+    user,
+    password,
+    tls: 'off',
+    statementTimeoutMs: 60_000,
+    ...options,
+  });
 }
 
 /** Opens a session as the operator: its password is the superuser's on a server without TLS. */

@@ -12,7 +12,8 @@ export type WorkMemory = Map<string, Map<WorkKind, WorkState & { readonly endedM
 
 /** It is not begun again for so long: kubelets deliver what a reload reads in their own time, and what failed may fail again. */
 const restMs: Readonly<Record<WorkKind, number>> = {
-  'end-sessions': 0,
+  // Those that have only just begun are left alone for as long.
+  'end-sessions': 500,
   reload: 3_000,
   restart: 3_000,
   reinitialize: 3_000,

@@ -12,6 +12,7 @@ import { authorityOf } from '../../sharded-cluster/desired/tls-secrets.ts';
 import { isPodReady } from '../../sharded-cluster/kubernetes.ts';
 import type { Settings, ShardedCluster } from '../../sharded-cluster/model.ts';
 import { authoritySecret, fieldManager, roleLabel, shardLabel } from '../../sharded-cluster/names.ts';
+import type { ShardAccess } from '../../sharded-cluster/shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../../sharded-cluster/sources.ts';
 import { contentOf } from '../../sharded-cluster/steps/identity.ts';
 import { executeSet, type SetExecution, type SetFailure } from '../execute.ts';
@@ -193,7 +194,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
       const decided = planModel(input);
       const failures = await executeSet(
         execution,
-        { set, observed: input.part, access: observation.shards, memory, signal: context.signal },
+        { set, observed: input.part, access: memberAccess(observation), memory, signal: context.signal },
         decided.plan.actions,
       );
       if (decided.issues) await issue(set, cluster, observation);
@@ -213,6 +214,12 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
     },
     forget: memories.forget,
   };
+}
+
+/** Members are reached as the shards are, but under the name of the read model. */
+function memberAccess({ shards, access }: ModelObservation): ShardAccess | undefined {
+  if (shards === undefined || access === undefined) return undefined;
+  return { ...shards, asOperator: (_, address, database) => access.asOperator(address, database) };
 }
 
 /** What steps failed at is told with what is under way; what PostgreSQL refused for good is amiss. */

@@ -20,6 +20,7 @@ import { modelObjects } from './desired/objects.ts';
 import type { ModelMember, ModelStep, ModelWorld } from './model.ts';
 import { modelPart, modelServerNames, modelTlsSecret } from './names.ts';
 import { nextStep } from './next-step.ts';
+import { endStale } from './stale-sessions.ts';
 
 /** What a pass over a read model is planned from. */
 export interface ModelInput {
@@ -52,7 +53,8 @@ export function planModel(input: ModelInput): ModelPlan {
   const setInput: SetInput = { set, observed: part, settings, now };
   const effective = effectiveSettings(set.spec, cluster, part.parameterProblems?.length === 0);
   const size = decideSizes(setInput, () => modelCapacity(input)).get(modelPart);
-  const renewal = decideRenewal(part.shards, durationMs(set.spec.drainGrace) ?? 0);
+  const graceMs = durationMs(set.spec.drainGrace) ?? 0;
+  const renewal = decideRenewal(part.shards, graceMs);
   const drains = new Map([...(size?.drains ?? []), ...renewal.drains]);
   const rotation = decideRotation(
     members.map(({ replica, facts }) => ({
@@ -78,6 +80,7 @@ export function planModel(input: ModelInput): ModelPlan {
     ...shard.claims
       .filter((claim) => bytesOf(claim.spec?.resources?.requests?.storage ?? storage) < bytesOf(storage))
       .map((claim): SetAction => ({ kind: 'resize-claim', claim, size: storage })),
+    ...endStale(members, rotation, effective.limits, graceMs),
     ...renewal.actions,
   ];
   const steps = stepsOf(input);
