@@ -18,6 +18,8 @@ export interface PrimaryPosition {
   readonly maxReplicationSlots: number;
   /** Bytes of WAL that it lets come together between two checkpoints. */
   readonly maxWalBytes: number;
+  /** When its data began, by its clock then: initdb writes the second into the system identifier. */
+  readonly initializedMs: number;
   /** By name: where those that stream from it have said that they are. */
   readonly standbys: Readonly<Record<string, StandbyPosition>>;
 }
@@ -38,6 +40,7 @@ export async function readPrimaryPosition(connection: Connection): Promise<Prima
       current_setting('max_wal_senders')::int AS "maxWalSenders",
       current_setting('max_replication_slots')::int AS "maxReplicationSlots",
       pg_size_bytes(current_setting('max_wal_size'))::float8 AS "maxWalBytes",
+      (SELECT (system_identifier >> 32)::float8 * 1000 FROM pg_control_system()) AS "initializedMs",
       (SELECT coalesce(jsonb_object_agg(application_name, jsonb_build_object(
           'replayed', pg_wal_lsn_diff(replay_lsn, '0/0')::float8, 'received', pg_wal_lsn_diff(flush_lsn, '0/0')::float8)), '{}')
         FROM pg_stat_replication WHERE replay_lsn IS NOT NULL AND flush_lsn IS NOT NULL) AS standbys`,

@@ -117,7 +117,7 @@ describe('a condition and an event tell of', () => {
       spec: { accessModes: ['ReadWriteOnce'], resources: { requests: { storage: '1Gi' } } },
     });
     await applySet(again, { cluster: cluster.name, source: 'standby' });
-    await expectDegraded(again, 'VolumeOfAnotherCluster', /holds data of ShardedCluster "former"/);
+    await expectDegraded(again, 'VolumeOfOtherData', /holds data of ShardedCluster "former"/);
     expect(await replicaPods(again)).toEqual([]);
     await (await kube()).delete(persistentVolumeClaimType, { namespace, name });
     await waitUntilServing(again, 1);

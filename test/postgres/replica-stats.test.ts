@@ -23,6 +23,8 @@ describe('where a primary is', () => {
     const before = await readPrimaryPosition(operator);
     expect(before).toMatchObject({ inRecovery: false });
     expect(Math.abs(before.clockMs - Date.now())).toBeLessThan(60_000);
+    expect(before.initializedMs).toBeGreaterThan(Date.parse('2024-01-01T00:00:00Z'));
+    expect(before.initializedMs).toBeLessThanOrEqual(before.clockMs);
     expect(before.maxWalSenders).toBeGreaterThan(0);
     expect(before.maxReplicationSlots).toBeGreaterThan(0);
     expect(before.maxWalBytes).toBeGreaterThanOrEqual(32 * 1024 ** 2);

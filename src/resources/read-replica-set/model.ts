@@ -19,7 +19,7 @@ export interface ReadReplicaSet extends KubernetesObject {
 export interface PrimaryFacts
   extends Pick<
     PrimaryPosition,
-    'clockMs' | 'maxWalSenders' | 'maxReplicationSlots' | 'maxWalBytes' | 'standbys'
+    'clockMs' | 'initializedMs' | 'maxWalSenders' | 'maxReplicationSlots' | 'maxWalBytes' | 'standbys'
   > {
   readonly name: string;
   /** Address of its pod. */

@@ -44,16 +44,16 @@ export async function readPrimary(
   );
   const before = memory.histories.get(shard);
   if (reading.state !== 'present') return { facts: reading, history: before };
-  const { inRecovery, clockMs, maxWalSenders, maxReplicationSlots, maxWalBytes, standbys } = reading.value;
-  if (inRecovery) return silent(`${pod.metadata.name} is not the primary any more`);
-  const history = withLook(before ?? [], reading.value, keepMs);
+  const { value } = reading;
+  if (value.inRecovery) return silent(`${pod.metadata.name} is not the primary any more`);
+  const history = withLook(before ?? [], value, keepMs);
   memory.histories.set(shard, history);
   const { name } = pod.metadata;
   const bytes = bytesOf(inquiry, address);
   return {
     facts: {
       state: 'present',
-      value: { name, address, clockMs, maxWalSenders, maxReplicationSlots, maxWalBytes, standbys, bytes },
+      value: { ...value, name, address, bytes },
     },
     history,
   };
