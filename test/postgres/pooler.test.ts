@@ -321,8 +321,13 @@ describe('new settings', () => {
   });
 });
 
-/** The gate, with the instances as pods that are ready. */
-function gateOf(gated: GatedShards, spec: Record<string, unknown> = {}, pods = [0, 1]): PoolerGate {
+/** The gate, with the instances as pods that are ready, some of which are about to go. */
+function gateOf(
+  gated: GatedShards,
+  spec: Record<string, unknown> = {},
+  pods = [0, 1],
+  going: readonly number[] = [],
+): PoolerGate {
   const pooler: PoolerConfig = poolerConfig(spec, {
     databases: [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }],
   });
@@ -330,7 +335,11 @@ function gateOf(gated: GatedShards, spec: Record<string, unknown> = {}, pods = [
   const found: Pod[] = pods.map((ordinal) => ({
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: `web-pooler-${ordinal}`, uid: `uid-${ordinal}` },
+    metadata: {
+      name: `web-pooler-${ordinal}`,
+      uid: `uid-${ordinal}`,
+      ...(going.includes(ordinal) ? { deletionTimestamp: '2026-01-01T00:00:00Z' } : {}),
+    },
     status: { podIP: String(ordinal), conditions: [ready] },
   }));
   const poolerSources = {
@@ -450,6 +459,12 @@ describe('the gate', () => {
     await readers.whilePaused({ ...shard, role: 'ro' }, look, never);
     expect(seen[2]).toEqual([true, true]);
     expect(gated.switched.size).toBe(0);
+  });
+
+  it('holds back the clients of an instance that is about to go, too', async () => {
+    const look = async () => expect(await paused()).toEqual([true, true]);
+    await gateOf(gated, {}, [0, 1], [1]).whilePaused(shard, look, never);
+    expect(await paused()).toEqual([false, false]);
   });
 
   it('lets clients go on when maxPause is over, though the work is not done', async () => {

@@ -3,7 +3,7 @@ import { poolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
 import { type Clock, pause } from '../../runtime/clock.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import type { Logger } from '../../runtime/logger.ts';
-import { isPodReady } from '../sharded-cluster/kubernetes.ts';
+import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { GatedShard, PoolerGate } from '../sharded-cluster/pooler-gate.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
@@ -60,7 +60,7 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
         return console === undefined
           ? []
           : pods
-              .filter(isPodReady)
+              .filter(takesRequests)
               .flatMap((pod) =>
                 databases.map((database) => ({ pod, access: console, database, minPoolSize })),
               );
@@ -180,6 +180,11 @@ function longestPauseMs({ spec }: PoolerConfig): number {
   // Pgpool-II cannot make its clients wait, and members of a ReadReplicaSet come and go by its rotation.
   if (spec.engine === 'pgpool' || spec.target.readReplicaSet !== undefined) return 0;
   return durationMs(spec.maxPause) ?? 0;
+}
+
+/** Whether an instance has clients: one that is about to go does, too, until they have left. */
+function takesRequests({ status }: Pod): boolean {
+  return status?.conditions?.some(({ type, status }) => type === 'Ready' && status === 'True') === true;
 }
 
 /** Names under which clients reach the shard: those that the PoolerConfig's status shows. */
