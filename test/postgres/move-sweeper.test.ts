@@ -1,24 +1,13 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
-import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
-import type { ConnectOptions } from '../../src/postgres/connection.ts';
-import { createConnections } from '../../src/postgres/connections.ts';
-import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { moveSweeper } from '../../src/resources/shard-move/sweeper.ts';
-import {
-  shardedClusterType,
-  shardMapType,
-  shardMoveType,
-} from '../../src/resources/sharded-cluster/kinds.ts';
-import type { ShardedCluster, ShardMapObject } from '../../src/resources/sharded-cluster/model.ts';
-import { byCluster, clusterIndexValue } from '../../src/resources/sharded-cluster/sources.ts';
-import { systemClock } from '../../src/runtime/clock.ts';
+import { shardMapType, shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
+import type { ShardMapObject } from '../../src/resources/sharded-cluster/model.ts';
+import type { FindPrimaries } from '../../src/resources/sharded-cluster/primaries.ts';
 import type { EventInput } from '../../src/runtime/events.ts';
-import { type MemoryApi, memoryApi } from '../support/memory-api.ts';
+import { clusterKey, type MemoryCluster, memoryCluster, namespace } from '../support/memory-cluster.ts';
 import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = 'test';
-const key = { namespace, name: 'shop' };
 const tables = [{ name: 'orders', strategy: 'hash' as const, key: 'id', buckets: 4 }];
 
 let shards: MoveShards;
@@ -27,53 +16,33 @@ beforeAll(async () => {
 });
 afterAll(() => shards?.stop());
 
-/** An API server with the cluster and the map as they are; the ShardMove is there only if its uid is given. */
-function serve(test: TestMove, isThere: boolean): MemoryApi {
-  const api = memoryApi();
-  const map = { ...shards.map.current.value, cluster: 'shop' };
-  const base = { apiVersion: 'herdsman.dev/v1alpha1', metadata: { ...key } };
-  api.create(shardMapType, { ...base, kind: 'ShardMap', spec: map });
-  const spec = shardedClusterSpec.parse({ storage: { size: '1Gi' }, shards: { count: 2 }, tables });
-  api.create(shardedClusterType, { ...base, kind: 'ShardedCluster', spec });
-  if (!isThere) return api;
-  const metadata = { namespace, name: 'there', uid: `${test.move.id}-0000-4000-8000-000000000000` };
-  api.create(shardMoveType, { ...base, kind: 'ShardMove', metadata });
-  return api;
+/** The cluster and the map as they are; the ShardMove is there only if it is said to be. */
+function serve(test: TestMove, isThere: boolean): MemoryCluster {
+  const cluster = memoryCluster(shards, { tables });
+  if (!isThere) return cluster;
+  cluster.api.create(shardMoveType, {
+    apiVersion: 'herdsman.dev/v1alpha1',
+    kind: 'ShardMove',
+    metadata: { namespace, name: 'there', uid: `${test.move.id}-0000-4000-8000-000000000000` },
+    spec: { cluster: clusterKey.name },
+  });
+  return cluster;
 }
 
 /** Runs the sweeper until the condition holds. */
-async function sweep(api: MemoryApi, until: () => Promise<boolean>): Promise<EventInput[]> {
-  const connections = createConnections();
-  const events: EventInput[] = [];
-  const addresses = shards.servers.map(({ host, port, password }, index): [string, ConnectOptions] => [
-    `s${index}`,
-    { host, port, database: 'app', user: 'herdsman', password, tls: 'off' },
-  ]);
+async function sweep(cluster: MemoryCluster, until: () => Promise<boolean>): Promise<readonly EventInput[]> {
+  const { dependencies } = cluster;
   let looked = 0;
-  const controller = moveSweeper({
-    client: api.client,
-    sources: {
-      clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
-      maps: api.informer<ShardMapObject>(shardMapType, {}),
-      moves: api.informer<ShardMove>(shardMoveType, {
-        [byCluster]: () => [clusterIndexValue(namespace, 'shop')],
-      }),
-    },
-    clock: systemClock,
-    connections,
-    events: { record: (_, event) => void events.push(event), flush: async () => undefined },
-    findPrimaries: async () => {
-      looked += 1;
-      return new Map(addresses);
-    },
-    everyMs: 20,
-  }).start({ signal: new AbortController().signal });
+  const findPrimaries: FindPrimaries = (...about) => {
+    looked += 1;
+    return dependencies.findPrimaries(...about);
+  };
+  cluster.start(moveSweeper({ ...dependencies, findPrimaries, everyMs: 20 }));
   await waitFor('it is swept', async () =>
     (await until()) && looked > 5 ? { done: true } : { state: looked },
   );
-  await controller.stop(5_000);
-  await connections.close();
-  return events;
+  await cluster.stop();
+  return cluster.events;
 }
 
 async function prepared(): Promise<unknown[]> {
@@ -97,10 +66,10 @@ it('leaves alone what a ShardMove may still want, and rolls back what none wants
   expect(await sweep(serve(test, true), async () => true)).toEqual([]);
   expect(await prepared()).toHaveLength(2);
 
-  const api = serve(test, false);
-  const events = await sweep(api, async () => (await prepared()).length === 0);
+  const cluster = serve(test, false);
+  const events = await sweep(cluster, async () => (await prepared()).length === 0);
   expect(events.slice(0, 2)).toMatchObject([{ reason: 'MoveSwept' }, { reason: 'MoveSwept' }]);
-  const [bucket] = api.get<ShardMapObject>(shardMapType, key).spec.groups[0]?.buckets ?? [];
+  const [bucket] = cluster.bucketsOf('orders');
   expect(bucket).toMatchObject({ shard: 's0' });
   expect(bucket?.pending).toBeUndefined();
   expect(await shards.rows('s0', 'SELECT bucket FROM own.orders_b0000')).toEqual([{ bucket: 0 }]);
@@ -133,9 +102,9 @@ it.each(['stage', 'copy-rows', 'verify', 'announce'] as const)(
     await sweep(stays, async () => true);
     expect(await left()).not.toEqual([]);
 
-    const api = serve(test, false);
-    await sweep(api, async () => (await left()).length === 0);
-    const map = api.get<ShardMapObject>(shardMapType, key).spec;
+    const cluster = serve(test, false);
+    await sweep(cluster, async () => (await left()).length === 0);
+    const map = cluster.api.get<ShardMapObject>(shardMapType, clusterKey).spec;
     expect(map.groups[0]?.buckets.find(({ id }) => id === bucket)).toMatchObject({ shard: 's0' });
     expect(JSON.stringify(map)).not.toContain('pending');
     shards.map.current = { version: '100', value: { ...map, cluster: 'test' } };
@@ -154,16 +123,16 @@ it('commits what the map has decided', async () => {
 
 it('takes back what the map announces of a ShardMove that never was', async () => {
   const test = planMove(shards, { bucket: 2 });
-  const api = serve(test, true);
-  const map = api.get<ShardMapObject>(shardMapType, key);
+  const cluster = serve(test, true);
+  const map = cluster.api.get<ShardMapObject>(shardMapType, clusterKey);
   const pending = { move: 'by-hand.00000000', attempt: 1 };
   const groups = map.spec.groups.map((group) => ({
     ...group,
     buckets: group.buckets.map((bucket) => (bucket.id === 3 ? { ...bucket, pending } : bucket)),
   }));
-  await api.client.update(shardMapType, { ...map, spec: { ...map.spec, groups } });
-  const says = () => JSON.stringify(api.get<ShardMapObject>(shardMapType, key).spec);
-  const events = await sweep(api, async () => !says().includes('pending'));
+  await cluster.api.client.update(shardMapType, { ...map, spec: { ...map.spec, groups } });
+  const says = () => JSON.stringify(cluster.api.get<ShardMapObject>(shardMapType, clusterKey).spec);
+  const events = await sweep(cluster, async () => !says().includes('pending'));
   expect(events.map(({ note }) => note)).toContainEqual(
     expect.stringContaining('announced moves that are over'),
   );
