@@ -165,6 +165,26 @@ it('"verify: counts" compares the numbers of rows, "none" nothing', async () => 
   expect(blind.verification?.compared ?? 'none').toBe('none');
 });
 
+it('"maxBytesPerSecond" is a rate that no copy exceeds', async () => {
+  const { id, from, to } = bucketAt(2);
+  const [{ bytes } = { bytes: 0 }] = await moves.shards.rows<{ bytes: number }>(
+    from,
+    `SELECT sum(octet_length(body))::int AS bytes FROM public.orders_b${String(id).padStart(4, '0')}`,
+  );
+  const maxBytesPerSecond = 200_000;
+  expect(bytes).toBeGreaterThan(2 * maxBytesPerSecond);
+  const { phases = [] } = await moves.end('slowly', {
+    group: 'orders',
+    buckets: [id],
+    to,
+    maxBytesPerSecond,
+  });
+  const began = (phase: string) => Date.parse(phases.find(({ name }) => name === phase)?.startedAt ?? '');
+  // What the rows alone have on the wire, less than a tenth of a second of which may come at once.
+  const allowedMs = (bytes / maxBytesPerSecond) * 1_000 - 100;
+  expect(began('catch-up') - began('copy')).toBeGreaterThanOrEqual(allowedMs);
+}, 60_000);
+
 it('"window" lets it start at its time, and says so', async () => {
   const { id, from, to } = bucketAt(0);
   const hour = (after: number) => `${String((new Date().getUTCHours() + after) % 24).padStart(2, '0')}:00`;
