@@ -257,6 +257,44 @@ it.each([
   );
 });
 
+it('a transaction that stays open longer than a fence is tried for ends the attempt, which is begun again', async () => {
+  const { id, from, to } = bucketAt(1);
+  const number = String(id).padStart(4, '0');
+  const [row] = await moves.shards.rows<{ id: number }>(
+    from,
+    `SELECT max(id) AS id FROM public.orders_b${number}`,
+  );
+  const [open, quick] = await Promise.all([1, 2].map(() => moves.shards.connectApplication(from)));
+  try {
+    moves.ask('patient', { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'announce' });
+    await moves.until('patient', 'is held', ({ message }) => message?.includes('announce') === true);
+    await open?.query({
+      text: `BEGIN; SELECT FROM own.orders_b${number}; UPDATE public.orders SET body = 'open' WHERE id = ${row?.id}`,
+    });
+    await moves.release('patient');
+    await moves.until('patient', 'is kept from the fence', ({ fenceTries }) => (fenceTries ?? 0) > 0);
+    // Others are not kept by it.
+    const text = `BEGIN; SELECT FROM own.orders_b${number}; DELETE FROM public.orders WHERE id = -1; COMMIT`;
+    for (let count = 0; count < 20; count += 1) await quick?.query({ text });
+    const { lastEnding } = await moves.until('patient', 'begins again', ({ attempt }) => (attempt ?? 1) > 1);
+    expect(lastEnding).toMatchObject({ reason: 'FenceBlocked', next: 'switch' });
+    expect(lastEnding?.message).toMatch(/transactions held the bucket through \d+ tries to fence it/);
+    expect(bucketAt(1)).toMatchObject({ id, from, to });
+    await open?.query({ text: 'COMMIT' });
+  } finally {
+    await Promise.all([open?.close(), quick?.close()]);
+  }
+  const done = await moves.until(
+    'patient',
+    'has ended',
+    ({ phase }) => phase === 'done' || phase === 'failed',
+  );
+  expect(done).toMatchObject({ phase: 'done', copy: 1 });
+  expect(await moves.shards.rows(to, `SELECT body FROM public.orders WHERE id = ${row?.id}`)).toEqual([
+    { body: 'open' },
+  ]);
+}, 180_000);
+
 it('a suspended cluster moves nothing, but brings a switch to its end, since writers wait', async () => {
   const { id, from, to } = bucketAt(3);
   moves.ask('held', { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'drain' });
