@@ -20,7 +20,14 @@ const lag = z
   .object({
     maxBytes: quantity
       .optional()
-      .describe('Bytes of WAL that a member may be behind, such as 16Mi. Default: by workload.'),
+      .describe('Bytes of WAL that a member may be behind, such as 16Mi. Default: by workload.')
+      .meta(
+        cel({
+          rule: "quantity(string(self)).compareTo(quantity('8Ki')) >= 0",
+          message:
+            'a limit below 8Ki, the page that WAL is written by, would keep every member out: write more, or leave it out',
+        }),
+      ),
     maxSeconds: z
       .int()
       .min(1)

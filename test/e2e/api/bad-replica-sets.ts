@@ -80,6 +80,11 @@ export const badReplicaSets: readonly {
     spec: { cluster: 'shop', lag: { maxSeconds: 0 } },
     says: 'spec.lag.maxSeconds',
   },
+  {
+    what: 'a lag limit that keeps everybody out',
+    spec: { cluster: 'shop', lag: { maxBytes: 0 } },
+    says: 'a limit below 8Ki, the page that WAL is written by, would keep every member out',
+  },
   { what: 'a lag limit in no unit', spec: { cluster: 'shop', lag: { maxBytes: 'much' } }, says: 'maxBytes' },
   {
     what: 'a copy too slow to end',
