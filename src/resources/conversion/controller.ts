@@ -14,7 +14,6 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { isImporting } from '../../sharding/import/model.ts';
-import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
@@ -66,8 +65,7 @@ export function conversionController(dependencies: ConversionDependencies): Cont
     if (isImporting(spec.bootstrap?.import, found.status.import?.phase)) return undefined;
     const { generation } = found.metadata;
     if (!isWaiting(found) && idle.has(owner) && idle.get(owner) === generation) return undefined;
-    const count = desiredShards(spec, found.status);
-    const cluster: ShardedCluster = { ...found, spec: { ...spec, shards: { ...spec.shards, count } } };
+    const cluster: ShardedCluster = { ...found, spec };
     const reports = await work.pass(cluster, context);
     if (reports === undefined) return { requeueAfterMs: waitingMs };
     const retentionMs = durationMs(spec.conversion.retention) ?? 0;

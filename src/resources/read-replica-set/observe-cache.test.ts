@@ -11,9 +11,13 @@ function cluster(
   count: number,
   told?: { readonly desired: number; readonly names: readonly string[] },
 ): Cluster {
-  const shards =
-    told === undefined ? undefined : { desired: told.desired, items: told.names.map((name) => ({ name })) };
-  return { spec: { shards: { count } }, ...(shards === undefined ? {} : { status: { shards } }) } as Cluster;
+  const spec = { shards: { count, autoscaling: { minShards: 1, maxShards: 9 } } };
+  if (told === undefined) return { spec } as Cluster;
+  const items = told.names.map((name) => ({ name }));
+  return {
+    spec,
+    status: { shards: { items }, autoscaling: { base: count, desired: told.desired } },
+  } as Cluster;
 }
 
 function set(shards?: readonly string[]): Parameters<typeof placesOf>[0] {

@@ -3,9 +3,10 @@ import { isDeleting, type KubernetesObject, keyString } from '../../runtime/kube
 import type { Service } from '../sharded-cluster/desired/services.ts';
 import { isPodReady, type Pod, type StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { claimTemplate, shardLabel, shardName } from '../sharded-cluster/names.ts';
+import { claimTemplate, shardLabel } from '../sharded-cluster/names.ts';
 import { isOutdated, isSettled } from '../sharded-cluster/observe-members.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
+import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import { leadsToPrimary } from './desired/services.ts';
 import { workOf } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
@@ -50,13 +51,10 @@ export function objectsOf(
  */
 export function placesOf(
   { spec }: Pick<ReadReplicaSet, 'spec'>,
-  { spec: clusterSpec, status }: Pick<ShardedCluster, 'spec' | 'status'>,
+  cluster: Pick<ShardedCluster, 'spec' | 'status'>,
 ): { readonly wanted: readonly string[]; readonly told: readonly string[] } {
-  const desired = status?.shards?.desired ?? clusterSpec.shards.count;
-  const wanted = Array.from({ length: desired }, (_, index) => shardName(index)).filter(
-    (name) => spec.shards === undefined || spec.shards.includes(name),
-  );
-  const items = new Set((status?.shards?.items ?? []).map(({ name }) => name));
+  const wanted = wantedNames(cluster).filter((name) => spec.shards?.includes(name) ?? true);
+  const items = new Set((cluster.status?.shards?.items ?? []).map(({ name }) => name));
   return { wanted, told: wanted.filter((name) => items.has(name)) };
 }
 

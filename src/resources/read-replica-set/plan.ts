@@ -2,8 +2,9 @@ import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
-import { shardIndex, shardLabel } from '../sharded-cluster/names.ts';
+import { shardLabel } from '../sharded-cluster/names.ts';
 import { applyOrReplace, objectsToApply } from '../sharded-cluster/steps/objects.ts';
+import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import { desiredObjects } from './desired/index.ts';
 import { replicaConfig } from './desired/patroni-config.ts';
 import type { WorkKind } from './member-work.ts';
@@ -222,14 +223,14 @@ function reading(input: SetInput, { parameters }: EffectiveSettings): Finding[] 
 
 function unknownShards({ set, observed }: SetInput): Finding[] {
   const { cluster } = observed;
-  const count = cluster?.status?.shards?.desired ?? cluster?.spec.shards.count ?? 0;
   // One that is still being made is not missing.
-  const missing = (set.spec.shards ?? []).filter((name) => (shardIndex(name) ?? count) >= count);
+  const there = cluster === undefined ? [] : wantedNames(cluster);
+  const missing = (set.spec.shards ?? []).filter((name) => !there.includes(name));
   if (missing.length === 0) return [];
   return [
     {
       reason: 'ShardNotFound',
-      message: `ShardedCluster "${set.spec.cluster}" has no shard ${missing.join(', ')}: correct spec.shards, or raise its number of shards`,
+      message: `ShardedCluster "${set.spec.cluster}" has no shard ${missing.join(', ')}: name one of ${there.join(', ')} in spec.shards, or raise its number of shards`,
     },
   ];
 }

@@ -29,7 +29,7 @@ export function decideAutoscaling(
   const larger = planRebalance(withOneMore(world));
   const isQuiet = plan.moves.length === 0 && plan.stuck.length === 0 && world.running.length === 0;
   return decideShards({
-    count: view.count,
+    count: cluster.spec.shards.count,
     shards,
     metrics: autoscaling.metrics.map(({ type, target }): MetricReading => {
       return {

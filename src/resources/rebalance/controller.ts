@@ -17,7 +17,6 @@ import { writeStatus } from '../../runtime/status-writer.ts';
 import { delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
 import { bucketText } from '../../sharding/rebalance/model.ts';
-import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import { isMapChanged, mapDelayMs } from '../sharded-cluster/map-watch.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -79,8 +78,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       await write(found, {}, context.signal);
       return undefined;
     }
-    const count = desiredShards(spec, found.status);
-    const cluster: ShardedCluster = { ...found, spec: { ...spec, shards: { ...spec.shards, count } } };
+    const cluster: ShardedCluster = { ...found, spec };
     const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
     if (map === undefined || cluster.status?.shards === undefined) return { requeueAfterMs: startingMs };
     const { load } = cluster.status;
@@ -96,7 +94,6 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     const { measurements } = memory;
     const view: RebalanceView = {
       cluster,
-      count: spec.shards.count,
       map,
       measurements,
       moves,

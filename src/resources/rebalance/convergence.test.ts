@@ -54,7 +54,6 @@ class Course {
     const busy = Object.fromEntries(Array.from({ length: shards }, (_, index) => [`s${index}`, 0.05]));
     const view = {
       cluster,
-      count: this.count,
       map: this.map,
       measurements: sketchMeasurements(this.map, busy, 1),
       moves: this.moves,

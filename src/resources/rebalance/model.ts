@@ -66,10 +66,7 @@ export interface MoveFacts {
 
 /** What a decision is made from. */
 export interface RebalanceView {
-  /** Its `spec.shards.count` is the number of shards that is wanted now. */
   readonly cluster: ShardedCluster;
-  /** `spec.shards.count` as the user wrote it. */
-  readonly count: number;
   readonly map: ShardMapSpec;
   readonly measurements: Measurements;
   readonly moves: readonly MoveFacts[];

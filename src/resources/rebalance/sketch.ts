@@ -115,7 +115,6 @@ export function sketchView(sketch: Sketch = {}, more: Partial<RebalanceView> = {
   const busy = Object.fromEntries((cluster.status?.shards?.items ?? []).map(({ name }) => [name, 0.5]));
   return {
     cluster,
-    count: cluster.spec.shards.count,
     map,
     measurements: sketchMeasurements(map, busy),
     moves: [],

@@ -12,9 +12,9 @@ import {
 import { placementOf } from '../../sharding/rebalance/placement.ts';
 import { bytesOf, parseQuantity } from '../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { shardIndex, shardName } from '../sharded-cluster/names.ts';
 import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
+import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import { mostCoresPerOperation, settlingMs } from './measure.ts';
 import type { MoveFacts, RebalanceView } from './model.ts';
 
@@ -45,8 +45,7 @@ const failingMs = 1_800_000;
 export function shardsOf(cluster: ShardedCluster, map: ShardMapSpec): string[] {
   const owners = map.groups.flatMap((group) => group.buckets.map((bucket) => bucket.shard));
   const items = (cluster.status?.shards?.items ?? []).map((item) => item.name);
-  const wanted = Array.from({ length: cluster.spec.shards.count }, (_, index) => shardName(index));
-  return [...new Set([...wanted, ...items, ...owners])].sort(compareShards);
+  return [...new Set([...wantedNames(cluster), ...items, ...owners])].sort(compareShards);
 }
 
 /** The moves under way: those of ShardMoves that have not ended. */
@@ -119,7 +118,7 @@ function capacityOf({ cluster, measurements }: RebalanceView, name: string): Sha
   return {
     name,
     capacity: coresOf(cluster),
-    isDraining: (shardIndex(name) ?? 0) >= cluster.spec.shards.count,
+    isDraining: !wantedNames(cluster).includes(name),
     // A shard without the newest migration has not the tables that a bucket needs.
     isAvailable:
       item?.ready === true &&

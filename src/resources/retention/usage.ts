@@ -1,6 +1,5 @@
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import { replicaOrdinal } from '../read-replica-set/names.ts';
-import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import type { PersistentVolumeClaim, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import {
@@ -10,6 +9,7 @@ import {
   shardIndex,
   shardLabel,
 } from '../sharded-cluster/names.ts';
+import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 
 /** Whether a member uses a claim; `unknown` leads to nothing. */
 export type Usage = 'used' | 'unused' | 'unknown';
@@ -37,11 +37,10 @@ export function usageOf(
   const { [clusterLabel]: cluster, [shardLabel]: shard } = claim.metadata.labels ?? {};
   if (cluster === undefined || shard === undefined) return 'unknown';
   const ordinal = podOrdinal(cluster, shard, podOfClaim(claim));
-  const index = shardIndex(shard);
-  if (ordinal === undefined || index === undefined) return 'unknown';
+  if (ordinal === undefined || shardIndex(shard) === undefined) return 'unknown';
   if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
   if (owner === undefined) return 'unused';
-  const wanted = index < desiredShards(owner.spec, owner.status) && ordinal < (owner.spec.members ?? 3);
+  const wanted = wantedNames(owner).includes(shard) && ordinal < (owner.spec.members ?? 3);
   return wanted ? 'used' : 'unused';
 }
 

@@ -19,7 +19,6 @@ import { changed, mapped } from '../../runtime/watches.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
 import { drive, type PassReport } from '../../sharding/move/drive.ts';
 import type { Move } from '../../sharding/move/model.ts';
-import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { shardMapName } from '../sharded-cluster/names.ts';
@@ -243,9 +242,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       sources.clusters.cache.get(key) ??
       (await client.get<ShardedCluster>(shardedClusterType, key, { signal }));
     if (found === undefined) return undefined;
-    const spec = shardedClusterSpec.parse(found.spec);
-    const count = desiredShards(spec, found.status);
-    return { ...found, spec: { ...spec, shards: { ...spec.shards, count } } };
+    return { ...found, spec: shardedClusterSpec.parse(found.spec) };
   }
 
   /** Without its cluster nothing can be done, and nothing shall keep the namespace from going. */

@@ -1,7 +1,7 @@
 import type { ShardedClusterSpec, ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
 
 /** What the number of shards depends on. */
-interface ShardSettings {
+export interface ShardSettings {
   readonly shards?: Partial<ShardedClusterSpec['shards']> | undefined;
 }
 

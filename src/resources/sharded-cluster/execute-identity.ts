@@ -121,7 +121,11 @@ export async function executeIdentity(
       return create(
         context,
         pass,
-        build(cluster, { login, authorityBundle: bundle, shards: pass.observed.shards.length }),
+        build(cluster, {
+          login,
+          authorityBundle: bundle,
+          shards: pass.observed.shards.map((shard) => shard.name),
+        }),
       );
     }
     case 'write-secret':

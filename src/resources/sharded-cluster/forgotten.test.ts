@@ -23,7 +23,7 @@ describe('a shard that shall go', () => {
     ['perhaps, by one that stays and does not answer', [absentShard(0)], ['s0']],
     ['not, by one that shall go too and does not answer', [shardThatNames(0, 's0'), absentShard(1)], []],
   ])('is named %s', (_, shards, expected) => {
-    expect(senders({ shards, map: unread, count: 1 }, 's2')).toEqual(expected);
+    expect(senders({ shards, map: unread, wanted: ['s0'] }, 's2')).toEqual(expected);
   });
 
   it.each([
@@ -34,14 +34,14 @@ describe('a shard that shall go', () => {
     const metadata = { name: 'shop' };
     const value = { apiVersion: 'herdsman.dev/v1alpha1', kind: 'ShardMap', metadata, spec };
     const map = { state: 'present' as const, value };
-    expect(senders({ shards: [shardThatNames(0, 's2')], map, count: 1 }, 's2')).toEqual(expected);
+    expect(senders({ shards: [shardThatNames(0, 's2')], map, wanted: ['s0'] }, 's2')).toEqual(expected);
   });
 
   it('has been forgotten since no mirror named it', () => {
     const memory = { forgotten: new Map<string, number>() };
     const leaving = shardThatNames(2, 's0');
     const told = (stays: ObservedShard, nowMs: number) =>
-      withFarewells(memory, { shards: [stays, leaving], map: unread, count: 1 }, nowMs).map(
+      withFarewells(memory, { shards: [stays, leaving], map: unread, wanted: ['s0'] }, nowMs).map(
         ({ forgottenMs }) => forgottenMs,
       );
     expect(told(shardThatNames(0, 's2'), 1_000)).toEqual([undefined, undefined]);

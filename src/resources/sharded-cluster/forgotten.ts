@@ -10,20 +10,20 @@ export const farewellMs = 5_000;
 interface Forgetting {
   readonly shards: readonly ObservedShard[];
   readonly map: Reading<ShardMapObject>;
-  /** Number of shards that are wanted. */
-  readonly count: number;
+  /** Names of the shards that are wanted. */
+  readonly wanted: readonly string[];
 }
 
 /**
  * Shards whose mirror of the map sends clients to a shard, or might: one that is wanted and does not answer now may do so to
  * clients. One that shall go too, and does not answer, sends nobody anywhere; and a group that is no more has no clients.
  */
-export function senders({ shards, map, count }: Forgetting, name: string): string[] {
+export function senders({ shards, map, wanted }: Forgetting, name: string): string[] {
   const groups = map.state === 'present' ? map.value.spec.groups.map((group) => group.name) : undefined;
   return shards
     .filter((other) => {
       const catalog = catalogOf(other);
-      if (catalog === undefined) return other.index < count;
+      if (catalog === undefined) return wanted.includes(other.name);
       return catalog.mirror.some((row) => row.shard === name && groups?.includes(row.group_name) !== false);
     })
     .map((other) => other.name);
@@ -36,8 +36,8 @@ export function withFarewells(
   nowMs: number,
 ): ObservedShard[] {
   return cluster.shards.map((shard) => {
-    const { name, index } = shard;
-    if (index < cluster.count || senders(cluster, name).length > 0) {
+    const { name } = shard;
+    if (cluster.wanted.includes(name) || senders(cluster, name).length > 0) {
       memory.forgotten.delete(name);
       return shard;
     }

@@ -14,6 +14,7 @@ import {
   shardName,
 } from './names.ts';
 import { byCluster, clusterIndexValue } from './sources.ts';
+import { wantedNames } from './wanted-shards.ts';
 
 /** What the caches show of one shard, before anybody is asked over the network. */
 export interface CachedShard {
@@ -44,7 +45,7 @@ export function cachedShards(
   const statefulSets = sources.statefulSets.cache.byIndex(byCluster, value);
   const pods = sources.pods.cache.byIndex(byCluster, value);
   const claims = sources.claims.cache.byIndex(byCluster, value);
-  const indexes = new Set(Array.from({ length: cluster.spec.shards.count }, (_, index) => index));
+  const indexes = new Set(wantedNames(cluster).flatMap((wanted) => shardIndex(wanted) ?? []));
   for (const statefulSet of statefulSets) {
     const index = shardIndex(statefulSet.metadata.labels?.[shardLabel] ?? '');
     if (index !== undefined && statefulSet.metadata.name === scope(name, shardName(index)))

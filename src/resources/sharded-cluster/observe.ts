@@ -37,6 +37,7 @@ import { type ShardAccess, shardAccess } from './shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
 import { contentOf, loginOf, secretNames } from './steps/identity.ts';
 import { objectId } from './steps/objects.ts';
+import { wantedNames } from './wanted-shards.ts';
 
 /** A Secret as it is read. */
 export interface SecretObject extends KubernetesObject {
@@ -240,7 +241,7 @@ export function createObserver({
       leader,
       timeline,
       cluster.metadata.generation,
-      cluster.spec.shards.count,
+      wantedNames(cluster).join(),
       mapVersion,
     ].join('/');
     const remembered = memory.catalogs.get(shard.name);
@@ -298,8 +299,8 @@ export function createObserver({
         latestMap === undefined
           ? await readMissingMap(cluster, answers, signal)
           : { state: 'present', value: latestMap };
-      const { count } = cluster.spec.shards;
-      const shards = withFarewells(memory, { shards: answers, map, count }, monotonicMs());
+      const wanted = wantedNames(cluster);
+      const shards = withFarewells(memory, { shards: answers, map, wanted }, monotonicMs());
       const references = await readReferences(
         { connections, monotonicMs },
         cluster,

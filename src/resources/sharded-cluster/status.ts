@@ -11,6 +11,7 @@ import { type ConditionFacts, conditionsOf, isNew, phaseOf } from './status-cond
 import { confirmsCommits } from './steps/durability.ts';
 import type { ParameterDecision } from './steps/parameters.ts';
 import { factsOf } from './steps/shards.ts';
+import { wantedNames } from './wanted-shards.ts';
 
 /** Lag below this is shown as none: it changes with every write, and a status that says nothing new is not sent. */
 const shownLagBytes = 1024 * 1024;
@@ -24,14 +25,15 @@ export function statusOf(
   const { cluster, observed, now } = input;
   const { generation } = cluster.metadata;
   const items = observed.shards.map((shard) => shardStatus(shard, input));
-  const wanted = items.slice(0, cluster.spec.shards.count);
+  const names = wantedNames(cluster);
+  const wanted = items.filter((shard) => names.includes(shard.name));
   const readyShards = wanted.filter((shard) => shard.ready).length;
-  const desiredMembers = cluster.spec.shards.count * cluster.spec.members;
+  const desiredMembers = names.length * cluster.spec.members;
   const readyMembers = items.reduce((sum, shard) => sum + shard.readyMembers, 0);
   const facts: ConditionFacts = {
     outcomes,
     readyShards,
-    desiredShards: cluster.spec.shards.count,
+    desiredShards: names.length,
     unreadyReasons: wanted
       .filter((shard) => !shard.ready)
       .map((shard) => `shard ${shard.name}: ${shard.message ?? 'not ready'}`),
@@ -48,10 +50,10 @@ export function statusOf(
     phase: phaseOf(facts),
     selector: selectorText(clusterMemberSelector(cluster.metadata.name)),
     shards: {
-      desired: cluster.spec.shards.count,
+      desired: names.length,
       current: items.length,
       ready: readyShards,
-      summary: `${readyShards}/${cluster.spec.shards.count}`,
+      summary: `${readyShards}/${names.length}`,
       items,
     },
     members: { desired: desiredMembers, ready: readyMembers, summary: `${readyMembers}/${desiredMembers}` },

@@ -27,6 +27,7 @@ import { type SecretObject, secretReading } from '../../sharded-cluster/observe.
 import { type ShardAccess, shardAccess } from '../../sharded-cluster/shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../../sharded-cluster/sources.ts';
 import { loginOf } from '../../sharded-cluster/steps/identity.ts';
+import { wantedNames } from '../../sharded-cluster/wanted-shards.ts';
 import { lagOf } from '../lag.ts';
 import type { SetMemory } from '../memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet } from '../model.ts';
@@ -371,11 +372,11 @@ function loginsOf(cluster: ShardedCluster, secrets: Observed['secrets']): Logins
 
 /** The shards that the cluster has: also one that shall go, as long as it owns a bucket or one moves. */
 function followedShards(cluster: ShardedCluster, map: ShardMapSpec | undefined): string[] {
-  const desired = cluster.status?.shards?.desired ?? cluster.spec.shards.count;
+  const wanted = wantedNames(cluster);
   const buckets = (map?.groups ?? []).flatMap((group) => group.buckets);
   const moves = buckets.some(({ pending }) => pending !== undefined);
   return shardsOf(cluster).filter(
-    (name) => (shardIndex(name) ?? 0) < desired || moves || buckets.some(({ shard }) => shard === name),
+    (name) => wanted.includes(name) || moves || buckets.some(({ shard }) => shard === name),
   );
 }
 

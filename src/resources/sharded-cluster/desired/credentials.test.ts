@@ -13,7 +13,7 @@ const cluster: ShardedCluster = {
 const login = { username: 'app', password: 'p@ss/w:rd %&+ö' };
 
 test('the Secret holds all that clients of any kind ask for', () => {
-  const secret = applicationCredentials(cluster, { login, authorityBundle: 'PEM', shards: 2 });
+  const secret = applicationCredentials(cluster, { login, authorityBundle: 'PEM', shards: ['s0', 's1'] });
   expect(secret.metadata).toMatchObject({ name: 'shop-app', namespace: 'store' });
   expect(secret.metadata).not.toHaveProperty('ownerReferences');
   const user = 'app:p%40ss%2Fw%3Ard%20%25%26%2B%C3%B6';
@@ -34,7 +34,7 @@ test('the Secret holds all that clients of any kind ask for', () => {
 });
 
 test('the URI is read back as it was meant', () => {
-  const secret = monitoringCredentials(cluster, { login, authorityBundle: 'PEM', shards: 1 });
+  const secret = monitoringCredentials(cluster, { login, authorityBundle: 'PEM', shards: ['s0'] });
   const uri = new URL(decoded(secret.data).uri ?? '');
   expect(decodeURIComponent(uri.password)).toBe(login.password);
   expect(uri.pathname).toBe('/app');

@@ -1,5 +1,5 @@
 import type { ShardedCluster } from '../model.ts';
-import { applicationSecret, monitoringSecret, postgresPort, primaryHost, shardName } from '../names.ts';
+import { applicationSecret, monitoringSecret, postgresPort, primaryHost } from '../names.ts';
 import { keptMetadata } from './owned-object.ts';
 import { encoded, type Secret } from './secrets.ts';
 
@@ -14,8 +14,8 @@ export interface CredentialsOptions {
   readonly login: Login;
   /** PEM certificates that clients verify servers with. */
   readonly authorityBundle: string;
-  /** Number of shards that the Secret names. */
-  readonly shards: number;
+  /** Shards that the Secret names. */
+  readonly shards: readonly string[];
 }
 
 /** Secret with everything that an application needs to connect; the first shard is the default. */
@@ -31,8 +31,7 @@ export function monitoringCredentials(cluster: ShardedCluster, options: Credenti
 function credentials(cluster: ShardedCluster, name: string, options: CredentialsOptions): Secret {
   const { login, authorityBundle, shards } = options;
   const database = cluster.spec.postgres.database;
-  const names = Array.from({ length: Math.max(1, shards) }, (_, index) => shardName(index));
-  const hosts = names.map((shard) => primaryHost(cluster.metadata.name, shard, cluster.metadata.namespace));
+  const hosts = shards.map((shard) => primaryHost(cluster.metadata.name, shard, cluster.metadata.namespace));
   const host = hosts[0] ?? '';
   return {
     apiVersion: 'v1',
@@ -50,7 +49,7 @@ function credentials(cluster: ShardedCluster, name: string, options: Credentials
       'ca.crt': authorityBundle,
       hosts: hosts.join(','),
       ...Object.fromEntries(
-        names.map((shard, index) => [`uri-${shard}`, connectionUri(login, hosts[index] ?? '', database)]),
+        shards.map((shard, index) => [`uri-${shard}`, connectionUri(login, hosts[index] ?? '', database)]),
       ),
     }),
   };

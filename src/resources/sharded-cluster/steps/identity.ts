@@ -144,7 +144,7 @@ function nameProblem(username: string): string | undefined {
 function publishLogin(input: PlanInput, role: LoginRole, login: Login, authorityBundle: string): Action[] {
   const { cluster, observed } = input;
   const build = role === 'application' ? applicationCredentials : monitoringCredentials;
-  const wanted = build(cluster, { login, authorityBundle, shards: observed.shards.length });
+  const wanted = build(cluster, { login, authorityBundle, shards: observed.shards.map(({ name }) => name) });
   const present = observed.secrets.get(wanted.metadata.name);
   if (present?.state === 'present' && contains(present.value.data, wanted.data)) return [];
   return [{ kind: 'write-secret', secret: wanted }];

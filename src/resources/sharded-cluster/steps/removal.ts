@@ -7,6 +7,7 @@ import { resourceTypeOf } from '../kinds.ts';
 import type { PersistentVolumeClaim } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
 import { maxMembers, podName, shardLabel } from '../names.ts';
+import { wantedNames } from '../wanted-shards.ts';
 import { factsOf } from './shards.ts';
 
 /** Whether a shard may go: only on proof that it is empty. */
@@ -19,7 +20,8 @@ export type EmptinessDecision =
 /** Takes away shards beyond `spec.shards.count`, the last one first, each only when it is proved empty; volumes stay. */
 export function removal(input: PlanInput): StepResult {
   const { cluster, observed } = input;
-  const surplus = observed.shards.filter((shard) => shard.index >= cluster.spec.shards.count);
+  const wanted = wantedNames(cluster);
+  const surplus = observed.shards.filter((shard) => !wanted.includes(shard.name));
   const shard = surplus.at(-1);
   if (shard === undefined) return proceed;
   const decision = decideEmptiness(input, shard);
@@ -138,7 +140,7 @@ function farewellOf(
   { cluster, observed }: Pick<PlanInput, 'cluster' | 'observed'>,
   { name, forgottenMs = 0 }: ObservedShard,
 ): string | undefined {
-  const others = senders({ ...observed, count: cluster.spec.shards.count }, name);
+  const others = senders({ ...observed, wanted: wantedNames(cluster) }, name);
   if (others.length > 0)
     return `shard ${name} is empty, and goes when herdsman.shard_map names it on no shard: now on ${others.join(', ')}`;
   if (forgottenMs >= farewellMs) return undefined;

@@ -3,19 +3,20 @@ import { ownerCounts } from '../../../sharding/map.ts';
 import type { ShardCatalog } from '../../../sharding/shard-catalog.ts';
 import type { DatabaseFacts } from '../database-facts.ts';
 import type { Observed, ObservedShard, ShardedCluster } from '../model.ts';
-import { shardName } from '../names.ts';
+import { shardIndex } from '../names.ts';
+import { wantedNames } from '../wanted-shards.ts';
 
 /** Shards that are wanted, with their home zones. */
-export function wantedShards({ spec }: Pick<ShardedCluster, 'spec'>): Shard[] {
-  const { count, zones } = spec.shards;
-  return Array.from({ length: count }, (_, index) => {
-    const zone = zones.length === 0 ? undefined : zones[index % zones.length];
-    return { name: shardName(index), zone };
-  });
+export function wantedShards(cluster: Pick<ShardedCluster, 'spec' | 'status'>): Shard[] {
+  const { zones } = cluster.spec.shards;
+  return wantedNames(cluster).map((name) => ({
+    name,
+    zone: zones.length === 0 ? undefined : zones[(shardIndex(name) ?? 0) % zones.length],
+  }));
 }
 
 /**
- * Shards whose content counts: those that are wanted or own buckets. One beyond the count that owns nothing need not be up
+ * Shards whose content counts: those that are wanted or own buckets. One that shall go and owns nothing need not be up
  * for the others to have their schema; while the map is not known it may own something.
  */
 export function contentShards({
@@ -29,7 +30,8 @@ export function contentShards({
   const counts = ownerCounts(map.value.spec);
   const isOwner = ({ name }: ObservedShard) =>
     Object.values(counts.get(name) ?? {}).some((count) => count > 0);
-  return shards.filter((shard) => shard.index < cluster.spec.shards.count || isOwner(shard));
+  const wanted = wantedNames(cluster);
+  return shards.filter((shard) => wanted.includes(shard.name) || isOwner(shard));
 }
 
 /** The catalog of a shard's application database, if its primary answered. */

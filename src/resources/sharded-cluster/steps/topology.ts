@@ -7,6 +7,7 @@ import { resourceTypeOf } from '../kinds.ts';
 import { podProblem, type StatefulSet } from '../kubernetes.ts';
 import { type Action, type ObservedShard, type PlanInput, proceed, type StepResult } from '../model.ts';
 import { defaultImageAnnotation } from '../names.ts';
+import { wantedNames } from '../wanted-shards.ts';
 import { decideMembers, type MembersDecision } from './members.ts';
 import { appliedAnnotation, applyOrReplace, isScaledByHand, objectId, objectsToApply } from './objects.ts';
 import type { Parameters } from './parameters.ts';
@@ -145,11 +146,10 @@ export function hasParameters(input: PlanInput, shard: ObservedShard, parameters
 
 /** Renews members whose template or parameters changed, one shard at a time. */
 export function rollout({ cluster, observed }: PlanInput): StepResult {
+  const wanted = wantedNames(cluster);
   for (const shard of observed.shards) {
     const decision = decideRollout(shard);
-    const others = observed.shards.filter(
-      (other) => other !== shard && other.index < cluster.spec.shards.count,
-    );
+    const others = observed.shards.filter((other) => other !== shard && wanted.includes(other.name));
     const unwell = takesDown(decision) ? firstRenewedUnwell(others) : undefined;
     if (unwell !== undefined) return unwell;
     switch (decision.kind) {

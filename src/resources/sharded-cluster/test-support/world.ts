@@ -3,8 +3,9 @@ import { apiVersion } from '../../../api/v1alpha1/common.ts';
 import { type ShardedClusterStatus, shardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
 import type { DatabaseFacts } from '../database-facts.ts';
 import type { Observed, ObservedShard, PlanInput, ShardedCluster } from '../model.ts';
-import { shardName } from '../names.ts';
+import { shardIndex, shardName } from '../names.ts';
 import { secretNames } from '../steps/identity.ts';
+import { wantedNames } from '../wanted-shards.ts';
 
 /** `spec` as a user writes it. */
 export type SpecSketch = Partial<z.input<typeof shardedClusterSpec>>;
@@ -25,13 +26,13 @@ export function shardedCluster(spec: SpecSketch = {}, status?: ShardedClusterSta
 
 /** A world in which nothing of the cluster is there. */
 export function emptyWorld(cluster: ShardedCluster): PlanInput {
-  const names = Array.from({ length: cluster.spec.shards.count }, (_, index) => shardName(index));
+  const names = wantedNames(cluster);
   return {
     cluster,
     settings: { postgresImage: 'postgres:17' },
     now,
     observed: {
-      shards: names.map((_, index) => absentShard(index)),
+      shards: names.map((name) => absentShard(shardIndex(name) ?? 0)),
       map: { state: 'absent' },
       secrets: new Map(secretNames(cluster, names).map((name) => [name, { state: 'absent' }])),
       migrations: new Map(
