@@ -3,7 +3,8 @@ import { qualified } from './identifier.ts';
 
 /**
  * What tells whether tables have the same rows as their namesakes on another shard: number and hash, the same in whatever
- * order the rows are. Settings by which PostgreSQL prints values are pinned.
+ * order the rows are. Settings by which PostgreSQL prints values are pinned. A row is printed by `format`: a cast may be a user's
+ * function, which would run with the operator's rights.
  */
 export async function printsOf(
   connection: Connection,
@@ -29,7 +30,7 @@ export async function printsOf(
 async function printOf(connection: Connection, table: string): Promise<string> {
   const [row] = await connection.query<{ print: string }>({
     text:
-      `SELECT count(*) || '/' || coalesce(sum(hashtextextended(t::text, 0)), 0) AS print ` +
+      `SELECT count(*) || '/' || coalesce(sum(hashtextextended(format('%s', t), 0)), 0) AS print ` +
       `FROM ${qualified('public', table)} t`,
   });
   return row?.print ?? '';

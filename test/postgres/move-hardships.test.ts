@@ -8,6 +8,8 @@ import { type MoveShards, planMove, startShards, type TestMove } from '../suppor
 
 const sql = `
   CREATE TYPE mood AS ENUM ('glad', 'sad');
+  CREATE FUNCTION spell(mood) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RAISE 'run by %', current_user; END $$;
+  CREATE CAST (mood AS text) WITH FUNCTION spell(mood);
   CREATE TABLE countries (code text PRIMARY KEY);
   INSERT INTO countries VALUES ('de'), ('fr');
   CREATE TABLE people (

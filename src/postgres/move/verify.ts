@@ -129,7 +129,10 @@ interface Column {
   readonly hashed: string;
 }
 
-/** What of each column is hashed, by its name, since the two sides may have them in another order. Text is taken byte by byte. */
+/**
+ * What of each column is hashed, by its name, since the two sides may have them in another order. Text is taken byte by byte.
+ * A type's own output makes text of everything else: a cast may be a user's function, which would run with the operator's rights.
+ */
 async function columnsOf(connection: Connection, leaf: Leaf | undefined): Promise<Column[]> {
   const rows = await connection.query<{ name: string; type: string; builtIn: boolean }>(
     statement(
@@ -143,7 +146,8 @@ async function columnsOf(connection: Connection, leaf: Leaf | undefined): Promis
     const column = `t.${quoteIdentifier(name)}`;
     if (builtIn && hashedTypes.includes(type)) return { name, hashed: column };
     const isText = builtIn && (type === 'text' || type === 'varchar');
-    return { name, hashed: `${isText ? column : `${column}::text`} COLLATE "C"` };
+    const text = `CASE WHEN ${column} IS DISTINCT FROM NULL THEN format('%s', ${column}) END`;
+    return { name, hashed: `(${isText ? column : text}) COLLATE "C"` };
   });
 }
 
