@@ -68,6 +68,19 @@ export async function readOldestPosition(connection: Connection): Promise<number
   return row.oldest;
 }
 
+/** Where a standby is, and whether somebody paused its replay. */
+export async function readStandbyPosition(
+  connection: Connection,
+): Promise<StandbyPosition & { readonly paused: boolean }> {
+  const [row] = await connection.query<StandbyPosition & { readonly paused: boolean }>({
+    text: `SELECT pg_is_wal_replay_paused() AS paused,
+      pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::float8 AS replayed,
+      pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')::float8 AS received`,
+  });
+  if (row === undefined) throw new Error('no row of the standby');
+  return row;
+}
+
 /** What a standby says of itself. */
 export interface ReplicaStats extends StandbyPosition {
   readonly inRecovery: boolean;

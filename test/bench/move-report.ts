@@ -60,6 +60,13 @@ export function reportMoves({
     const isOther = (write: Write) => write.bucket !== bucket;
     return Math.max(0, longest(between(fromMs, toMs, isOther)) - usual(isOther));
   });
+  // What a window as long as a move shows when nothing moves.
+  const windowMs = median(moves.map(({ fromMs, toMs }) => toMs - fromMs));
+  const windows = Math.floor((before.toMs - before.fromMs) / windowMs);
+  const resting = Array.from({ length: windows }, (_, index) => {
+    const fromMs = before.fromMs + index * windowMs;
+    return Math.max(0, longest(between(fromMs, fromMs + windowMs, () => true)) - usual(() => true));
+  });
   const rate = (fromMs: number, toMs: number, of: (write: Write) => boolean) =>
     between(fromMs, toMs, of).length / ((toMs - fromMs) / 1000);
   const throughputs = big.map(({ fromMs, toMs }) => {
@@ -94,6 +101,11 @@ export function reportMoves({
       gapOthersMs: {
         p50: Math.round(percentile(gapsOthers, 0.5)),
         max: Math.round(Math.max(...gapsOthers)),
+      },
+      gapRestingMs: {
+        windows,
+        p50: Math.round(percentile(resting, 0.5)),
+        p99: Math.round(percentile(resting, 0.99)),
       },
       stepsMs: stepTimes(moves.map(({ steps }) => steps)),
       usualP99Ms: Math.round(usual(() => true) * 10) / 10,

@@ -22,6 +22,8 @@ const largeRows = 1_000_000;
 const smallRows = 2_000;
 const writers = 8;
 const writesPerSecond = Number(process.env.WRITES ?? 400);
+/** How long writers are watched before anything moves. */
+const restingMs = 30_000;
 const fencesWanted = Number(process.env.FENCES ?? 100);
 
 /** What can be measured by itself. */
@@ -130,7 +132,7 @@ class Bench {
       writers,
       writesPerSecond,
     });
-    await sleep(10_000);
+    await sleep(restingMs);
     const before = {
       fromMs: work.writes[Math.min(200, work.writes.length - 1)]?.atMs ?? 0,
       toMs: Date.now(),

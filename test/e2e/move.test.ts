@@ -9,6 +9,7 @@ import {
   bucketOf,
   createMove,
   ordersSpec,
+  readMap,
   remains,
   waitForEnd,
 } from '../support/move-scene.ts';
@@ -54,6 +55,8 @@ describe('a ShardMove', () => {
       });
       const { shard, pending } = await bucketOf(key, 0);
       expect([shard, pending]).toEqual([to, undefined]);
+      // The decision, for which writers wait, is spared the record of who wrote which field.
+      expect((await readMap(key)).metadata.managedFields).toBeUndefined();
       console.log(`move ${name}: fenced for ${status.fenceMs} ms`);
     }
     const report = await writers.stop();

@@ -6,7 +6,9 @@ import {
   statefulSetType,
 } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
+import { freeze } from '../support/faults.ts';
 import { query } from '../support/pg.ts';
+import { inPod } from '../support/read-replica-set.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import {
   applyCluster,
@@ -128,4 +130,33 @@ it('copies a standby anew whose volume is gone', async () => {
     );
     return row?.n === 1000 ? { done: true } : { state: row };
   });
+});
+
+it('copies a standby anew whose primary no longer has the WAL that it needs', async () => {
+  const primary = await primaryPod(key);
+  const standby = (await memberPods(key)).find((pod) => pod.metadata.uid !== primary.metadata.uid);
+  if (standby === undefined) throw new Error('there is no standby');
+  const { name } = standby.metadata;
+  const onPrimary = (sql: string) => inPod(namespace, primary.metadata.name, sql);
+  const thaw = freeze(standby);
+  try {
+    // More than the primary keeps for whoever has no slot.
+    for (let segment = 0; segment < 12; segment += 1) {
+      await onPrimary("SELECT pg_logical_emit_message(false, 'test', ''); SELECT pg_switch_wal()");
+    }
+    const slot = name.replaceAll('-', '_');
+    await onPrimary(
+      `CHECKPOINT; SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${slot}' AND active;
+       SELECT pg_sleep(0.5); SELECT pg_drop_replication_slot('${slot}'); CHECKPOINT`,
+    );
+  } finally {
+    await thaw();
+  }
+  await waitForEvent(key, new RegExp(`MemberReinitialized.*${name}`));
+  await waitFor('the standby follows', async () => {
+    const rows = await onPrimary(`SELECT state FROM pg_stat_replication WHERE application_name = '${name}'`);
+    return rows.includes('streaming') ? { done: true } : { state: rows };
+  });
+  await waitUntilReady(key);
+  await expectAllRows();
 });

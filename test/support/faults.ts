@@ -42,7 +42,7 @@ export async function switchOver(key: ClusterKey, primary: MemberPod, shard = 's
 }
 
 /** Stops every process of a pod where it stands: the node thinks it runs, and it answers nothing. */
-function freeze(pod: MemberPod): () => Promise<void> {
+export function freeze(pod: MemberPod): () => Promise<void> {
   const processes = processesOf(pod.metadata.uid ?? '');
   if (processes.length === 0) throw new Error(`${pod.metadata.name} runs no process on this machine`);
   signalAll(processes, 'SIGSTOP');

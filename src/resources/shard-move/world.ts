@@ -8,7 +8,12 @@ import { findObstacles } from '../../postgres/move/preflight.ts';
 import { UnreachableError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
-import { type KubernetesObject, keyOf, type ResourceType } from '../../runtime/kubernetes-object.ts';
+import {
+  type KubernetesObject,
+  keyOf,
+  type ResourceType,
+  withoutFieldOwners,
+} from '../../runtime/kubernetes-object.ts';
 import { layoutOf } from '../../sharding/layout.ts';
 import type { MoveWorld, Store } from '../../sharding/move/drive.ts';
 import type { Move, MoveRecord, Step } from '../../sharding/move/model.ts';
@@ -90,7 +95,9 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
   return {
     map: objectStore<ShardMapObject, ShardMapSpec>(client, shardMapType, mapKey, signal, {
       partOf: (object) => object.spec,
-      write: (object, spec) => client.update(shardMapType, { ...object, spec }, { signal }),
+      // Writers wait for one of these changes.
+      write: (object, spec) =>
+        client.update(shardMapType, withoutFieldOwners({ ...object, spec }), { signal }),
     }),
     record: objectStore<ShardMove, MoveRecord>(client, shardMoveType, keyOf(shardMove), signal, {
       partOf: (object) => {

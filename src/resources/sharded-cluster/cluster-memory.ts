@@ -14,6 +14,8 @@ export interface ClusterMemory {
   readonly claims: Map<string, number>;
   /** By member: since when its server has failed to start. */
   readonly failedStarts: Map<string, number>;
+  /** By standby that does not follow its primary: up to where it has replayed, in bytes of WAL, and since when it stands there. */
+  readonly strays: Map<string, { readonly replayed: number | undefined; readonly since: number }>;
   /** By shard: when its members' certificates were last looked at. */
   readonly certificates: Map<string, number>;
   /** By shard that shall go: since when no mirror of the map names it. */
@@ -31,6 +33,7 @@ export function emptyMemory(): ClusterMemory {
     catalogs: new Map(),
     claims: new Map(),
     failedStarts: new Map(),
+    strays: new Map(),
     certificates: new Map(),
     forgotten: new Map(),
     references: new Map(),

@@ -8,7 +8,7 @@ import { servedBy } from './serving.ts';
 
 type MembersAction = Extract<
   Action,
-  { kind: 'patch-config' | 'restart' | 'switchover' | 'reload' | 'clear-claim' }
+  { kind: 'patch-config' | 'restart' | 'reinitialize' | 'switchover' | 'reload' | 'clear-claim' }
 >;
 
 /** Asks Patroni to do what concerns its members. */
@@ -28,6 +28,12 @@ export async function executeMembers(
       const role = leaderOf(pass, action.shard) === action.member ? 'rw' : 'ro';
       await context.gate.whilePaused(gatedShard(context, pass, action.shard, role), restart, pass.signal);
       return record(context, pass, 'MemberRestarted', 'Restart', `member ${action.member} was restarted`);
+    }
+    case 'reinitialize': {
+      const { shard, member } = action;
+      await patroniOf(pass, shard, member).reinitialize({ force: true });
+      const note = `member ${member} is copied anew: its primary no longer has the WAL that it needs next`;
+      return record(context, pass, 'MemberReinitialized', 'Reinitialize', note);
     }
     case 'reload':
       await patroniOf(pass, action.shard, action.member).reload();

@@ -86,6 +86,7 @@ async function run(context: ExecutionContext, pass: Pass, action: Action): Promi
       return executeContent(context, pass, action);
     case 'patch-config':
     case 'restart':
+    case 'reinitialize':
     case 'switchover':
     case 'reload':
     case 'clear-claim':

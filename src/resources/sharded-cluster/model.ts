@@ -70,6 +70,15 @@ export interface ObservedMember {
   readonly zone: string | undefined;
 }
 
+/** A standby whose server is up, and which does not follow its primary. */
+export interface Stray {
+  readonly name: string;
+  /** For how long it has stood still. */
+  readonly forMs: number;
+  /** Whether the WAL that it needs next is gone from its primary. */
+  readonly isLost: boolean;
+}
+
 /** Everything that is known of one shard. */
 export interface ObservedShard {
   readonly name: string;
@@ -87,6 +96,7 @@ export interface ObservedShard {
   readonly hasAbandonedClaim: boolean;
   /** Members whose server failed to start and has not come up for some time since. */
   readonly failedStarts: readonly string[];
+  readonly strays: readonly Stray[];
   /** Members that still serve a certificate from before the last renewal. */
   readonly staleCertificates: readonly string[];
   /** What the primary's database says; absent while there is no primary. */
@@ -187,6 +197,7 @@ export type Action =
       readonly patch: Readonly<Record<string, unknown>>;
     }
   | { readonly kind: 'restart'; readonly shard: string; readonly member: string }
+  | { readonly kind: 'reinitialize'; readonly shard: string; readonly member: string }
   | { readonly kind: 'clear-claim'; readonly shard: string }
   | { readonly kind: 'relabel'; readonly shard: string; readonly pod: Pod; readonly leader: string }
   | { readonly kind: 'reload'; readonly shard: string; readonly member: string }

@@ -33,6 +33,7 @@ import { readGroup } from './observe-group.ts';
 import { type CachedShard, cachedShards } from './observe-members.ts';
 import { movingShards, switchingBuckets } from './observe-moves.ts';
 import { readReferences } from './observe-references.ts';
+import { readStrays } from './observe-strays.ts';
 import { type ShardAccess, shardAccess } from './shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from './sources.ts';
 import { contentOf, loginOf, secretNames } from './steps/identity.ts';
@@ -160,6 +161,7 @@ export function createObserver({
         database: { state: 'absent' },
         hasAbandonedClaim: false,
         failedStarts: [],
+        strays: [],
         staleCertificates: [],
       };
     }
@@ -170,7 +172,8 @@ export function createObserver({
     const hasAbandonedClaim = await isClaimAbandoned(cluster, memory, shard, group, signal);
     const staleCertificates = await readStaleCertificates(cluster, memory, shard, secretReadings);
     const failedStarts = failedStartsOf(memory, group, monotonicMs());
-    return { ...shard, group, config, database, hasAbandonedClaim, failedStarts, staleCertificates };
+    const strays = await readStrays({ connections, access, memory, nowMs: monotonicMs() }, shard, group);
+    return { ...shard, group, config, database, hasAbandonedClaim, failedStarts, strays, staleCertificates };
   }
 
   /** A member that initialises a shard says so at every beat; one that was killed meanwhile leaves an empty claim. */

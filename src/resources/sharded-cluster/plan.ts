@@ -10,6 +10,7 @@ import { schema } from './steps/schema.ts';
 import { setUp } from './steps/set-up.ts';
 import { buckets, map } from './steps/shard-map.ts';
 import { stalePrimaries } from './steps/stale-primary.ts';
+import { strays } from './steps/strays.ts';
 import { leaves, tables } from './steps/tables.ts';
 import { bootstrap, configuration, objects, renewals, rollout, volumes } from './steps/topology.ts';
 
@@ -29,6 +30,7 @@ const identityTrack: readonly Step[] = [
 const topologyTrack: readonly Step[] = [
   { name: 'objects', run: objects }, // StatefulSets, Services, rights, disruption budgets; number of members
   { name: 'stale-primaries', run: stalePrimaries }, // a lost primary leaves the -rw Service
+  { name: 'strays', run: strays }, // standbys that have lost touch with their primary
   { name: 'bootstrap', run: bootstrap }, // an initialisation that was cut off is begun again
   { name: 'renewals', run: renewals }, // members take renewed certificates over
   { name: 'volumes', run: volumes }, // grow

@@ -24,6 +24,7 @@ function facts(
     isNew: false,
     hasLostShards: false,
     missingMembers: [],
+    strays: [],
     refusedParameters: undefined,
     generation: 7,
     ...rest,
@@ -63,6 +64,16 @@ describe('conditions', () => {
       'Degraded=True PatroniPaused',
     ]);
     expect(phaseOf(facts({ topology: fails }))).toBe('Degraded');
+  });
+
+  it('of a standby that does not follow: it serves, and is short of a copy', () => {
+    const input = facts({ strays: ['shop-s0-1'] });
+    expect(said(input).slice(0, 3)).toEqual([
+      'Ready=True AllShardsReady',
+      'Progressing=False AsWanted',
+      'Degraded=True MembersNotStreaming',
+    ]);
+    expect(phaseOf(input)).toBe('Degraded');
   });
 
   it('of a schema that failed: it is not what was wanted', () => {

@@ -15,6 +15,8 @@ export interface ConditionFacts {
   readonly hasLostShards: boolean;
   /** Members that are wanted and not ready. */
   readonly missingMembers: readonly string[];
+  /** Standbys that are up, and have not followed their primary for a while. */
+  readonly strays: readonly string[];
   readonly refusedParameters: string | undefined;
   readonly generation: number | undefined;
 }
@@ -52,7 +54,8 @@ export function phaseOf(facts: ConditionFacts): string {
   if (isUnderWay && facts.isNew) return 'Creating';
   if (facts.hasLostShards) return 'Degraded';
   if (isUnderWay) return 'Updating';
-  if (facts.refusedParameters !== undefined || facts.missingMembers.length > 0) return 'Degraded';
+  const isAmiss = facts.missingMembers.length > 0 || facts.strays.length > 0;
+  if (facts.refusedParameters !== undefined || isAmiss) return 'Degraded';
   return 'Ready';
 }
 
@@ -118,6 +121,12 @@ function degraded(facts: ConditionFacts): ConditionInput {
   if (facts.missingMembers.length > 0) {
     const message = `not ready: ${facts.missingMembers.join(', ')}`;
     return { type: 'Degraded', status: 'True', reason: 'MembersNotReady', message };
+  }
+  if (facts.strays.length > 0) {
+    const message =
+      `up, and not following the primary: ${facts.strays.join(', ')}. If that lasts they are restarted; if the primary ` +
+      'no longer has the WAL that they need, they are copied anew';
+    return { type: 'Degraded', status: 'True', reason: 'MembersNotStreaming', message };
   }
   return { type: 'Degraded', status: 'False', reason: 'AsWanted', message: 'no member or setting is amiss' };
 }

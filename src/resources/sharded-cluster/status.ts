@@ -6,6 +6,7 @@ import { ownerCounts } from '../../sharding/map.ts';
 import { podProblem } from './kubernetes.ts';
 import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
 import { clusterMemberSelector, selectorText } from './names.ts';
+import { silentMs } from './observe-strays.ts';
 import type { Outcome } from './plan-result.ts';
 import { type ConditionFacts, conditionsOf, isNew, phaseOf } from './status-conditions.ts';
 import { confirmsCommits } from './steps/durability.ts';
@@ -40,6 +41,9 @@ export function statusOf(
     isNew: isNew(cluster.status),
     hasLostShards: hasLostShards(input, wanted),
     missingMembers: observed.shards.flatMap((shard) => missingMembers(shard, now)),
+    strays: observed.shards.flatMap((shard) =>
+      shard.strays.filter(({ forMs }) => forMs >= silentMs).map(({ name }) => name),
+    ),
     refusedParameters: parameters.refused?.message,
     generation,
   };

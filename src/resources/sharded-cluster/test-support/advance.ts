@@ -94,6 +94,8 @@ export async function advanced(input: PlanInput, action: Action): Promise<PlanIn
         group: { state: 'present', value: { ...group.value, leader: action.candidate } },
       });
     }
+    case 'reinitialize':
+      return withShard(input, action.shard, { strays: [] });
     case 'resize-claim':
       return withClaimSize(input, action.claim, action.size);
     case 'reload':

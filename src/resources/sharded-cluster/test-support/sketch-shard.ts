@@ -59,6 +59,7 @@ export function sketchShard(
     config: { state: 'absent' },
     hasAbandonedClaim: false,
     failedStarts: [],
+    strays: [],
     staleCertificates: [],
     database: { state: 'absent' },
   };

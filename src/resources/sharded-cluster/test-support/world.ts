@@ -59,6 +59,7 @@ export function absentShard(index: number): ObservedShard {
     config: { state: 'absent' },
     hasAbandonedClaim: false,
     failedStarts: [],
+    strays: [],
     staleCertificates: [],
     database: { state: 'absent' },
   };
