@@ -1,11 +1,14 @@
+import type pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { metricsPort } from '../../src/resources/pooler-config/names.ts';
+import { deleteByForce } from '../support/faults.ts';
 import { kubectl } from '../support/kubectl.ts';
 import {
   applyPooler,
   atWork,
   connectPooler,
   type PoolerKey,
+  type PoolerLoad,
   poolerClientConfig,
   poolerPods,
   startPoolerLoad,
@@ -14,7 +17,13 @@ import {
 } from '../support/pooler-config.ts';
 import { processesOf, signalAll } from '../support/processes.ts';
 import { namespaceForFile } from '../support/scene.ts';
-import { applyCluster, type ClusterKey, isReady, waitUntilReady } from '../support/sharded-cluster.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  isReady,
+  type MemberPod,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
 // Instances come and go under clients. What else changes is in pooler-changes.test.ts, a primary in pooler.test.ts.
@@ -102,30 +111,58 @@ it('a new template replaces one instance after the other, with long transactions
   expect(load.errors).toEqual([]);
 });
 
-it('instances that are killed one by one cost their own clients a connection, and nobody more', async () => {
-  const clients = 20;
-  const load = await startPoolerLoad(key, { clients });
-  const pods = await poolerPods(key);
-  for (const { metadata } of pods) {
-    await atWork(load, 100);
-    const processes = processesOf(metadata.uid ?? '').filter(({ name }) => name === 'pgbouncer');
-    expect(processes).not.toEqual([]);
-    signalAll(processes, 'SIGKILL');
-    await waitFor('it runs again', async () => {
-      const now = (await poolerPods(key)).find((pod) => pod.metadata.uid === metadata.uid);
-      const isAgain = now?.status?.containerStatuses?.some(({ restartCount }) => restartCount > 0) === true;
-      return isAgain && now !== undefined && isReady(now) ? { done: true } : { state: now?.status };
+describe.each([
+  ['processes', killProcess],
+  ['pods', deleteByForce],
+] as const)('instances whose %s are killed one by one', (_, kill) => {
+  it('cost their own clients a connection, and nobody more', async () => {
+    /** Address of the instance that each client was served by last. */
+    const instanceOf = new Map<pg.Client, string>();
+    const load = await startPoolerLoad(key, {
+      clients: 20,
+      work: async (client) => {
+        if (!instanceOf.has(client)) client.on('end', () => instanceOf.delete(client));
+        const { rows } = await client.query<{ host: string }>('SELECT host(inet_client_addr()) AS host');
+        instanceOf.set(client, rows[0]?.host ?? '');
+      },
     });
-    await waitUntilPooling(key);
-    await atWork(load, 100);
-  }
-  await load.stop();
-  const messages = load.errors.map(({ message }) => message);
-  // Who connects again may find the one that was killed once more, until it runs or its node knows that it does not.
-  const broken = messages.filter((message) => !/ECONNREFUSED/.test(message));
-  expect(broken.length).toBeGreaterThan(0);
-  expect(broken.length).toBeLessThanOrEqual(clients * pods.length);
+    for (const pod of await poolerPods(key)) {
+      await atWork(load, 100);
+      const own = [...instanceOf.values()].filter((host) => host === pod.status?.podIP).length;
+      const before = brokenOf(load);
+      await kill(pod);
+      await waitFor('it runs again', async () => {
+        const now = (await poolerPods(key)).find(({ metadata }) => metadata.name === pod.metadata.name);
+        return now !== undefined && startsOf(now) !== startsOf(pod) && isReady(now)
+          ? { done: true }
+          : { state: now?.status };
+      });
+      await waitUntilPooling(key);
+      await atWork(load, 100);
+      expect(own).toBeGreaterThan(0);
+      expect(brokenOf(load) - before).toBeLessThanOrEqual(own);
+    }
+    await load.stop();
+    expect(brokenOf(load)).toBeGreaterThan(0);
+  });
 });
+
+function killProcess({ metadata }: MemberPod): void {
+  const processes = processesOf(metadata.uid ?? '').filter(({ name }) => name === 'pgbouncer');
+  expect(processes).not.toEqual([]);
+  signalAll(processes, 'SIGKILL');
+}
+
+/** Another for a pod, and for a container in it, that was started anew. */
+function startsOf({ metadata, status }: MemberPod): string {
+  const restarts = status?.containerStatuses?.map(({ restartCount }) => restartCount) ?? [];
+  return `${metadata.uid} ${restarts}`;
+}
+
+/** Who connects again may find the one that was killed once more, until it runs or its node knows that it does not. */
+function brokenOf({ errors }: PoolerLoad): number {
+  return errors.filter(({ message }) => !/ECONNREFUSED|EHOSTUNREACH|timeout expired/.test(message)).length;
+}
 
 it('the number of instances grows while clients wait, with autoscaling', async () => {
   const autoscaling = { minReplicas: 2, maxReplicas: 3, waitingClients: 2 };
