@@ -1,4 +1,5 @@
 import type { Connection } from './connection.ts';
+import { poolerRole } from './roles.ts';
 import { statement } from './statement.ts';
 
 /** Roles whose sessions are the operator's own, and count for nothing. */
@@ -135,11 +136,16 @@ export interface OutOfRotation {
   readonly graceMs: number;
 }
 
+/** Poolers are told within a second that they shall connect anew, and once more when every node knows where. */
+const poolersLeaveMs = 2_500;
+
 /**
  * Ends sessions of clients that would go on reading from a server that has left rotation: those that run nothing; those whose
  * transaction began since, which a pool would hide from a look at idle ones; and, after the grace, those that hold one open and
  * run nothing in it. Queries that were begun before are left to finish, and sessions that have only just begun are about to ask.
- * The operator's own go on, whoever they are: those that apply a migration do it as the application. Answers how many it ended.
+ * The operator's own go on, whoever they are: those that apply a migration do it as the application. Poolers have a while to leave
+ * by themselves, when no client of theirs is at work: what is ended under PgBouncer is an error for whoever it just serves.
+ * Answers how many it ended.
  */
 export async function endStaleSessions(
   connection: Connection,
@@ -148,15 +154,18 @@ export async function endStaleSessions(
   const [row] = await connection.query<{ ended: number }>(
     statement(
       `SELECT count(*) FILTER (WHERE pg_terminate_backend(a.pid))::int AS ended
-        FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid
+        FROM pg_stat_activity a JOIN pg_roles r ON r.oid = a.usesysid LEFT JOIN pg_stat_ssl s ON s.pid = a.pid
         WHERE a.backend_type = 'client backend' AND a.backend_start < now() - interval '500 ms'
           AND (a.state = 'idle' OR a.xact_start > now() - $2 * interval '1 ms'
             OR (starts_with(a.state, 'idle in transaction') AND $2 > $3))
           AND NOT r.rolsuper AND a.usename <> ALL ($1)
-          AND a.application_name <> current_setting('application_name')`,
+          AND a.application_name <> current_setting('application_name')
+          AND (s.client_dn IS DISTINCT FROM $4 OR $2 > $5)`,
       internalRoles,
       outMs,
       graceMs,
+      `/CN=${poolerRole}`,
+      poolersLeaveMs,
     ),
   );
   return row?.ended ?? 0;

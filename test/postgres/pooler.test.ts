@@ -8,6 +8,7 @@ import { managedPoolerParameters } from '../../src/api/v1alpha1/pooler-parameter
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
 import { type Console, openConsole } from '../../src/postgres/pgbouncer-console.ts';
+import { endStaleSessions } from '../../src/postgres/replica-stats.ts';
 import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
 import { scramVerifier } from '../../src/postgres/scram.ts';
 import { revisionOf } from '../../src/resources/pooler-config/desired/settings.ts';
@@ -737,6 +738,38 @@ describe('a server that is lost for a while', () => {
     await Promise.all(answers);
     await asking.end();
   });
+});
+
+it('connections of poolers outlive those of others on a member that is late, until poolers have had time to leave it', async () => {
+  const { host, port } = server;
+  const direct = new pg.Client({ ...config(), host, port, database: 'one', ssl: { ca: server.ca } });
+  direct.on('error', () => undefined);
+  await direct.connect();
+  const pooled = await client();
+  const pids = async () =>
+    Promise.all(
+      [direct, pooled].map(
+        async (each) => (await each.query<{ pid: number }>('SELECT pg_backend_pid() AS pid')).rows[0]?.pid,
+      ),
+    );
+  const [own, shared] = await pids();
+  const left = async () =>
+    (
+      await operator.query<{ pid: number }>({
+        text: 'SELECT pid FROM pg_stat_activity WHERE pid = ANY ($1)',
+        values: [[own, shared]],
+      })
+    ).map(({ pid }) => pid);
+  const endWhenOut = (outMs: number) =>
+    waitFor('sessions are ended', async () => {
+      await endStaleSessions(operator, { outMs, graceMs: 60_000 });
+      const pids = await left();
+      return pids.length < 2 && !pids.includes(own ?? 0) ? { done: pids } : { state: pids };
+    });
+  expect(await endWhenOut(1_000)).toEqual([shared]);
+  await endStaleSessions(operator, { outMs: 3_000, graceMs: 60_000 });
+  await waitUntil('poolers are ended, too', async () => (await left()).length === 0);
+  await pooled.end();
 });
 
 it('a user with session mode keeps what it SETs, and others share it in transaction mode', async () => {

@@ -42,6 +42,8 @@ export interface PoolerConfigDependencies {
 const quietMs = 15_000;
 /** How often those are whose number follows the load: clients are waiting meanwhile. */
 const scalingMs = 5_000;
+/** How often those that are told to connect anew. */
+const reconnectingMs = 1_000;
 /** How often those that are degraded are looked at again. */
 const degradedMs = 10_000;
 /** A pass that leaves something to do at once comes back after so long, when the caches may have caught up. */
@@ -88,7 +90,10 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     );
     for (const { action, error } of failures)
       log.warn({ key: owner, action: action.kind, error: error.message }, 'action failed');
-    const afterMs = delayOf(pooler, withFailures(decided.result, failures));
+    const afterMs = Math.min(
+      delayOf(pooler, withFailures(decided.result, failures)),
+      decided.actions.some(({ kind }) => kind === 'reconnect') ? reconnectingMs : quietMs,
+    );
     tell(pooler, decided.actions);
     if (afterMs > soonMs || pooler.status === undefined) {
       const status = statusOf(input, decided, failures);

@@ -56,10 +56,18 @@ export interface ObservedTarget {
    * them. `undefined` while nobody serves.
    */
   readonly servedBy: string | undefined;
+  /** For how long it has been so, as far as this process has seen it. */
+  readonly servedMs: number;
   readonly limits: Reading<ServerLimits>;
   /** Users of the sessions of poolers whose last word was LISTEN. */
   readonly listeners: readonly string[];
 }
+
+/**
+ * By then every node knows where a Service leads: a connection that was made sooner may lead to who served before, so that poolers
+ * are told to connect anew until then.
+ */
+export const everybodyKnowsMs = 2_000;
 
 /** The world as one pass sees it. */
 export interface Observed {

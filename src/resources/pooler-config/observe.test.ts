@@ -13,9 +13,11 @@ import { poolerConfig, targetCluster } from './test-support/world.ts';
 const addresses: Readonly<Record<string, string>> = { web: '10.0.0.1', jobs: '10.0.0.2' };
 
 /** A server that knows of one session that listens, from one address. */
-function observerWith(listening: string) {
-  const items = [{ name: 's0', primary: 'shop-s0-0', timeline: 1, members: [] }];
-  const cluster = { ...targetCluster(), status: { shards: { items } } };
+function observerWith(listening: string, monotonicMs = () => 0, primary = () => 'shop-s0-0') {
+  const cluster = () => ({
+    ...targetCluster(),
+    status: { shards: { items: [{ name: 's0', primary: primary(), timeline: 1, members: [] }] } },
+  });
   const pods = (name: string) => [
     {
       metadata: { name: `${name}-pooler-0`, namespace: 'store', uid: name },
@@ -23,7 +25,7 @@ function observerWith(listening: string) {
     },
   ];
   const nothing = { cache: { get: () => undefined, byIndex: () => [] } };
-  const primary = { status: { podIP: '10.0.0.9' } };
+  const member = { status: { podIP: '10.0.0.9' } };
   const connection = {
     query: async ({ values }: { values: [readonly string[]] }) => [
       { maxConnections: 100, reserved: 3, listeners: values[0].includes(listening) ? ['app'] : [] },
@@ -37,10 +39,10 @@ function observerWith(listening: string) {
       }),
     } as unknown as KubeClient,
     sources: {
-      clusters: { cache: { get: () => cluster } },
+      clusters: { cache: { get: cluster } },
       replicaSets: nothing,
       statefulSets: nothing,
-      pods: { cache: { get: () => primary } },
+      pods: { cache: { get: () => member } },
       plain: [],
     } as unknown as Sources,
     poolerSources: {
@@ -51,7 +53,7 @@ function observerWith(listening: string) {
       use: (_options: unknown, work: (given: unknown) => unknown) => work(connection),
     } as unknown as Connections,
     gated: noGatedShards(),
-    monotonicMs: () => 0,
+    monotonicMs,
   });
 }
 
@@ -66,4 +68,22 @@ it('tells each PoolerConfig of the sessions of its own poolers', async () => {
   expect(await listenersOf('web')).toEqual([['app']]);
   expect(await listenersOf('jobs')).toEqual([[]]);
   expect(await listenersOf('web')).toEqual([['app']]);
+});
+
+it('tells for how long somebody has served', async () => {
+  const now = { ms: 0, primary: 'shop-s0-0' };
+  const observer = observerWith(
+    '',
+    () => now.ms,
+    () => now.primary,
+  );
+  const servedMs = async (ms: number, primary: string) => {
+    Object.assign(now, { ms, primary });
+    const { observed } = await observer.observe(poolerConfig(), new AbortController().signal);
+    return observed.targets[0]?.servedMs;
+  };
+  expect(await servedMs(1_000, 'shop-s0-0')).toBe(0);
+  expect(await servedMs(4_000, 'shop-s0-0')).toBe(3_000);
+  expect(await servedMs(5_000, 'shop-s0-1')).toBe(0);
+  expect(await servedMs(5_500, 'shop-s0-1')).toBe(500);
 });

@@ -75,6 +75,16 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
   /** By PoolerConfig, cluster and shard: what its server said last, of sessions of those poolers too, which holds while it is away. */
   const known = new Map<string, { readonly facts: TargetFacts; readonly atMs: number }>();
 
+  /** By PoolerConfig and shard: who serves, and since when it has been seen. */
+  const served = new Map<string, { readonly by: string | undefined; readonly sinceMs: number }>();
+
+  function servedFor(key: string, by: string | undefined): number {
+    const before = served.get(key);
+    if (before !== undefined && before.by === by) return monotonicMs() - before.sinceMs;
+    served.set(key, { by, sinceMs: monotonicMs() });
+    return 0;
+  }
+
   async function readSecrets(
     namespace: string,
     names: readonly string[],
@@ -110,8 +120,9 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         const remembered = known.get(key);
         const servedBy =
           readReplicaSet === undefined ? servedByOf(item, role) : readBy(item, replicaSet?.status);
+        const target = { shard, servedBy, servedMs: servedFor(key, servedBy) };
         if (remembered !== undefined && monotonicMs() - remembered.atMs < maxAgeMs)
-          return targetOf(shard, servedBy, { state: 'present', value: remembered.facts });
+          return targetOf(target, { state: 'present', value: remembered.facts });
         const host =
           primary === undefined
             ? undefined
@@ -125,8 +136,8 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         });
         if (facts.state === 'present') known.set(key, { facts: facts.value, atMs: monotonicMs() });
         else if (remembered !== undefined)
-          return targetOf(shard, servedBy, { state: 'present', value: remembered.facts });
-        return targetOf(shard, servedBy, facts);
+          return targetOf(target, { state: 'present', value: remembered.facts });
+        return targetOf(target, facts);
       }),
     );
   }
@@ -273,10 +284,12 @@ function readBy(item: ShardStatus, status: ReadReplicaSet['status']): string | u
   return serving.length === 0 ? undefined : serving.map(({ name }) => name).join(', ');
 }
 
-function targetOf(shard: string, servedBy: string | undefined, facts: Reading<TargetFacts>): ObservedTarget {
+function targetOf(
+  served: Pick<ObservedTarget, 'shard' | 'servedBy' | 'servedMs'>,
+  facts: Reading<TargetFacts>,
+): ObservedTarget {
   return {
-    shard,
-    servedBy,
+    ...served,
     limits: facts,
     listeners: facts.state === 'present' ? facts.value.listeners : [],
   };

@@ -2,6 +2,7 @@ import { beforeAll, describe, expect, it } from 'vitest';
 import type { SecretReading } from '../sharded-cluster/model.ts';
 import type { Observed, PlanInput } from './model.ts';
 import { plan } from './plan.ts';
+import { statusOf } from './status.ts';
 import { allSecrets, instance, observedWorld, planInput, poolerConfig } from './test-support/world.ts';
 
 let all: Map<string, SecretReading>;
@@ -69,5 +70,25 @@ describe('a new primary', () => {
 
   it('is not after a switchover behind the gate, which left no connection to the old one', () => {
     expect(moved({ switched: new Set(['s0']) })).not.toContainEqual(reconnect);
+  });
+
+  it('is connected to again and again until every node knows of it, and then noted', () => {
+    const primaries = { s0: 'shop-s0-2/1' };
+    const notedAfter = (servedMs: number, changes: Partial<Observed> = {}) => {
+      const targets = observedWorld().targets.map((target) => ({ ...target, servedMs }));
+      const input = planInput(
+        poolerConfig({}, { primaries }),
+        observedWorld({ secrets: all, instances: [instance(0)], targets, ...changes }),
+      );
+      const decided = plan(input);
+      return [
+        decided.actions.some(({ kind }) => kind === 'reconnect'),
+        statusOf(input, decided, []).primaries,
+      ];
+    };
+    expect(notedAfter(0)).toEqual([true, primaries]);
+    expect(notedAfter(1_999)).toEqual([true, primaries]);
+    expect(notedAfter(2_000)).toEqual([true, { s0: 'shop-s0-0/1' }]);
+    expect(notedAfter(0, { switched: new Set(['s0']) })).toEqual([false, { s0: 'shop-s0-0/1' }]);
   });
 });

@@ -117,7 +117,8 @@ function resumes({ pooler, observed }: PlanInput): Action[] {
 }
 
 /**
- * When others serve, after a failover for one: connections to those before end as soon as their transaction does. Not after a
+ * When others serve, after a failover for one: connections to those before end as soon as their transaction does, pass after pass
+ * until every node knows of the others. Not after a
  * switchover behind the gate, which left none: what is told to reconnect while it logs in is an error for a client.
  */
 function reconnects({ pooler, observed }: PlanInput): Action[] {

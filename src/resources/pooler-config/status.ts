@@ -3,7 +3,7 @@ import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
 import type { Condition } from '../../runtime/kubernetes-object.ts';
 import { postgresPort, selectorText, serviceHost } from '../sharded-cluster/names.ts';
 import type { PoolerFailure } from './failure.ts';
-import type { InstanceFacts, PlanInput, Result } from './model.ts';
+import { everybodyKnowsMs, type InstanceFacts, type PlanInput, type Result } from './model.ts';
 import { poolerName, poolerSelector } from './names.ts';
 import { backendStatus } from './pgpool/status.ts';
 import type { Plan } from './plan.ts';
@@ -113,15 +113,16 @@ function rounded(count: number): number {
   return Number(count.toPrecision(2));
 }
 
-/** Who serves is noted when every instance has been told of it. */
+/** Who serves is noted when every instance has been told of it, once more when every node knows. */
 function primariesOf(
   { pooler, observed }: PlanInput,
   failures: readonly PoolerFailure[],
 ): Record<string, string> {
   const untold = failures.some(({ action }) => action.kind === 'reconnect');
-  const entries = observed.targets.flatMap(({ shard, servedBy }): [string, string][] => {
+  const entries = observed.targets.flatMap(({ shard, servedBy, servedMs }): [string, string][] => {
     const before = pooler.status?.primaries?.[shard];
-    const known = untold ? (before ?? servedBy) : (servedBy ?? before);
+    const isKnown = !untold && (servedMs >= everybodyKnowsMs || observed.switched.has(shard));
+    const known = isKnown ? (servedBy ?? before) : (before ?? servedBy);
     return known === undefined ? [] : [[shard, known]];
   });
   return Object.fromEntries(entries);

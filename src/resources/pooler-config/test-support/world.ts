@@ -132,6 +132,7 @@ export function observedWorld(changes: Partial<Observed> = {}): Observed {
       {
         shard: 's0',
         servedBy: 'shop-s0-0/1',
+        servedMs: 60_000,
         limits: { state: 'present', value: { maxConnections: 100, reserved: 3 } },
         listeners: [],
       },
