@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { readReplicaSetType } from '../../src/resources/sharded-cluster/kinds.ts';
-import { persistentVolumeClaimType } from '../../src/runtime/kubernetes-types.ts';
+import { persistentVolumeClaimType, serviceType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import { apply } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
@@ -99,6 +99,25 @@ describe('a condition and an event tell of', () => {
     );
     expect(await replicaPods(narrow)).toEqual([]);
     await deleteSet(narrow);
+  });
+
+  it('an object of somebody else that has the name of one of its own', async () => {
+    const taken: ClusterKey = { namespace, name: 'taken' };
+    const service = {
+      apiVersion: 'v1',
+      kind: 'Service',
+      metadata: { name: 'taken-s0-read', namespace },
+      spec: { selector: { app: 'mine' }, ports: [{ port: 80 }] },
+    };
+    await apply(service);
+    await applySet(taken, { cluster: cluster.name, source: 'standby' });
+    await expectDegraded(taken, 'NameTaken', /Service taken-s0-read is there and is not of this set/);
+    const key = { namespace, name: 'taken-s0-read' };
+    const left = await (await kube()).get(serviceType, key);
+    expect(left).toMatchObject({ spec: { selector: { app: 'mine' } } });
+    await (await kube()).delete(serviceType, key);
+    await waitUntilServing(taken, 1);
+    await deleteSet(taken);
   });
 
   it('a volume that a set of the same name left, with the data of another cluster', async () => {

@@ -22,6 +22,7 @@ import { fieldManager, replicaSetLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { createAutoscaler, wantedReplicas } from './autoscaler.ts';
 import { executeSet, ownerOf, type SetExecution, type SetFailure } from './execute.ts';
+import { withFailedActions } from './failed-actions.ts';
 import { createModelPasses } from './logical/pass.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetInput } from './model.ts';
@@ -140,8 +141,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const decided = plan(input);
     const failures = await executeSet(execution, { set, observed, access, memory, signal }, decided.actions);
     logFailures(set, failures, context);
-    const findings = failures.map(({ error }) => ({ reason: 'Retrying', message: error.message }));
-    const status = statusOf(input, { ...decided, progress: [...findings, ...decided.progress] }, autoscaling);
+    const status = statusOf(input, withFailedActions(decided, failures), autoscaling);
     await write(set, status, context);
     const members = observed.shards.flatMap((shard) => shard.members);
     const canAnswer = observed.shards.some(({ primary }) => primary.state === 'present');

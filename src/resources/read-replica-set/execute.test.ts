@@ -1,11 +1,14 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import type { PatroniApi } from '../../postgres/patroni-api.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
-import { configMapType, podType, statefulSetType } from '../../runtime/kubernetes-types.ts';
+import { configMapType, podType, serviceType, statefulSetType } from '../../runtime/kubernetes-types.ts';
+import type { Reading } from '../../runtime/reading.ts';
 import { executeSet, type SetExecution, type SetPass } from './execute.ts';
+import { withFailedActions } from './failed-actions.ts';
 import { workOf } from './member-work.ts';
 import { emptyMemory } from './memory.ts';
 import type { SetAction } from './model.ts';
+import { plan } from './plan.ts';
 import { input, member, readers, shard } from './test-support/world.ts';
 
 test('a pass begins the restart of a member, and a later one sees its end', async () => {
@@ -41,6 +44,7 @@ test('what one shard refuses keeps its own later objects back, and no other shar
   const applied: string[] = [];
   const context = {
     client: {
+      read: async () => ({ state: 'absent' }),
       apply: async (_: unknown, { kind, metadata }: KubernetesObject) => {
         if (kind === 'ConfigMap' && metadata.name === 'readers-s0') throw new Error('refused');
         applied.push(`${kind}/${metadata.name}`);
@@ -60,6 +64,70 @@ test('what one shard refuses keeps its own later objects back, and no other shar
   const failures = await executeSet(context, pass, actions);
   expect(failures.map(({ error }) => error.message)).toEqual(['refused']);
   expect(applied).toEqual(['ConfigMap/readers-s1', 'StatefulSet/readers-s1']);
+});
+
+describe('an object that the set is about to make', () => {
+  const set = readers();
+  const service = (fields: object = {}): KubernetesObject => ({
+    apiVersion: 'v1',
+    kind: 'Service',
+    metadata: { name: 'readers-s0-read', namespace: 'store', ...fields },
+  });
+
+  const there = (fields: object = {}) => ({ state: 'present' as const, value: service(fields) });
+  const made = { applied: ['readers-s0-read'], progress: [], amiss: [] };
+
+  async function make(found: Reading<KubernetesObject>, objects = new Map<string, KubernetesObject>()) {
+    const applied: string[] = [];
+    const context = {
+      client: {
+        read: async () => found,
+        apply: async (_: unknown, object: KubernetesObject) => {
+          applied.push(object.metadata.name);
+          return object;
+        },
+      },
+      replicas: { plain: [], ...Object.fromEntries(['statefulSets', 'pods', 'claims'].map(nobody)) },
+    } as unknown as SetExecution;
+    const { observed } = input(set, [], { objects });
+    const pass = { set, observed, access: undefined, memory: emptyMemory(0), signal: AbortSignal.abort() };
+    const failures = await executeSet(context, pass, [
+      { kind: 'apply', type: serviceType, object: service() },
+    ]);
+    const { progress, failures: amiss } = withFailedActions(plan(input(set, [])), failures);
+    return { applied, progress, amiss };
+  }
+
+  test('is not made where somebody else has one of its name, and that is told', async () => {
+    const { applied, amiss } = await make(there({ labels: { app: 'mine' } }));
+    expect(applied).toEqual([]);
+    expect(amiss).toEqual([
+      {
+        reason: 'NameTaken',
+        message:
+          'Service readers-s0-read is there and is not of this set: delete it, or give the set another name',
+      },
+    ]);
+  });
+
+  const owner = { apiVersion: 'herdsman.dev/v1alpha1', kind: 'ReadReplicaSet', name: 'readers' };
+  test.each([
+    ['has lost its labels', there({ ownerReferences: [{ ...owner, uid: set.metadata.uid }] })],
+    ['was left by a set of the same name', there({ labels: { 'herdsman.dev/replica-set': 'readers' } })],
+  ])('is made again from one that %s', async (_, present) => {
+    expect(await make(present)).toEqual(made);
+  });
+
+  test('is looked for only while it has not been seen', async () => {
+    const seen = new Map([['Service/readers-s0-read', service()]]);
+    expect(await make(there(), seen)).toEqual(made);
+  });
+
+  test('is tried again while nobody says whether it is there', async () => {
+    const { applied, progress, amiss } = await make({ state: 'unknown', error: new Error('silence') });
+    expect([applied, amiss]).toEqual([[], []]);
+    expect(progress).toEqual([{ reason: 'Retrying', message: 'silence' }]);
+  });
 });
 
 /** An informer of a type that no test here writes. */

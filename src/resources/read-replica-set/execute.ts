@@ -14,9 +14,11 @@ import {
 import { persistentVolumeClaimType, podType } from '../../runtime/kubernetes-types.ts';
 import { fieldManager, shardLabel } from '../sharded-cluster/names.ts';
 import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
+import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { beginWork, type WorkKind } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
 import type { ObservedSet, ReadReplicaSet, SetAction } from './model.ts';
+import { requireOwn } from './name-taken.ts';
 import { rotationLabel } from './names.ts';
 import type { ReplicaSources } from './sources.ts';
 
@@ -114,6 +116,8 @@ async function run(context: SetExecution, pass: SetPass, action: SetAction): Pro
   switch (action.kind) {
     case 'apply': {
       const { type, object } = action;
+      if (!pass.observed.objects.has(objectId(object)))
+        await requireOwn(client, pass.set, type, object, signal);
       const written = await client.apply(type, object, { fieldManager, force: true, signal });
       return expectWritten(context, pass, type, written);
     }

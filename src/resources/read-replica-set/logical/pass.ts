@@ -16,6 +16,7 @@ import type { ShardAccess } from '../../sharded-cluster/shard-access.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../../sharded-cluster/sources.ts';
 import { contentOf } from '../../sharded-cluster/steps/identity.ts';
 import { executeSet, type SetExecution, type SetFailure } from '../execute.ts';
+import { withFailedActions } from '../failed-actions.ts';
 import type { SetMemory } from '../memory.ts';
 import type { ReadReplicaSet } from '../model.ts';
 import { replicasName } from '../names.ts';
@@ -207,7 +208,10 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
       const { limits } = effectiveSettings(set.spec, cluster);
       const replicas = observation.members.map(({ replica }) => replica);
       return {
-        status: modelStatusOf(input, withErrors(decided, model)),
+        status: modelStatusOf(
+          input,
+          withErrors({ ...decided, plan: withFailedActions(decided.plan, failures) }, model),
+        ),
         failures,
         nextMs: busy ? busyMs : nextLookMs(replicas, limits, clock.monotonicMs() - lookedMs),
       };
