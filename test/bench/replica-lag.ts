@@ -21,7 +21,7 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
   const shard = { namespace: cluster.namespace, cluster: cluster.name };
   await applySet(set, { ...spec, replicas: 2, lag: { maxSeconds }, parameters: patientReplay });
   await waitUntilServing(set, 2);
-  const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name));
+  const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name), { staysOn: 2 });
   const endpoints = await followEndpoints(set.namespace, `${set.name}-s0-read`);
   const seconds: number[] = [];
   try {
@@ -63,6 +63,7 @@ export async function lateMembers({ cluster, set, spec }: ReplicaScene): Promise
       leaveSeconds: seconds,
       stalestReadMs: heartbeat.stalestMs(),
       reads: heartbeat.reads(),
+      endedSessions: heartbeat.ended(),
       failedReads: Object.fromEntries(heartbeat.errors),
     },
   };
