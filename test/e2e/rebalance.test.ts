@@ -111,7 +111,7 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
   const keys = Array.from({ length: 60 }, (_, index) => index * 10 + 1);
   const ledger = new RowLedger();
   const startWork = (run: number) =>
-    startWriters(applicationOf(key, 5_000), keys, { writers: 4, everyMs: 20, run, ledger });
+    startWriters(applicationOf(key, 5_000), keys, { writers: 8, everyMs: 20, run, ledger });
 
   beforeAll(async () => {
     await applyCluster(key, spec);
@@ -166,13 +166,16 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s2-0', 'data-shop-s3-0']));
   });
 
-  it('keeps a shard to which something is still copied, and lets it go when that is cancelled', async () => {
+  it('keeps a shard to which something is still copied, and lets it go with its volume when that is cancelled', async () => {
     await applyCluster(key, { ...spec, shards: { count: 3 }, rebalance: { mode: 'manual' } });
     await waitUntilReady(key, { timeoutMs: 180_000 });
     const bucket = (await readMap(key)).spec.groups[0]?.buckets.find(({ shard }) => shard === 's0')?.id ?? -1;
     await createMove(key, 'held', { bucket, to: 's2', before: 'subscribe' });
     await waitUntilPaused(key, 'held', 'subscribe');
-    await applyCluster(key, { ...spec, rebalance: { mode: 'manual' } });
+    await applyCluster(key, {
+      ...{ ...spec, rebalance: { mode: 'manual' } },
+      ...{ deletionPolicy: 'delete', holdPeriod: '2s' },
+    });
     const condition = async () =>
       (await readCluster(key)).status?.conditions?.find(({ reason }) => reason === 'Draining')?.message;
     await waitFor('the shard is kept', async () => {
@@ -186,6 +189,13 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
       return pods.length === 0 ? { done: true } : { state: (await readCluster(key)).status?.conditions };
     });
     expect((await readMove(key, 'held')).status?.phase).toBe('cancelled');
+    // Nothing has used them for as long as they are to be held; those of the other shards stay.
+    await waitFor('the volumes of shards that are gone are gone, too', async () => {
+      const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'name']);
+      return /-s[23]-/.test(claims) ? { state: claims } : { done: true };
+    });
+    const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
+    expect(claims.split(' ').sort()).toEqual(['data-shop-s0-0', 'data-shop-s1-0']);
     expect(await countRows()).toEqual({ customers, orders: customers });
   });
 });

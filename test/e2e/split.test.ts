@@ -5,7 +5,7 @@ import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { markerName } from '../../src/sharding/names.ts';
 import { kube } from '../support/cluster.ts';
 import { refusal } from '../support/kubectl.ts';
-import { applicationOf, readMap, readMove } from '../support/move-scene.ts';
+import { applicationOf, makeCustomers, readMap, readMove } from '../support/move-scene.ts';
 import { startWriters } from '../support/move-writers.ts';
 import { query } from '../support/pg.ts';
 import { namespaceForFile } from '../support/scene.ts';
@@ -45,12 +45,7 @@ beforeAll(async () => {
     ],
   });
   await waitUntilReady(key, { timeoutMs: 240_000 });
-  const rows = await query<{ id: number }>(
-    target('s0'),
-    `INSERT INTO customers SELECT n, 'c' || n FROM generate_series(1, 400) n
-      WHERE satisfies_hash_partition('customers'::regclass, 4, 0, n) RETURNING id`,
-  );
-  customers = rows.map(({ id }) => id);
+  customers = await makeCustomers(key, 50);
   await query(
     target('s0'),
     "INSERT INTO events SELECT '2025-01-01'::date + n, n FROM generate_series(0, 299) n",
@@ -116,7 +111,7 @@ afterEach(async () => {
 
 describe('a ShardMove', () => {
   it('splits a bucket and merges its parts under writers, which see no error', async () => {
-    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 4 });
+    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 8 });
     const split = await change('split', { operation: 'split', group: 'customer', buckets: [0], to: 's1' });
     expect(split.children).toEqual([
       { id: 4, hash: { modulus: 8, remainder: 0 } },
