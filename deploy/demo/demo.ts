@@ -51,7 +51,7 @@ await step('4/10', `kubectl apply -n ${namespace} -f ${samplePath}`, async (prog
 
 const name = cluster?.metadata.name ?? 'flights';
 const key: ClusterKey = { namespace, name };
-const shardNames = (cluster?.status?.shards?.items ?? []).map((shard) => shard.name);
+const firstCount = cluster?.status?.shards?.desired ?? 1;
 
 const connections = await connectAll();
 
@@ -70,7 +70,7 @@ for (const client of connections.values()) await client.end();
 
 const scalings: ScaleOutcome[] = [];
 const keys = tailNumbers(readDataset());
-for (const [index, count] of [shardNames.length * 2, shardNames.length].entries()) {
+for (const [index, count] of [firstCount * 2, firstCount].entries()) {
   await step(
     `${index + 6}/10`,
     `kubectl scale shardedcluster ${name} --replicas=${count}`,
@@ -130,8 +130,8 @@ async function compareAll(tables: readonly SourceTable[]): Promise<Comparison[]>
 }
 
 async function keysByShard(tails: readonly string[]): Promise<Map<string, string[]>> {
-  const byShard = new Map<string, string[]>(shardNames.map((shard) => [shard, []]));
   const clients = await connectAll();
+  const byShard = new Map<string, string[]>([...clients.keys()].map((shard) => [shard, []]));
   for (const client of [...clients.values()].slice(0, 1)) {
     for (const [tail, shard] of await locate(client, 'aircraft', tails)) byShard.get(shard)?.push(tail);
   }
@@ -141,7 +141,7 @@ async function keysByShard(tails: readonly string[]): Promise<Map<string, string
 
 async function connectAll(): Promise<Map<string, pg.Client>> {
   const clients = new Map<string, pg.Client>();
-  for (const shard of shardNames) {
+  for (const shard of (await readCluster(key)).status?.shards?.names ?? []) {
     const client = new pg.Client(await applicationConfig({ namespace, cluster: name, shard }));
     client.on('error', () => undefined);
     await client.connect();

@@ -51,7 +51,11 @@ export async function scaleUnderLoad(
   const before = await placesOf(key);
   const from = new Set(before.map(({ shard }) => shard)).size;
   await clearSightings(key);
-  const names = Array.from({ length: Math.max(from, count) }, (_, index) => `s${index}`);
+  const { status: known } = await readCluster(key);
+  const numbered = Array.from({ length: count }, (_, index) => `s${index}`);
+  const names = [...new Set([...(known?.shards?.names ?? []), ...numbered])]
+    .slice(0, Math.max(from, count))
+    .toSorted();
   const writers = startWriters(applicationOf(key), tailNumbers, {
     table: sightings,
     writers: 4,
@@ -88,7 +92,11 @@ export async function scaleUnderLoad(
     longestGapMs: report.longestGapMs,
     errors: [...report.errors, ...report.violations],
     verdict: report.ledger.judge(await readSightings(key)),
-    picture: drawBuckets(after, before, names.slice(0, count)),
+    picture: drawBuckets(
+      after,
+      before,
+      names.filter((name) => after.some(({ shard }) => shard === name)),
+    ),
   };
 }
 

@@ -8,6 +8,8 @@ export interface StatusWrite {
   /** `apply` (default) owns the fields that it sends; `update` replaces the whole status as a compare-and-swap. */
   readonly mode?: 'apply' | 'update' | undefined;
   readonly fieldManager?: string | undefined;
+  /** Fails with a Conflict when the object is not any more as it was read. */
+  readonly ifUnchanged?: boolean | undefined;
 }
 
 /** What became of a status: `object` is as the server has it now. */
@@ -32,7 +34,7 @@ export async function writeStatus<T extends KubernetesObject>(
     return { changed: true, object: await client.updateStatus(type, replaced, { signal, fieldManager }) };
   }
   const { apiVersion, kind, metadata } = object;
-  const { name, namespace, uid } = metadata;
+  const { name, namespace, uid, resourceVersion } = metadata;
   // With the uid the status of an object that is gone cannot end up on a namesake made since.
   const applied: KubernetesObject = {
     apiVersion,
@@ -41,6 +43,7 @@ export async function writeStatus<T extends KubernetesObject>(
       name,
       ...(namespace === undefined ? {} : { namespace }),
       ...(uid === undefined ? {} : { uid }),
+      ...(options.ifUnchanged === true && resourceVersion !== undefined ? { resourceVersion } : {}),
     },
     status: wanted,
   };

@@ -12,7 +12,7 @@ import { badSpecs } from './api/bad-specs.ts';
 import { badTables } from './api/bad-tables.ts';
 import { badChanges, badLayoutChanges, badNames, goodLayoutChanges } from './api/changes.ts';
 import { goodSpecs } from './api/good-specs.ts';
-import { minimal, type Spec } from './api/specs.ts';
+import { minimal, regions, type Spec } from './api/specs.ts';
 
 /** The same schemas in a group of their own: what the tests write into a status is theirs, for no operator looks there. */
 const group = 'rules.herdsman.dev';
@@ -146,6 +146,27 @@ describe.concurrent('a table that is laid out', () => {
     await apply(shardedCluster({ ...minimal, tables: [entry] }, 'typo'));
     const corrected = { name: 'orders', strategy: 'directory', key: 'customer', buckets: 16 };
     await apply(shardedCluster({ ...minimal, tables: [corrected] }, 'typo'), { dryRun: true });
+  });
+});
+
+describe.concurrent('a cluster whose second shard of three has gone', () => {
+  const on = (shard: string): Spec => regions([{ name: 'eu', values: ['de'], shards: [shard] }]);
+  const scaled = async (): Promise<string> => {
+    made += 1;
+    const name = `scaled-${made}`;
+    await apply(shardedCluster(regions([{ name: 'eu', values: ['de'] }]), name));
+    const counts = { desired: 2, current: 2, ready: 2, summary: '2/2', items: [] };
+    await setStatus(name, { shards: { ...counts, names: ['s0', 's2'] } });
+    return name;
+  };
+
+  test('may name the third', async () => {
+    await apply(shardedCluster(on('s2'), await scaled()), { dryRun: true });
+  });
+
+  test('may not name one beyond it', async () => {
+    const says = 'a region is pinned to a shard that is not there';
+    expect(await refusal(shardedCluster(on('s3'), await scaled()))).toContain(says);
   });
 });
 

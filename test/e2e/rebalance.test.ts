@@ -21,6 +21,7 @@ import {
   type ShardMap,
   type SpecInput,
   shardMapType,
+  waitForEvent,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
@@ -41,7 +42,7 @@ const spec: Partial<SpecInput> = {
         INSERT INTO countries VALUES ('de'), ('fr');
         CREATE TABLE customers (id int PRIMARY KEY, country text NOT NULL REFERENCES countries) PARTITION BY HASH (id);
         CREATE TABLE orders (
-          customer_id int NOT NULL REFERENCES customers, id int, amount int, PRIMARY KEY (customer_id, id)
+          customer_id int NOT NULL REFERENCES customers, id int, amount int, note text, PRIMARY KEY (customer_id, id)
         ) PARTITION BY HASH (customer_id)`,
     },
   ],
@@ -120,7 +121,7 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
       await query(
         { namespace, cluster: 'shop', shard },
         `DO $$ BEGIN FOR n IN 1..${customers} LOOP
-          BEGIN INSERT INTO public.customers VALUES (n, 'de'); INSERT INTO public.orders VALUES (n, 1, 0);
+          BEGIN INSERT INTO public.customers VALUES (n, 'de'); INSERT INTO public.orders VALUES (n, 1, 0, NULL);
           EXCEPTION WHEN check_violation THEN NULL; END;
           END LOOP; END $$`,
       );
@@ -145,15 +146,24 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     expect(moves.split(' ').filter((phase) => phase !== 'retain' && phase !== 'done')).toEqual([]);
   });
 
-  it('empties shards that are taken away, and lets their volumes be', async () => {
+  it('empties the shards that own least, takes them away, and lets their volumes be', async () => {
+    // Rows that hardly compress: the last shard has by far the most, so that those before it go.
+    const notes =
+      "UPDATE public.orders SET note = (SELECT string_agg(md5(random()::text || part), '') FROM generate_series(1, 300) part)";
+    await query({ namespace, cluster: 'shop', shard: 's3' }, notes);
+    await waitFor('the sizes are measured', async () => {
+      const { status } = await readCluster(key);
+      const sizes = status?.rebalance?.shards.map(({ bytes }) => bytes) ?? [];
+      return (sizes[3] ?? 0) > 1_000_000 ? { done: true } : { state: sizes };
+    });
     const writers = startWork(1);
     await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=2']);
-    await waitForOwners({ s0: 6, s1: 6 });
+    await waitForOwners({ s0: 6, s3: 6 });
     await waitUntilReady(key, { timeoutMs: 300_000 });
     await waitFor(
       'the pods of both shards are gone',
       async () => {
-        const pods = [...(await memberPods(key, 's2')), ...(await memberPods(key, 's3'))];
+        const pods = [...(await memberPods(key, 's1')), ...(await memberPods(key, 's2'))];
         if (pods.length === 0) return { done: true };
         const names = pods.map(({ metadata }) => [metadata.name, metadata.deletionTimestamp]);
         return { state: [names, (await readCluster(key)).status?.conditions] };
@@ -163,14 +173,21 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     await expectNoHarm(writers);
     expect(await countRows()).toEqual({ customers, orders: customers });
     const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
-    expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s2-0', 'data-shop-s3-0']));
+    expect(claims.split(' ')).toEqual(expect.arrayContaining(['data-shop-s1-0', 'data-shop-s2-0']));
+    expect((await readCluster(key)).status?.shards).toMatchObject({ desired: 2, names: ['s0', 's3'] });
+    for (const shard of ['s1', 's2'])
+      await waitForEvent(
+        key,
+        new RegExp(`ShardLeaving shard ${shard} .* in 3 buckets, the least of those that may go`),
+      );
   });
 
   it('keeps a shard to which something is still copied, and lets it go with its volume when that is cancelled', async () => {
     await applyCluster(key, { ...spec, shards: { count: 3 }, rebalance: { mode: 'manual' } });
     await waitUntilReady(key, { timeoutMs: 180_000 });
     const bucket = (await readMap(key)).spec.groups[0]?.buckets.find(({ shard }) => shard === 's0')?.id ?? -1;
-    await createMove(key, 'held', { bucket, to: 's2', before: 'subscribe' });
+    // The first name that is free comes back.
+    await createMove(key, 'held', { bucket, to: 's1', before: 'subscribe' });
     await waitUntilPaused(key, 'held', 'subscribe');
     await applyCluster(key, {
       ...{ ...spec, rebalance: { mode: 'manual' } },
@@ -182,20 +199,20 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
       const told = await condition();
       return told?.includes('takes part in a ShardMove') ? { done: true } : { state: told };
     });
-    expect(await memberPods(key, 's2')).not.toEqual([]);
+    expect(await memberPods(key, 's1')).not.toEqual([]);
     await kubectl(['patch', '-n', namespace, 'smv/held', '--type=merge', '-p', '{"spec":{"cancel":true}}']);
     await waitFor('the shard is gone', async () => {
-      const pods = await memberPods(key, 's2');
+      const pods = await memberPods(key, 's1');
       return pods.length === 0 ? { done: true } : { state: (await readCluster(key)).status?.conditions };
     });
     expect((await readMove(key, 'held')).status?.phase).toBe('cancelled');
     // Nothing has used them for as long as they are to be held; those of the other shards stay.
     await waitFor('the volumes of shards that are gone are gone, too', async () => {
       const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'name']);
-      return /-s[23]-/.test(claims) ? { state: claims } : { done: true };
+      return /-s[12]-/.test(claims) ? { state: claims } : { done: true };
     });
     const claims = await kubectl(['get', '-n', namespace, 'pvc', '-o', 'jsonpath={.items[*].metadata.name}']);
-    expect(claims.split(' ').sort()).toEqual(['data-shop-s0-0', 'data-shop-s1-0']);
+    expect(claims.split(' ').sort()).toEqual(['data-shop-s0-0', 'data-shop-s3-0']);
     expect(await countRows()).toEqual({ customers, orders: customers });
   });
 });

@@ -91,7 +91,8 @@ describe('a cluster that chooses its number of shards', () => {
     await waitForEvent(key, /ScalingOut .*TPS of the fullest shard/);
     await waitForShards(1);
     expect((await readCluster(key)).status?.autoscaling).toMatchObject({ desired: 1 });
-    await waitForEvent(key, /ScalingIn /);
+    await waitForEvent(key, /ScalingIn .*shard s1 is taken away, for it owns /);
+    await waitForEvent(key, /ShardLeaving shard s1 is emptied/);
     await waitFor('the pods of the second shard are gone', async () => {
       const pods = await memberPods(key, 's1');
       return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };

@@ -116,6 +116,8 @@ export function memoryApi(): MemoryApi {
       { fieldManager = '' }: { fieldManager?: string } = {},
     ) => {
       const old = current(type, keyOf(object));
+      const { resourceVersion = old.metadata.resourceVersion } = object.metadata;
+      if (resourceVersion !== old.metadata.resourceVersion) refuse(type, 409, 'Conflict');
       const owner = `${type.plural} ${keyString(keyOf(object))} ${fieldManager}`;
       const status = merged((old.status ?? {}) as Status, object.status as Status, owned.get(owner) ?? {});
       owned.set(owner, object.status as Status);

@@ -16,29 +16,38 @@ const nameRules: readonly CelRule[] = [
   },
 ];
 
-function pinned(list: string, what: string): CelRule {
+const chosen = 'self.status.shards.names';
+/** Beyond the last shard that is there or comes with the present count. Which of those before it went, the plan tells. */
+const end =
+  `[self.spec.shards.count, has(self.status) && has(self.status.shards) && has(${chosen}) && ${chosen}.size() > 0 ` +
+  `? int(${chosen}[${chosen}.size() - 1].substring(1)) + 1 : 0].max()`;
+
+/** A rule on the shards that tables name; `condition` holds for the tables `t` when all are before `end`. */
+function onNamedShards(condition: string, what: string): CelRule {
   return {
-    rule:
-      `self.tables.all(t, !has(t.${list}) || t.${list}.all(p, !has(p.shard) || ` +
-      'int(p.shard.substring(1)) < self.shards.count))',
-    fieldPath: '.tables',
-    message: `"shard" of ${what} names a shard that is not there: shards are s0 to s(shards.count - 1); name one of them, or raise shards.count`,
+    rule: `[${end}].all(end, self.spec.tables.all(t, ${condition}))`,
+    fieldPath: '.spec.tables',
+    message:
+      `${what} a shard that is not there: a new cluster has s0 to s(shards.count - 1), and status.shards.names ` +
+      'lists those of one that was scaled; name one of them, or raise shards.count',
   };
 }
 
+const namedShardRules: readonly CelRule[] = [
+  ...['bounds', 'tenants'].map((list) =>
+    onNamedShards(
+      `!has(t.${list}) || t.${list}.all(p, !has(p.shard) || int(p.shard.substring(1)) < end)`,
+      `"shard" of one of "${list}" names`,
+    ),
+  ),
+  onNamedShards(
+    '!has(t.regions) || t.regions.all(r, !has(r.shards) || r.shards.all(s, int(s.substring(1)) < end))',
+    'a region is pinned to',
+  ),
+];
+
 /** What `spec` alone can have wrong across its fields. */
 export const specRules: readonly CelRule[] = [
-  pinned('bounds', 'one of "bounds"'),
-  pinned('tenants', 'one of "tenants"'),
-  {
-    rule:
-      'self.tables.all(t, !has(t.regions) || t.regions.all(r, !has(r.shards) || ' +
-      'r.shards.all(s, int(s.substring(1)) < self.shards.count)))',
-    fieldPath: '.tables',
-    message:
-      'a region is pinned to a shard that is not there: shards are s0 to s(shards.count - 1); ' +
-      'name one of them, or raise shards.count',
-  },
   {
     rule:
       'self.tables.all(t, !has(t.regions) || t.regions.all(r, !has(r.zones) || ' +
@@ -169,4 +178,9 @@ const laidOutRules: readonly CelRule[] = [
 ];
 
 /** What the whole ShardedCluster can have wrong: its name, and changes of what lies on the shards. */
-export const clusterRules: readonly CelRule[] = [...nameRules, bootstrapRule, ...laidOutRules];
+export const clusterRules: readonly CelRule[] = [
+  ...nameRules,
+  bootstrapRule,
+  ...namedShardRules,
+  ...laidOutRules,
+];

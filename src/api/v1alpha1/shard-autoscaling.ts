@@ -55,7 +55,7 @@ export const shardAutoscaling = z
         ),
         scaleIn: direction(
           '1h',
-          'How long one shard fewer must be enough before one is emptied and taken away.',
+          'How long one shard fewer must be enough before the emptiest is drained and taken away.',
         ),
       })
       .prefault({})

@@ -66,7 +66,15 @@ const postgres = z
 
 const shards = z
   .object({
-    count: z.int().min(1).max(128).default(1).describe('Number of shards; the path of /scale.'),
+    count: z
+      .int()
+      .min(1)
+      .max(128)
+      .default(1)
+      .describe(
+        'Number of shards; the path of /scale. A new cluster has s0 to s(count - 1); with a lower count the emptiest ' +
+          'shards go, never s0 nor one that tables name; status.shards.names says which there are.',
+      ),
     autoscaling: shardAutoscaling.optional(),
     zones: z
       .array(z.string().min(1).max(63))
@@ -277,6 +285,20 @@ export const shardedClusterStatus = z
     shards: z
       .object({
         desired: z.int().describe('Number of shards wanted.'),
+        names: z
+          .array(z.string().max(5))
+          .max(128)
+          .optional()
+          .describe('Names of the shards wanted, by index; kept, so that a choice once made stays.'),
+        leaving: z
+          .array(
+            z.object({
+              name: z.string().describe('Name of the shard.'),
+              why: z.string().describe('Why this one goes, and no other.'),
+            }),
+          )
+          .optional()
+          .describe('Shards that are emptied and taken away.'),
         current: z.int().describe('Number of shards that exist.'),
         ready: z.int().describe('Number of shards that take reads and writes.'),
         summary: z.string().describe('Ready of desired, for people.'),

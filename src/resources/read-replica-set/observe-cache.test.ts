@@ -9,14 +9,14 @@ type Cluster = Parameters<typeof placesOf>[1];
 
 function cluster(
   count: number,
-  told?: { readonly desired: number; readonly names: readonly string[] },
+  told?: { readonly desired: number; readonly names: readonly string[]; readonly wanted?: readonly string[] },
 ): Cluster {
   const spec = { shards: { count, autoscaling: { minShards: 1, maxShards: 9 } } };
   if (told === undefined) return { spec } as Cluster;
   const items = told.names.map((name) => ({ name }));
   return {
     spec,
-    status: { shards: { items }, autoscaling: { base: count, desired: told.desired } },
+    status: { shards: { items, names: told.wanted }, autoscaling: { base: count, desired: told.desired } },
   } as Cluster;
 }
 
@@ -36,6 +36,13 @@ describe('the places of a set', () => {
       cluster(1, { desired: 2, names: ['s0', 's1'] }),
       ['s0', 's1'],
       ['s0', 's1'],
+    ],
+    [
+      'without one that went from between others',
+      set(),
+      cluster(2, { desired: 2, names: ['s0', 's1', 's2'], wanted: ['s0', 's2'] }),
+      ['s0', 's2'],
+      ['s0', 's2'],
     ],
     ['in a cluster that has just come back', set(), cluster(2), ['s0', 's1'], []],
   ])('are %s', (_, asked, present, wanted, told) => {

@@ -11,8 +11,10 @@ import {
 import type { RebalanceInput, RebalancePlan } from '../../sharding/rebalance/model.ts';
 import { planRebalance } from '../../sharding/rebalance/plan.ts';
 import { parseQuantity } from '../sharded-cluster/desired/quantity.ts';
+import { emptiestShard, type Holdings } from '../sharded-cluster/emptiest-shard.ts';
+import { fewestShards } from '../sharded-cluster/kept-shards.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { shardIndex } from '../sharded-cluster/names.ts';
+import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import type { RebalanceView } from './model.ts';
 
 /** What `spec.shards.autoscaling` comes to; `undefined` without it. */
@@ -31,6 +33,7 @@ export function decideAutoscaling(
   return decideShards({
     count: cluster.spec.shards.count,
     shards,
+    emptiest: emptiestShard(cluster.spec, shards, holdingsOf(plan)),
     metrics: autoscaling.metrics.map(({ type, target }): MetricReading => {
       return {
         type,
@@ -47,31 +50,20 @@ export function decideAutoscaling(
   });
 }
 
+function holdingsOf(plan: RebalancePlan): Holdings {
+  return new Map(plan.shards.map(({ name, buckets, bytes }) => [name, { buckets, bytes }]));
+}
+
 function settingsOf(autoscaling: ShardAutoscalingSpec, cluster: ShardedCluster): AutoscaleSettings {
   const { minShards, maxShards, behavior, dryRun } = autoscaling;
   return {
-    // What the spec pins to a shard needs that shard.
-    minShards: Math.min(maxShards, Math.max(minShards, pinnedShards(cluster))),
+    // What the spec pins to shards needs them.
+    minShards: Math.min(maxShards, Math.max(minShards, fewestShards(cluster.spec, wantedNames(cluster)))),
     maxShards,
     outStabilisationMs: durationMs(behavior.scaleOut.stabilization) ?? 300_000,
     inStabilisationMs: durationMs(behavior.scaleIn.stabilization) ?? 3_600_000,
     dryRun,
   };
-}
-
-/** Number of shards that the tables name, or that their zones need. */
-function pinnedShards({ spec }: ShardedCluster): number {
-  const names = spec.tables.flatMap(({ bounds = [], tenants = [], regions = [] }) => [
-    ...[...bounds, ...tenants].flatMap(({ shard }) => shard ?? []),
-    ...regions.flatMap(({ shards = [] }) => shards),
-  ]);
-  const isZoned = spec.tables.some(({ regions = [] }) =>
-    regions.some((region) => region.zones !== undefined),
-  );
-  return Math.max(
-    isZoned ? spec.shards.zones.length : 1,
-    ...names.map((name) => (shardIndex(name) ?? 0) + 1),
-  );
 }
 
 function metricOf(

@@ -140,6 +140,21 @@ describe('the rebalancer', () => {
     expect(plan?.shards.map((shard) => shard.bucketsAfter)).toEqual([8, 8, 0]);
   });
 
+  it('drains the one that was chosen, and not the last', () => {
+    const sketched = sketchCluster({ owners: 3, shards: { count: 2 } });
+    const shards = {
+      desired: 2,
+      current: 3,
+      ready: 3,
+      summary: '',
+      items: sketched.status?.shards?.items ?? [],
+    };
+    const cluster = { ...sketched, status: { shards: { ...shards, names: ['s0', 's2'] } } };
+    const { create, plan } = decide(sketchView({ owners: 3, shards: { count: 2 } }, { cluster }));
+    expect(create[0]).toMatchObject({ from: 's1', reason: 'drain' });
+    expect(plan?.shards.map((shard) => shard.bucketsAfter)).toEqual([8, 0, 8]);
+  });
+
   it('plans nothing before every owner has answered, and moves nothing to or from one that is silent', () => {
     const view = sketchView(wider);
     const partly = sketchMeasurements(view.map, { s0: 0.5 });
@@ -286,25 +301,25 @@ describe('autoscaling of shards', () => {
     expect(decision).toMatchObject({ desired: 2, reason: 'OneBucketTooHot' });
   });
 
-  it('never goes below a shard that the spec pins something to', () => {
-    const tables = [
+  it.each([
+    [['s1', 's2'], { desired: 3, reason: 'AtMinimum' }],
+    [
+      ['s2'],
       {
-        name: 'accounts',
-        strategy: 'directory',
-        key: 'tenant',
-        buckets: 8,
-        tenants: [{ value: 'a', shard: 's2' }],
+        desired: 2,
+        message: expect.stringMatching(/shard s1 is taken away, for it owns .* MB in \d+ buckets/),
       },
-    ];
+    ],
+  ])('never takes away shards %s that the spec pins something to', (pinned, expected) => {
+    const tenants = pinned.map((shard) => ({ value: shard, shard }));
+    const tables = [{ name: 'accounts', strategy: 'directory', key: 'tenant', buckets: 8, tenants }];
     const quiet = { shards: { count: 3, autoscaling }, tables, owners: 3 };
     const cluster = sketchCluster(quiet);
     const map = sketchMap(cluster, 3);
     const measurements = sketchMeasurements(map, { s0: 0.01, s1: 0.01, s2: 0.01 });
     const before = { ...status, base: 3, desired: 3, quietSince: '2026-01-01T00:00:00Z' };
-    expect(decideRebalance(sketchView(quiet, { map, measurements }), before).autoscaling).toMatchObject({
-      desired: 3,
-      reason: 'AtMinimum',
-    });
+    const { autoscaling: decided } = decideRebalance(sketchView(quiet, { map, measurements }), before);
+    expect(decided).toMatchObject(expected);
   });
 
   it('is left alone without a setting', () => {

@@ -59,6 +59,16 @@ describe('a claim', () => {
     expect(usage({ owner })).toBe('unused');
   });
 
+  it('is not used when another shard than the last has gone, and is while it stays', () => {
+    const owner = cluster({ shards: { count: 2 } });
+    const used = (names: string[]) => {
+      const shards = { desired: 2, names, current: 2, ready: 2, summary: '2/2', items: [] };
+      return usage({ owner: { ...owner, status: shardedClusterStatus.parse({ shards }) } });
+    };
+    expect(used(['s0', 's2'])).toBe('unused');
+    expect(used(['s1', 's2'])).toBe('used');
+  });
+
   it.each<[string, PersistentVolumeClaim['metadata']]>([
     ['no shard', { ...claim.metadata, labels: { 'herdsman.dev/cluster': 'shop' } }],
     ['another name', { ...claim.metadata, name: 'data-shop-s2-1' }],

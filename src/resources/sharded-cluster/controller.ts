@@ -1,6 +1,7 @@
 import { isDeepStrictEqual } from 'node:util';
 import { type ShardedClusterStatus, shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
+import { isConflict } from '../../runtime/api-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
   type Controller,
@@ -16,17 +17,17 @@ import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { type ClusterMemory, emptyMemory } from './cluster-memory.ts';
-import { desiredShards } from './desired-shards.ts';
 import { type ExecutionContext, execute } from './execute.ts';
 import { type ActionFailure, withFailures } from './failure.ts';
 import { shardedClusterType } from './kinds.ts';
 import { isMapChanged, mapDelayMs } from './map-watch.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
-import { clusterLabel, fieldManager } from './names.ts';
+import { clusterLabel, fieldManager, shardMapName } from './names.ts';
 import { createObserver, setUpKey } from './observe.ts';
 import { plan } from './plan.ts';
 import type { Outcome } from './plan-result.ts';
 import type { PoolerGate } from './pooler-gate.ts';
+import { chooseShards, isRemembered, type ShardChoice, withChoice } from './shard-choice.ts';
 import type { Sources } from './sources.ts';
 import { statusOf } from './status.ts';
 import { clusterPart } from './status-parts.ts';
@@ -79,19 +80,55 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     }
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const spec = shardedClusterSpec.parse(found.spec);
+    if (spec.suspend) return undefined;
     const cluster: ShardedCluster = {
       ...found,
-      spec: { ...spec, shards: { ...spec.shards, count: desiredShards(spec, found.status) } },
+      spec,
       ...(found.status === undefined ? {} : { status: clusterPart(found.status) }),
     };
-    if (cluster.spec.suspend) return undefined;
+    const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
+    const choice = chooseShards({ spec, status: found.status, map });
+    if (!isRemembered(cluster, choice) && (await remember(cluster, choice, context.signal)))
+      return { requeueAfterMs: soonMs };
     const memory = memories.of(cluster.metadata, emptyMemory);
-    return pass(cluster, found.status ?? {}, owner, memory, context);
+    const others = { ...found.status, obstacle: choice.obstacle };
+    return pass(cluster, others, owner, memory, context);
+  }
+
+  /**
+   * Writes a choice of shards down before anything is done with it, and only where nobody else has made one. Where the API server
+   * refuses it, which an event tells, the work goes on with the one before.
+   */
+  async function remember(
+    cluster: ShardedCluster,
+    choice: ShardChoice,
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const status = withChoice(cluster.status, choice);
+    const options = { signal, fieldManager, ifUnchanged: true };
+    try {
+      const { object } = await writeStatus(client, shardedClusterType, cluster, status, options);
+      expectations.expectWritten(keyString(cluster.metadata), sources.clusters.cache, object);
+      if (!isRemembered({ spec: cluster.spec, status: object.status }, choice))
+        throw new Error('status.shards.names is not kept: apply the CRDs of this version of the operator');
+    } catch (error) {
+      if (isConflict(error)) return true;
+      const event = refusalEvent(error);
+      if (event === undefined) throw error;
+      events.record(cluster, event);
+      return false;
+    }
+    for (const { name, why } of choice.leaving) {
+      if (cluster.status?.shards?.leaving?.some((known) => known.name === name) === true) continue;
+      const note = `shard ${name} is emptied and taken away: ${why}`;
+      events.record(cluster, { type: 'Normal', reason: 'ShardLeaving', action: 'Scale', note });
+    }
+    return true;
   }
 
   async function pass(
     cluster: ShardedCluster,
-    others: Pick<ShardedClusterStatus, 'conversions' | 'import'>,
+    others: Pick<ShardedClusterStatus, 'conversions' | 'import'> & Pick<PlanInput, 'obstacle'>,
     owner: string,
     memory: ClusterMemory,
     { signal, leading, log }: ReconcileContext,
@@ -103,6 +140,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       settings,
       conversions: others.conversions ?? [],
       import: others.import,
+      obstacle: others.obstacle,
       now: clock.now(),
     };
     const parameters = decideParameters(

@@ -149,6 +149,8 @@ export interface PlanInput {
   readonly conversions?: readonly ConversionStatus[];
   /** What it says of the import. */
   readonly import?: ImportStatus | undefined;
+  /** Why there are more shards than were asked for. */
+  readonly obstacle?: StepResult | undefined;
   readonly now: Date;
 }
 

@@ -145,7 +145,7 @@ describe('a cluster that is as wanted', () => {
     expect(outcomes.find(({ track }) => track === 'topology')?.result).toMatchObject({
       kind: 'fail',
       reason: 'ShardOwnsBuckets',
-      message: expect.stringMatching(/s2 owns buckets.*spec.shards.count back to at least 3/),
+      message: expect.stringMatching(/s2 owns buckets.*raise spec.shards.count to 3/),
     });
   });
 

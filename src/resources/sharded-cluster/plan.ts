@@ -36,7 +36,7 @@ const topologyTrack: readonly Step[] = [
   { name: 'volumes', run: volumes }, // grow
   { name: 'configuration', run: configuration }, // Patroni's dynamic configuration
   { name: 'rollout', run: rollout }, // standbys, switchover, old primary; one shard at a time
-  { name: 'removal', run: removal }, // shards beyond the count, when proved empty
+  { name: 'removal', run: removal }, // shards that are not wanted any more, when proved empty
   { name: 'first-homes', run: firstHomes }, // primaries of a new cluster into their zone
   { name: 'durability', run: durability }, // commits wait for a standby, where promised
   { name: 'home-zones', run: homeZones }, // primaries back to their zone

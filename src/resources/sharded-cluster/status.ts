@@ -55,6 +55,8 @@ export function statusOf(
     selector: selectorText(clusterMemberSelector(cluster.metadata.name)),
     shards: {
       desired: names.length,
+      names: [...names],
+      ...leavingShards(input, names),
       current: items.length,
       ready: readyShards,
       summary: `${readyShards}/${names.length}`,
@@ -74,6 +76,17 @@ export function statusOf(
     ...(parameters.lastGood === undefined ? {} : { lastGoodParameters: { ...parameters.lastGood } }),
     ...(parameters.refused === undefined ? {} : { refusedParameters: { ...parameters.refused } }),
   };
+}
+
+/** Those that were chosen to go and are still there. */
+function leavingShards(
+  { cluster, observed }: PlanInput,
+  names: readonly string[],
+): Pick<NonNullable<ShardedClusterStatus['shards']>, 'leaving'> {
+  const leaving = (cluster.status?.shards?.leaving ?? []).filter(
+    ({ name }) => !names.includes(name) && observed.shards.some((shard) => shard.name === name),
+  );
+  return leaving.length === 0 ? {} : { leaving };
 }
 
 /** A planned switchover takes less. */

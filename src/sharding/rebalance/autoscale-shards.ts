@@ -41,6 +41,8 @@ export interface AutoscaleInput {
   readonly count: number;
   /** Shards that must be answered for. */
   readonly shards: readonly string[];
+  /** The one that goes next, if one has to, and why that. */
+  readonly emptiest?: { readonly name: string; readonly why: string } | undefined;
   readonly metrics: readonly MetricReading[];
   readonly settings: AutoscaleSettings;
   readonly state: AutoscaleState | undefined;
@@ -122,7 +124,7 @@ export function decideShards(input: AutoscaleInput): AutoscaleDecision {
     input.isSettled &&
     metrics.every((metric) => (metric.peakWithFewer ?? Infinity) <= inTolerance * metric.target);
   const calm = without(state, 'overSinceMs');
-  if (isQuiet) return decideIn(metrics, calm, settings, nowMs);
+  if (isQuiet) return decideIn(input, metrics, calm);
   return hold('WithinTarget', 'every shard is within its targets', metrics, without(calm, 'quietSinceMs'));
 }
 
@@ -162,14 +164,15 @@ function decideOut(
 }
 
 function decideIn(
+  { settings, emptiest, nowMs }: AutoscaleInput,
   metrics: readonly JudgedMetric[],
   before: AutoscaleState,
-  settings: AutoscaleSettings,
-  nowMs: number,
 ): AutoscaleDecision {
   const state = { ...before, quietSinceMs: before.quietSinceMs ?? nowMs };
   const current = state.desired;
   const why = `with ${current - 1} shards every target would hold`;
+  const one = emptiest === undefined ? 'one' : `shard ${emptiest.name}`;
+  const because = emptiest === undefined ? '' : `, for ${emptiest.why}`;
   if (current <= settings.minShards || current <= 1) {
     return hold(
       'AtMinimum',
@@ -182,12 +185,20 @@ function decideIn(
   if (nowMs < dueMs) {
     return hold(
       'Stabilising',
-      `${why}; one is taken away if it stays so until ${timeOf(dueMs)}`,
+      `${why}; ${one} is taken away if it stays so until ${timeOf(dueMs)}${because}`,
       metrics,
       state,
     );
   }
-  return change(current - 1, 'BelowTarget', `${why}: one fewer`, metrics, state, settings, nowMs);
+  return change(
+    current - 1,
+    'BelowTarget',
+    `${why}: ${one} is taken away${because}`,
+    metrics,
+    state,
+    settings,
+    nowMs,
+  );
 }
 
 function change(

@@ -5,7 +5,7 @@ import { farewellMs } from '../forgotten.ts';
 import type { Observed } from '../model.ts';
 import { emptyCatalog, newDatabase } from '../test-support/shard-content.ts';
 import { absentShard, emptyWorld, observing, shardedCluster } from '../test-support/world.ts';
-import { decideEmptiness, type EmptinessDecision } from './removal.ts';
+import { decideEmptiness, type EmptinessDecision, removal } from './removal.ts';
 
 /** A shard `s1` that owns nothing, with these slots on its primary. */
 function decide(
@@ -85,4 +85,23 @@ test.each([
   ['between others', { movingShards: ['s0', 's2'] }, [], 'empty'],
 ])('a shard stays for a ShardMove %s', (_, moves, tables, kind) => {
   expect(decide([], tables, moves)).toMatchObject({ kind });
+});
+
+test('of several shards the one goes that is empty, whatever its number', () => {
+  const status = { desired: 1, names: ['s0'], current: 3, ready: 3, summary: '', items: [] };
+  const cluster = shardedCluster({}, { shards: status });
+  const map = { apiVersion: 'herdsman.dev/v1alpha1', kind: 'ShardMap', metadata: { name: 'shop' } };
+  const spec = { cluster: 'shop', epoch: 1, groups: [] };
+  const claim = { apiVersion: 'v1', kind: 'PersistentVolumeClaim', metadata: { name: 'data-shop-s2-0' } };
+  const bound = { ...claim, spec: { volumeName: 'volume' }, status: { phase: 'Bound' } };
+  const world = observing(emptyWorld(cluster), {
+    map: { state: 'present', value: { ...map, spec } },
+    shards: [absentShard(0), absentShard(1), { ...absentShard(2), claims: [bound] }],
+  });
+  expect(removal(world)).toMatchObject({ reason: 'RemovingShard', message: expect.stringContaining('s1') });
+});
+
+test('why there are more shards than were asked for is told when none goes', () => {
+  const obstacle = { kind: 'fail' as const, reason: 'ShardsNeeded', message: 's1 is named' };
+  expect(removal({ ...emptyWorld(shardedCluster()), obstacle })).toEqual(obstacle);
 });

@@ -17,14 +17,15 @@ export type EmptinessDecision =
   | { readonly kind: 'refused'; readonly reason: string; readonly message: string }
   | { readonly kind: 'unknown'; readonly message: string };
 
-/** Takes away shards beyond `spec.shards.count`, the last one first, each only when it is proved empty; volumes stay. */
+/** Takes away shards that are not wanted any more, each only when it is proved empty; volumes stay. */
 export function removal(input: PlanInput): StepResult {
   const { cluster, observed } = input;
   const wanted = wantedNames(cluster);
   const surplus = observed.shards.filter((shard) => !wanted.includes(shard.name));
-  const shard = surplus.at(-1);
-  if (shard === undefined) return proceed;
-  const decision = decideEmptiness(input, shard);
+  const decided = surplus.map((shard) => ({ shard, decision: decideEmptiness(input, shard) }));
+  const next = decided.find(({ decision }) => decision.kind === 'empty') ?? decided.at(-1);
+  if (next === undefined) return input.obstacle ?? proceed;
+  const { shard, decision } = next;
   if (decision.kind === 'refused')
     return { kind: 'fail', reason: decision.reason, message: decision.message };
   if (decision.kind === 'draining')
@@ -53,9 +54,10 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   );
   const { mode, dryRun } = cluster.spec.rebalance;
   if (owned.length > 0 && mode === 'auto' && !dryRun && cluster.spec.tables.length > 0) {
+    const why = cluster.status?.shards?.leaving?.find(({ name }) => name === shard.name)?.why;
     return {
       kind: 'draining',
-      message: `shard ${shard.name} is emptied before it goes: see status.rebalance`,
+      message: `shard ${shard.name} is emptied before it goes${why === undefined ? '' : ` (${why})`}: see status.rebalance`,
     };
   }
   if (owned.length > 0) {
@@ -64,8 +66,8 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
       kind: 'refused',
       reason: 'ShardOwnsBuckets',
       message:
-        `shard ${shard.name} owns buckets (${list}), so it stays: set spec.shards.count back to at least ` +
-        `${shard.index + 1}, write "mode: auto" in spec.rebalance, or move its buckets away by ShardMoves`,
+        `shard ${shard.name} owns buckets (${list}), so it stays: raise spec.shards.count to ` +
+        `${observed.shards.length}, write "mode: auto" in spec.rebalance, or move its buckets away by ShardMoves`,
     };
   }
   if (shard.claims.every(wasNeverBound) && shard.members.every((member) => !member.ready)) {

@@ -3,16 +3,11 @@ import { ownerCounts } from '../../../sharding/map.ts';
 import type { ShardCatalog } from '../../../sharding/shard-catalog.ts';
 import type { DatabaseFacts } from '../database-facts.ts';
 import type { Observed, ObservedShard, ShardedCluster } from '../model.ts';
-import { shardIndex } from '../names.ts';
-import { wantedNames } from '../wanted-shards.ts';
+import { wantedNames, zoneOf } from '../wanted-shards.ts';
 
 /** Shards that are wanted, with their home zones. */
 export function wantedShards(cluster: Pick<ShardedCluster, 'spec' | 'status'>): Shard[] {
-  const { zones } = cluster.spec.shards;
-  return wantedNames(cluster).map((name) => ({
-    name,
-    zone: zones.length === 0 ? undefined : zones[(shardIndex(name) ?? 0) % zones.length],
-  }));
+  return wantedNames(cluster).map((name) => ({ name, zone: zoneOf(cluster.spec.shards, name) }));
 }
 
 /**

@@ -4,6 +4,7 @@ import { type ShardedClusterStatus, shardedClusterSpec } from '../../../api/v1al
 import type { DatabaseFacts } from '../database-facts.ts';
 import type { Observed, ObservedShard, PlanInput, ShardedCluster } from '../model.ts';
 import { shardIndex, shardName } from '../names.ts';
+import { chooseShards, withChoice } from '../shard-choice.ts';
 import { secretNames } from '../steps/identity.ts';
 import { wantedNames } from '../wanted-shards.ts';
 
@@ -72,8 +73,12 @@ export function observing(input: PlanInput, change: Partial<Observed>): PlanInpu
 
 /** The same world under another spec or status. */
 export function wanting(input: PlanInput, spec: SpecSketch, status?: ShardedClusterStatus): PlanInput {
-  const next = emptyWorld(shardedCluster(spec, status));
-  const { shards, secrets } = input.observed;
+  const { shards, secrets, map } = input.observed;
+  const asked = shardedCluster(spec, status);
+  const known = map.state === 'present' ? map.value.spec : undefined;
+  const choice = chooseShards({ spec: asked.spec, status, map: known });
+  const chosen = status === undefined ? undefined : withChoice(status, choice);
+  const next = emptyWorld(shardedCluster(spec, chosen));
   const added = next.observed.shards.filter(({ name }) => !shards.some((shard) => shard.name === name));
   return {
     ...input,
