@@ -11,6 +11,8 @@ export interface Heartbeat {
   reads(): number;
   /** Sessions that stayed, and were ended. */
   ended(): number;
+  /** Counts a read of somebody else: the `beat` that it showed, and when it was begun (`performance.now()`). */
+  judge(beat: number, begunMs: number): void;
   /** Times that the row was renewed so far. */
   beats(): number;
   /** Reads that failed, by message. */
@@ -63,6 +65,11 @@ export async function startHeartbeat(
     }
   }
 
+  /** It shows the past since the next beat was acknowledged; how long that took to be committed is no lag. */
+  function judge(beat: number, begunMs: number): void {
+    stalest = Math.max(stalest, begunMs - (beats[Math.max(0, beat - start)] ?? begunMs));
+  }
+
   /** Reads again and again. A read that answers nothing has not been one; where not even the table has come, no beat is shown. */
   async function follow(read: () => Promise<number | undefined>): Promise<void> {
     while (isRunning) {
@@ -72,9 +79,7 @@ export async function startHeartbeat(
           if ((error as { code?: string }).code === undefinedTable) return start;
           throw error;
         });
-        // It shows the past since the next beat was acknowledged; how long that took to be committed is no lag.
-        const next = beat === undefined ? undefined : beats[Math.max(0, beat - start)];
-        stalest = Math.max(stalest, begunMs - (next ?? begunMs));
+        if (beat !== undefined) judge(beat, begunMs);
       } catch (error) {
         const message = error instanceof Error ? error.message : String(error);
         errors.set(message, (errors.get(message) ?? 0) + 1);
@@ -112,6 +117,7 @@ export async function startHeartbeat(
   return {
     stalestMs: () => stalest,
     reads: () => reads,
+    judge,
     ended: () => ended,
     beats: () => beats.length,
     errors,
