@@ -64,8 +64,8 @@ export interface ObservedTarget {
 }
 
 /**
- * By then every node knows where a Service leads: a connection that was made sooner may lead to who served before, so that poolers
- * are told to connect anew until then.
+ * By then every node knows where a Service leads: a connection that was made sooner may lead to a member that has left rotation
+ * and serves on, so that poolers are told to connect anew until then.
  */
 export const everybodyKnowsMs = 2_000;
 

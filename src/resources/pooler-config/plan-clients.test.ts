@@ -3,6 +3,7 @@ import type { SecretReading } from '../sharded-cluster/model.ts';
 import type { Observed, PlanInput } from './model.ts';
 import { plan } from './plan.ts';
 import { statusOf } from './status.ts';
+import { readers } from './test-support/pgpool-world.ts';
 import { allSecrets, instance, observedWorld, planInput, poolerConfig } from './test-support/world.ts';
 
 let all: Map<string, SecretReading>;
@@ -72,13 +73,14 @@ describe('a new primary', () => {
     expect(moved({ switched: new Set(['s0']) })).not.toContainEqual(reconnect);
   });
 
-  it('is connected to again and again until every node knows of it, and then noted', () => {
-    const primaries = { s0: 'shop-s0-2/1' };
-    const notedAfter = (servedMs: number, changes: Partial<Observed> = {}) => {
-      const targets = observedWorld().targets.map((target) => ({ ...target, servedMs }));
+  it('is noted at once, and a change of members when they were connected to after every node knew', () => {
+    const before = { s0: 'shop-s0-2/1' };
+    const set = { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' };
+    const notedAfter = (servedMs: number, target: Record<string, string>) => {
+      const targets = observedWorld().targets.map((entry) => ({ ...entry, servedMs }));
       const input = planInput(
-        poolerConfig({}, { primaries }),
-        observedWorld({ secrets: all, instances: [instance(0)], targets, ...changes }),
+        poolerConfig({ target }, { primaries: before }),
+        observedWorld({ secrets: all, instances: [instance(0)], targets, replicaSet: readers() }),
       );
       const decided = plan(input);
       return [
@@ -86,9 +88,10 @@ describe('a new primary', () => {
         statusOf(input, decided, []).primaries,
       ];
     };
-    expect(notedAfter(0)).toEqual([true, primaries]);
-    expect(notedAfter(1_999)).toEqual([true, primaries]);
-    expect(notedAfter(2_000)).toEqual([true, { s0: 'shop-s0-0/1' }]);
-    expect(notedAfter(0, { switched: new Set(['s0']) })).toEqual([false, { s0: 'shop-s0-0/1' }]);
+    const after = { s0: 'shop-s0-0/1' };
+    expect(notedAfter(0, { cluster: 'shop' })).toEqual([true, after]);
+    expect(notedAfter(0, set)).toEqual([true, before]);
+    expect(notedAfter(1_999, set)).toEqual([true, before]);
+    expect(notedAfter(2_000, set)).toEqual([true, after]);
   });
 });

@@ -117,9 +117,9 @@ function resumes({ pooler, observed }: PlanInput): Action[] {
 }
 
 /**
- * When others serve, after a failover for one: connections to those before end as soon as their transaction does, pass after pass
- * until every node knows of the others. Not after a
- * switchover behind the gate, which left none: what is told to reconnect while it logs in is an error for a client.
+ * When others serve, after a failover for one: connections to those before end as soon as their transaction does; where members
+ * of a set leave and come, pass after pass until every node knows. Not after a switchover behind the gate, which left none: what is
+ * told to reconnect while it logs in is an error for a client.
  */
 function reconnects({ pooler, observed }: PlanInput): Action[] {
   if (observed.cluster === undefined) return [];

@@ -113,7 +113,7 @@ function rounded(count: number): number {
   return Number(count.toPrecision(2));
 }
 
-/** Who serves is noted when every instance has been told of it, once more when every node knows. */
+/** Who serves is noted when every instance has been told of it; members of a set, when it was told once more after every node knew. */
 function primariesOf(
   { pooler, observed }: PlanInput,
   failures: readonly PoolerFailure[],
@@ -121,7 +121,8 @@ function primariesOf(
   const untold = failures.some(({ action }) => action.kind === 'reconnect');
   const entries = observed.targets.flatMap(({ shard, servedBy, servedMs }): [string, string][] => {
     const before = pooler.status?.primaries?.[shard];
-    const isKnown = !untold && (servedMs >= everybodyKnowsMs || observed.switched.has(shard));
+    const isSettled = servedMs >= everybodyKnowsMs || pooler.spec.target.readReplicaSet === undefined;
+    const isKnown = !untold && isSettled;
     const known = isKnown ? (servedBy ?? before) : (before ?? servedBy);
     return known === undefined ? [] : [[shard, known]];
   });
