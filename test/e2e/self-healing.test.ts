@@ -146,8 +146,8 @@ it('copies a standby anew whose primary no longer has the WAL that it needs', as
     }
     const slot = name.replaceAll('-', '_');
     await onPrimary(
-      `CHECKPOINT; SELECT pg_terminate_backend(active_pid) FROM pg_replication_slots WHERE slot_name = '${slot}' AND active;
-       SELECT pg_sleep(0.5); SELECT pg_drop_replication_slot('${slot}'); CHECKPOINT`,
+      `CHECKPOINT; SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE slot_name = '${slot}' AND active;
+       SELECT pg_drop_replication_slot('${slot}'); CHECKPOINT`,
     );
   } finally {
     await thaw();
