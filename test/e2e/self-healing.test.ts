@@ -140,15 +140,16 @@ it('copies a standby anew whose primary no longer has the WAL that it needs', as
   const onPrimary = (sql: string) => inPod(namespace, primary.metadata.name, sql);
   const thaw = freeze(standby);
   try {
-    // More than the primary keeps for whoever has no slot.
-    for (let segment = 0; segment < 12; segment += 1) {
-      await onPrimary("SELECT pg_logical_emit_message(false, 'test', ''); SELECT pg_switch_wal()");
-    }
+    // Its place goes first: a sender of WAL with much to send to nobody does not end.
     const slot = name.replaceAll('-', '_');
+    const nextSegment = "SELECT pg_logical_emit_message(false, 'test', ''); SELECT pg_switch_wal()";
     await onPrimary(
-      `CHECKPOINT; SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE slot_name = '${slot}' AND active;
-       SELECT pg_drop_replication_slot('${slot}'); CHECKPOINT`,
+      `SELECT pg_terminate_backend(active_pid, 10000) FROM pg_replication_slots WHERE slot_name = '${slot}' AND active;
+       SELECT pg_drop_replication_slot('${slot}'); ${nextSegment}; CHECKPOINT`,
     );
+    // More than the primary keeps for whoever has no slot.
+    for (let segment = 0; segment < 12; segment += 1) await onPrimary(nextSegment);
+    await onPrimary('CHECKPOINT');
   } finally {
     await thaw();
   }
