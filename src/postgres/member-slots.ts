@@ -15,6 +15,20 @@ export async function readMemberSlots(connection: Connection): Promise<readonly 
   });
 }
 
+/**
+ * Drops that of a member which is about to be copied anew: PostgreSQL 17 lets it stream by one that was invalidated, which keeps
+ * nothing for it any more. Patroni makes another. Throws while it is in use.
+ */
+export async function renewMemberSlot(connection: Connection, member: string): Promise<void> {
+  await connection.query(
+    statement(
+      `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
+        WHERE slot_name = $1 AND slot_type = 'physical'`,
+      member.replaceAll('-', '_'),
+    ),
+  );
+}
+
 /** Drops one unless somebody uses it. Answers whether it was there. */
 export async function dropMemberSlot(connection: Connection, name: string): Promise<boolean> {
   const rows = await connection.query(

@@ -6,7 +6,7 @@ import { kube } from '../support/cluster.ts';
 import { deleteByForce, switchOver, takeOperatorAway } from '../support/faults.ts';
 import { startHeartbeat } from '../support/heartbeat.ts';
 import { query } from '../support/pg.ts';
-import { postmasterOf, signalAll } from '../support/processes.ts';
+import { postmasterOf, signalAll, walReceiverOf } from '../support/processes.ts';
 import {
   applySet,
   copiesOf,
@@ -17,6 +17,7 @@ import {
   readOnce,
   replicaPods,
   waitForSet,
+  waitForSetEvent,
   waitUntilServing,
 } from '../support/read-replica-set.ts';
 import { namespaceForFile } from '../support/scene.ts';
@@ -172,6 +173,55 @@ describe('read replicas', () => {
     });
     expect(read).toEqual({ n: 1000 });
     await (await kube()).delete(readReplicaSetType, slow);
+  });
+
+  it('are copied again when their slot has kept all that it may', async () => {
+    const postgres = { parameters: { max_slot_wal_keep_size: '32MB' } };
+    await applySet(set, spec);
+    await waitUntilServing(set, 2);
+    await applyCluster(cluster, { members: 3, postgres });
+    const { metadata } = await primaryPod(cluster);
+    const onPrimary = (text: string) => inPod(namespace, metadata.name, text);
+    await waitFor('the primary has the limit', async () => {
+      const found = await onPrimary('SHOW max_slot_wal_keep_size');
+      return found === '32MB' ? { done: true } : { state: found };
+    });
+    const slot = "FROM pg_replication_slots WHERE slot_name = 'readers_s0_replicas_0'";
+    const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name), { staysOn: 2 });
+    try {
+      const [pod] = await replicaPods(set);
+      const receiver = [walReceiverOf(pod?.metadata.uid ?? '')];
+      const needed = await onPrimary(`SELECT pg_walfile_name(restart_lsn) ${slot}`);
+      signalAll(receiver, 'SIGSTOP');
+      try {
+        await waitFor('the primary has given it up', async () => {
+          const found = await onPrimary(`SELECT active ${slot}`);
+          return found === 'f' ? { done: true } : { state: found };
+        });
+        // More than the 128 MB that Patroni has servers keep in any case (wal_keep_size).
+        await onPrimary(
+          "SELECT count(pg_logical_emit_message(false, 'noise', repeat('x', 16000000))) FROM generate_series(1, 14)",
+        );
+        await waitFor('the WAL that it needs next is gone', async () => {
+          await onPrimary('CHECKPOINT');
+          const found = await onPrimary(`SELECT min(name) FROM pg_ls_waldir() WHERE name >= '${needed}'`);
+          return found === needed ? { state: await onPrimary(`SELECT wal_status ${slot}`) } : { done: true };
+        });
+      } finally {
+        signalAll(receiver, 'SIGCONT');
+      }
+      await waitForSetEvent(set, /MemberCopiedAnew.*readers-s0-replicas-0.*no longer has the WAL/);
+      await waitUntilServing(set, 2);
+    } finally {
+      await heartbeat.stop();
+    }
+    await waitFor('its slot keeps what it needs next', async () => {
+      const found = await onPrimary(`SELECT wal_status ${slot}`);
+      return found === 'reserved' ? { done: true } : { state: found };
+    });
+    expect([...heartbeat.errors]).toEqual([]);
+    expect(heartbeat.stalestMs()).toBeLessThanOrEqual((10 + 3) * 1_000);
+    await applyCluster(cluster, { members: 3 });
   });
 
   it('go on as they are while the operator is away for two minutes', async () => {

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, inject, it } from 'vitest';
 import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
-import { readMemberSlots } from '../../src/postgres/member-slots.ts';
+import { readMemberSlots, renewMemberSlot } from '../../src/postgres/member-slots.ts';
 import { slotSweeper } from '../../src/resources/retention/slot-sweeper.ts';
 import { shardedClusterType } from '../../src/resources/sharded-cluster/kinds.ts';
 import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
@@ -40,6 +40,14 @@ afterAll(async () => {
 async function slots(): Promise<string[]> {
   return (await readMemberSlots(world.shard(0).operator)).map(({ name }) => name);
 }
+
+it('drops the slot of a member that is copied anew', async () => {
+  const { operator } = world.shard(0);
+  await rows(operator, 'SELECT pg_create_physical_replication_slot($1)', 'copied_s0_replicas_0');
+  const others = (await slots()).filter((name) => name !== 'copied_s0_replicas_0');
+  await renewMemberSlot(operator, 'copied-s0-replicas-0');
+  expect(await slots()).toEqual(others);
+});
 
 it('drops the slots of members that were taken away, and of no other', async () => {
   const api = memoryApi();

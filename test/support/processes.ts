@@ -49,6 +49,15 @@ export function postmasterOf(podUid: string): PodProcess {
   return postmaster;
 }
 
+/** The process of a standby in a pod that receives WAL from the server that it streams from. */
+export function walReceiverOf(podUid: string): PodProcess {
+  const receiver = processesOf(podUid).find(({ pid }) =>
+    readFileSync(`/proc/${pid}/cmdline`, 'utf8').includes('walreceiver'),
+  );
+  if (receiver === undefined) throw new Error(`nothing receives WAL in pod ${podUid}`);
+  return receiver;
+}
+
 /** Sends a signal to each process that is still there. */
 export function signalAll(processes: readonly PodProcess[], signal: NodeJS.Signals): void {
   for (const { pid } of processes) {

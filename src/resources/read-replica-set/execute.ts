@@ -1,4 +1,5 @@
 import type { Connections } from '../../postgres/connections.ts';
+import { renewMemberSlot } from '../../postgres/member-slots.ts';
 import { endStaleSessions } from '../../postgres/replica-stats.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { Expectations } from '../../runtime/expectations.ts';
@@ -176,6 +177,10 @@ async function workOn(
       pass.memory.groups.delete(shard);
       return record(context, pass, 'MemberRestarted', `member ${member} was restarted`);
     case 'reinitialize':
+      await context.connections.use(
+        access(pass).asOperator(shard, primaryOf(pass, shard), 'postgres'),
+        (connection) => renewMemberSlot(connection, member),
+      );
       await access(pass).patroni(shard, address, 5_000).reinitialize({ force: true });
       pass.memory.silent.delete(uid);
       return record(context, pass, 'MemberCopiedAnew', `member ${member} is copied anew: ${action.evidence}`);
@@ -223,6 +228,12 @@ async function remove(
 function access({ access: given }: SetPass): ShardAccess {
   if (given === undefined) throw new Error("the operator's certificate is not there yet");
   return given;
+}
+
+function primaryOf({ observed }: SetPass, name: string): string {
+  const primary = observed.shards.find((shard) => shard.name === name)?.primary;
+  if (primary?.state !== 'present') throw new Error(`shard ${name} has no primary that answers`);
+  return primary.value.address;
 }
 
 function podOf(
