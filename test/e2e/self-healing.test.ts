@@ -153,7 +153,7 @@ it('copies a standby anew whose primary no longer has the WAL that it needs', as
   } finally {
     await thaw();
   }
-  await waitForEvent(key, new RegExp(`MemberReinitialized.*${name}`));
+  await waitForEvent(key, new RegExp(`MemberCopiedAnew.*${name}`));
   await waitFor('the standby follows', async () => {
     const rows = await onPrimary(`SELECT state FROM pg_stat_replication WHERE application_name = '${name}'`);
     return rows.includes('streaming') ? { done: true } : { state: rows };

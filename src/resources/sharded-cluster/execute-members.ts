@@ -1,3 +1,5 @@
+import type { Connection } from '../../postgres/connection.ts';
+import { renewMemberSlot } from '../../postgres/member-slots.ts';
 import type { PatroniApi } from '../../postgres/patroni-api.ts';
 import { configMapType } from '../../runtime/kubernetes-types.ts';
 import type { ExecutionContext, Pass } from './execute.ts';
@@ -31,9 +33,10 @@ export async function executeMembers(
     }
     case 'reinitialize': {
       const { shard, member } = action;
+      await onPrimary(context, pass, shard, (connection) => renewMemberSlot(connection, member));
       await patroniOf(pass, shard, member).reinitialize({ force: true });
       const note = `member ${member} is copied anew: its primary no longer has the WAL that it needs next`;
-      return record(context, pass, 'MemberReinitialized', 'Reinitialize', note);
+      return record(context, pass, 'MemberCopiedAnew', 'Reinitialize', note);
     }
     case 'reload':
       await patroniOf(pass, action.shard, action.member).reload();
@@ -42,7 +45,8 @@ export async function executeMembers(
       return clearClaim(context, pass, action.shard);
     case 'switchover': {
       const { shard, leader, candidate } = action;
-      await checkpoint(context, pass, shard, leader);
+      // It leaves little for the checkpoint with which the old primary stops.
+      await onPrimary(context, pass, shard, (connection) => connection.query({ text: 'CHECKPOINT' }));
       const switchover = async () => {
         await patroniOf(pass, shard, leader).switchover({ leader, candidate });
       };
@@ -125,17 +129,16 @@ async function clearClaim(context: ExecutionContext, pass: Pass, shard: string):
   );
 }
 
-/** A checkpoint before the switchover leaves little for the one with which the old primary stops. */
-async function checkpoint(
-  context: ExecutionContext,
+/** Does something on the primary of a shard. */
+async function onPrimary(
+  { connections }: ExecutionContext,
   pass: Pass,
   shard: string,
-  leader: string,
+  work: (connection: Connection) => Promise<unknown>,
 ): Promise<void> {
   const { access } = pass;
   if (access === undefined) return;
-  const options = access.asOperator(shard, addressOf(pass, shard, leader), 'postgres');
-  await context.connections.use(options, (connection) => connection.query({ text: 'CHECKPOINT' }));
+  await connections.use(access.asOperator(shard, addressOf(pass, shard, undefined), 'postgres'), work);
 }
 
 function patroniOf(pass: Pass, shard: string, member: string | undefined): PatroniApi {
