@@ -276,6 +276,8 @@ it('a transaction that stays open longer than a fence is tried for ends the atte
     // Others are not kept by it.
     const text = `BEGIN; SELECT FROM own.orders_b${number}; DELETE FROM public.orders WHERE id = -1; COMMIT`;
     for (let count = 0; count < 20; count += 1) await quick?.query({ text });
+    // Thirty tries take a minute.
+    await moves.remember('patient', { fenceTries: 27 });
     const { lastEnding } = await moves.until('patient', 'begins again', ({ attempt }) => (attempt ?? 1) > 1);
     expect(lastEnding).toMatchObject({ reason: 'FenceBlocked', next: 'switch' });
     expect(lastEnding?.message).toMatch(/transactions held the bucket through \d+ tries to fence it/);

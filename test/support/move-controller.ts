@@ -3,6 +3,7 @@ import type { ShardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.
 import { shardMoveController } from '../../src/resources/shard-move/controller.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { shardedClusterType, shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
+import { isConflict } from '../../src/runtime/api-error.ts';
 import { clusterKey, type MemoryCluster, memoryCluster, namespace } from './memory-cluster.ts';
 import { type MoveShards, startShards } from './move-world.ts';
 import { waitFor } from './wait.ts';
@@ -18,6 +19,8 @@ export interface MoveController extends Pick<MemoryCluster, 'bucketsOf'> {
   release(name: string): Promise<void>;
   /** Changes what a ShardMove asks for. */
   change(name: string, spec: Partial<ShardMoveSpec>): void;
+  /** Changes what the status remembers, as if that had come to pass: waiting for it would take long. */
+  remember(name: string, status: Partial<Status>): Promise<void>;
   /** Has the controller hear of no change of any object until the answer is called. */
   holdBack(): () => void;
   changeCluster(spec: Partial<ShardedClusterSpec>): void;
@@ -55,6 +58,15 @@ export async function startMoveController(
       await api.client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge' });
     },
     change: (name, spec) => api.change(shardMoveType, { namespace, name }, spec),
+    async remember(name, status) {
+      const move = api.get<ShardMove>(shardMoveType, { namespace, name });
+      try {
+        await api.client.updateStatus(shardMoveType, { ...move, status: { ...move.status, ...status } });
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        await controller.remember(name, status);
+      }
+    },
     holdBack: api.holdBack,
     changeCluster: (spec) => api.change(shardedClusterType, clusterKey, spec),
     until: (name, what, holds) =>
