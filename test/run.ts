@@ -62,7 +62,25 @@ async function verify(): Promise<StageResult> {
   return { passed, skipped: 0, failures };
 }
 
-async function runVitest(stage: Stage, environment: NodeJS.ProcessEnv, filter: string): Promise<StageResult> {
+/** Runs one stage; that of PostgreSQL in two halves side by side, each with a server of its own, since its tests mostly wait. */
+async function runStage(stage: Stage, environment: NodeJS.ProcessEnv, filter: string): Promise<StageResult> {
+  if (stage === 'verify') return verify();
+  if (stage !== 'postgres') return runVitest(stage, environment, filter);
+  const halves = ['1/2', '2/2'].map((half) => runVitest(stage, environment, filter, [`--shard=${half}`]));
+  const results = await Promise.all(halves);
+  return {
+    passed: results.reduce((sum, { passed }) => sum + passed, 0),
+    skipped: results.reduce((sum, { skipped }) => sum + skipped, 0),
+    failures: results.flatMap(({ failures }) => failures),
+  };
+}
+
+async function runVitest(
+  stage: Stage,
+  environment: NodeJS.ProcessEnv,
+  filter: string,
+  more: readonly string[] = [],
+): Promise<StageResult> {
   const folder = mkdtempSync(join(tmpdir(), 'herdsman-test-'));
   const file = join(folder, 'report.json');
   const program = [
@@ -76,7 +94,7 @@ async function runVitest(stage: Stage, environment: NodeJS.ProcessEnv, filter: s
   const report = ['--reporter=json', `--outputFile.json=${file}`];
   const named = filter === '' ? [] : ['-t', filter];
   const code = await new Promise<number | null>((resolve, reject) => {
-    const child = spawn('vitest', [...program, ...report, ...named], {
+    const child = spawn('vitest', [...program, ...report, ...named, ...more], {
       cwd: root,
       env: { ...process.env, ...environment, PATH: binPath() },
       stdio: ['ignore', 'inherit', 'inherit'],
@@ -142,7 +160,7 @@ async function main(): Promise<void> {
   for (const [index, stage] of chosen.entries()) {
     const begun = performance.now();
     console.log(`[${index + 1}/${chosen.length}] ${stage}  (${seconds(started)} since the start)`);
-    const result = stage === 'verify' ? await verify() : await runVitest(stage, environment, filter);
+    const result = await runStage(stage, environment, filter);
     results.push(result);
     console.log(`  ${result.passed} passed, ${result.failures.length} failed in ${seconds(begun)}`);
   }
