@@ -69,12 +69,20 @@ export async function readOldestPosition(connection: Connection): Promise<number
   return row.oldest;
 }
 
-/** Where a standby is, and whether somebody paused its replay. */
-export async function readStandbyPosition(
-  connection: Connection,
-): Promise<StandbyPosition & { readonly paused: boolean }> {
-  const [row] = await connection.query<StandbyPosition & { readonly paused: boolean }>({
-    text: `SELECT pg_is_wal_replay_paused() AS paused,
+/** How far a standby has come, and whether it comes on. */
+export interface StandbyProgress extends StandbyPosition {
+  /** When its server started, in milliseconds since 1970 by its own clock. */
+  readonly startedMs: number;
+  /** Whether replay has used all WAL that is there, and waits for more: not while it is paused, or waits for a query. */
+  readonly waitsForWal: boolean;
+}
+
+/** Asks a standby. Wait events: https://www.postgresql.org/docs/17/monitoring-stats.html */
+export async function readStandbyProgress(connection: Connection): Promise<StandbyProgress> {
+  const [row] = await connection.query<StandbyProgress & Record<string, unknown>>({
+    text: `SELECT extract(epoch FROM pg_postmaster_start_time())::float8 * 1000 AS "startedMs",
+      EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+        AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) AS "waitsForWal",
       pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::float8 AS replayed,
       pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')::float8 AS received`,
   });

@@ -63,8 +63,9 @@ const timeouts = z
     queryWait: duration
       .default('120s')
       .describe(
-        'How long a query may wait for a server connection before its client is told off; 0s: for ever. A shorter maxPause ' +
-          'takes its place once a primary has been lost for so long.',
+        'How long a query may wait for a server connection before its client is told off; 0s: for ever. When a ' +
+          'primary has been lost for a maxPause that is shorter, that takes its place in all databases of the instance until ' +
+          'those who have waited so long are told off.',
       ),
     query: duration.default('0s').describe('How long a query may run; 0s: for ever.'),
     idleTransaction: duration

@@ -18,7 +18,7 @@ import type { Sources } from '../sharded-cluster/sources.ts';
 import { executePooler, type PoolerExecution } from './execute.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { poolerConfigType } from './kinds.ts';
-import type { Action, PlanInput, PoolerConfig, Result } from './model.ts';
+import type { PlanInput, PoolerConfig, Result } from './model.ts';
 import { poolerLabel } from './names.ts';
 import type { PoolerObserver } from './observe.ts';
 import { planPgpool } from './pgpool/plan.ts';
@@ -94,7 +94,6 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
       delayOf(pooler, withFailures(decided.result, failures)),
       decided.actions.some(({ kind }) => kind === 'reconnect') ? reconnectingMs : quietMs,
     );
-    tell(pooler, decided.actions);
     if (afterMs > soonMs || pooler.status === undefined) {
       const status = statusOf(input, decided, failures);
       const written = await writeStatus(client, poolerConfigType, pooler, status, { signal, fieldManager });
@@ -112,18 +111,6 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     for (const [shard, primary] of Object.entries(status.primaries ?? {})) {
       if (before?.primaries?.[shard] !== primary)
         gated.switched.delete(shardKey({ namespace: metadata.namespace, pooler: metadata.name, shard }));
-    }
-  }
-
-  function tell(pooler: PoolerConfig, actions: readonly Action[]): void {
-    for (const action of actions) {
-      if (action.kind !== 'resume') continue;
-      events.record(pooler, {
-        type: 'Warning',
-        reason: 'ClientsResumed',
-        action: 'Resume',
-        note: `database ${action.database} of ${action.pod} was paused by nobody who is still at it: its clients go on`,
-      });
     }
   }
 

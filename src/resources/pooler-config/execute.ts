@@ -91,8 +91,6 @@ async function run(context: PoolerExecution, pass: PoolerPass, action: Action): 
     }
     case 'reload':
       return useConsole(pass.access, podOf(pass, action.pod), (console) => console.reload());
-    case 'resume':
-      return useConsole(pass.access, podOf(pass, action.pod), (console) => console.resume(action.database));
     case 'reconnect':
       return useConsole(pass.access, podOf(pass, action.pod), async (console) => {
         await untilNoLogin(console, action.database, context.clock);

@@ -82,7 +82,7 @@ export async function holdBack(
       } catch (error) {
         warn(error, 'pooler is not resumed');
       } finally {
-        // From now on the controller resumes what is found paused.
+        // The guard in the pod resumes what stays paused.
         gated.held.delete(key);
         await pausing.close();
       }

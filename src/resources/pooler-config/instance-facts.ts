@@ -19,7 +19,6 @@ export function oversizedDatabases(
 /** What an instance of PgBouncer says of itself. */
 export async function readInstance(console: Console): Promise<InstanceFacts> {
   const config = await console.showConfig();
-  const databases = await console.showDatabases();
   const pools = (await console.showPools()).filter((pool) => pool.database !== 'pgbouncer');
   const sum = (count: (pool: (typeof pools)[number]) => number) =>
     pools.reduce((total, pool) => total + count(pool), 0);
@@ -30,7 +29,6 @@ export async function readInstance(console: Console): Promise<InstanceFacts> {
     databaseServers[pool.database] = (databaseServers[pool.database] ?? 0) + serversOf(pool);
   return {
     revision: revisionOf(config.get('ignore_startup_parameters') ?? ''),
-    paused: databases.filter((database) => Number(database.paused) !== 0).map((database) => database.name),
     databases: [
       ...new Set(pools.filter((pool) => pool.cl_active + pool.cl_waiting > 0).map((pool) => pool.database)),
     ],

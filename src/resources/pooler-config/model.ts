@@ -21,8 +21,6 @@ export interface PoolerConfig extends KubernetesObject {
 export interface InstanceFacts {
   /** Revision of the settings that it runs with. */
   readonly revision: string | undefined;
-  /** Databases whose clients are made to wait. */
-  readonly paused: readonly string[];
   /** Databases that have clients. */
   readonly databases: readonly string[];
   readonly clients: number;
@@ -108,7 +106,6 @@ export type Action =
   | { readonly kind: 'apply'; readonly type: ResourceType; readonly object: KubernetesObject }
   | { readonly kind: 'deliver'; readonly pod: string; readonly revision: string }
   | { readonly kind: 'reload'; readonly pod: string }
-  | { readonly kind: 'resume'; readonly pod: string; readonly database: string }
   | {
       readonly kind: 'reconnect';
       readonly pod: string;

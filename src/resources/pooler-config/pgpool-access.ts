@@ -40,7 +40,6 @@ export async function readPgpoolInstance(
     return {
       revision,
       databases: [],
-      paused: [],
       clients,
       waiting: 0,
       servers: clients,

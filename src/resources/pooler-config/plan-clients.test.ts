@@ -1,6 +1,6 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import type { SecretReading } from '../sharded-cluster/model.ts';
-import type { Observed, PlanInput } from './model.ts';
+import type { Observed } from './model.ts';
 import { plan } from './plan.ts';
 import { statusOf } from './status.ts';
 import { readers } from './test-support/pgpool-world.ts';
@@ -10,38 +10,6 @@ let all: Map<string, SecretReading>;
 
 beforeAll(async () => {
   all = await allSecrets();
-});
-
-describe('clients that wait', () => {
-  const databases = [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }];
-  const paused = (held: readonly string[], more: Partial<Observed> = {}): PlanInput =>
-    planInput(
-      poolerConfig({}, { databases }),
-      observedWorld({
-        secrets: all,
-        instances: [instance(0, { paused: ['app'] })],
-        held: new Set(held),
-        ...more,
-      }),
-    );
-  const resume = { kind: 'resume', pod: 'web-pooler-0', database: 'app' };
-
-  it('go on when nobody holds them', () => {
-    expect(plan(paused([])).actions).toContainEqual(resume);
-  });
-
-  it('go on whatever else is wrong', () => {
-    expect(plan(paused([], { cluster: undefined })).actions).toEqual([resume]);
-  });
-
-  it('wait on while nobody serves them, until their pod lets them go on', () => {
-    const targets = observedWorld().targets.map((target) => ({ ...target, servedBy: undefined }));
-    expect(plan(paused([], { targets })).actions).not.toContainEqual(resume);
-  });
-
-  it('wait on while a switchover holds them', () => {
-    expect(plan(paused(['uid-0/app'])).actions).not.toContainEqual(resume);
-  });
 });
 
 describe('a new primary', () => {

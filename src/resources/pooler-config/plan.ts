@@ -43,7 +43,7 @@ export function plan(input: PlanInput): Plan {
     ),
     now,
   });
-  const first = [...resumes(input), ...reconnects(input)];
+  const first = reconnects(input);
   const stopped = (result: Result, actions: readonly Action[] = [], more: Partial<Plan> = {}): Plan => ({
     scaling: wished,
     sizing: undefined,
@@ -96,24 +96,6 @@ export function plan(input: PlanInput): Plan {
     ...reductions.filter((action) => !isHeld(observed, action)),
   ];
   return stopped(progressOf(input, { replicas, behind, applies: applies.length, scaling }), actions, known);
-}
-
-/**
- * Clients that nobody holds back on purpose any more: an operator that ended in the middle of a switchover left them waiting.
- * While nobody serves them it is the instance's pod itself that does so, and lets them go on.
- */
-function resumes({ pooler, observed }: PlanInput): Action[] {
-  const isServed = (name: string): boolean => {
-    const shard = pooler.status?.databases?.find((database) => database.name === name)?.shard;
-    return !observed.targets.some((target) => target.shard === shard && target.servedBy === undefined);
-  };
-  return observed.instances.flatMap(({ pod, facts }) =>
-    facts.state !== 'present'
-      ? []
-      : facts.value.paused
-          .filter((database) => !observed.held.has(`${pod.metadata.uid}/${database}`) && isServed(database))
-          .map((database): Action => ({ kind: 'resume', pod: pod.metadata.name, database })),
-  );
 }
 
 /**

@@ -50,6 +50,13 @@ describe('a claim', () => {
     expect(usage(traces)).toBe('unused');
   });
 
+  it('is not given up while more shards are wanted than were chosen', () => {
+    const shards = { desired: 1, names: ['s0'], current: 1, ready: 1, summary: '1/1', items: [] };
+    expect(usage({ owner: { ...cluster({}), status: shardedClusterStatus.parse({ shards }) } })).toBe(
+      'unknown',
+    );
+  });
+
   it('is used while autoscaling wants its shard, whatever the count says', () => {
     const metrics = [{ type: 'CPU' as const, target: '60' }];
     const owner = cluster({ shards: { count: 1, autoscaling: { minShards: 1, maxShards: 4, metrics } } });

@@ -1,5 +1,6 @@
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import { replicaOrdinal } from '../read-replica-set/names.ts';
+import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import type { PersistentVolumeClaim, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import {
@@ -40,6 +41,8 @@ export function usageOf(
   if (ordinal === undefined || shardIndex(shard) === undefined) return 'unknown';
   if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
   if (owner === undefined) return 'unused';
+  // More shards are wanted than were chosen yet: it may be this one that comes back.
+  if (wantedNames(owner).length < desiredShards(owner.spec, owner.status)) return 'unknown';
   const wanted = wantedNames(owner).includes(shard) && ordinal < (owner.spec.members ?? 3);
   return wanted ? 'used' : 'unused';
 }

@@ -1,6 +1,15 @@
 import type { DatabaseFacts } from './database-facts.ts';
 import type { ReferenceMemory } from './reference-memory.ts';
 
+/** Where a standby stands. */
+interface StandStill {
+  /** In bytes of WAL. */
+  readonly replayed: number | undefined;
+  readonly startedMs: number | undefined;
+  /** On the monotonic clock. */
+  readonly since: number;
+}
+
 /** What is remembered of one cluster between passes; all of it can be found out again. */
 export interface ClusterMemory {
   /** By shard: what identifies the set-up that was done last. */
@@ -14,8 +23,8 @@ export interface ClusterMemory {
   readonly claims: Map<string, number>;
   /** By member: since when its server has failed to start. */
   readonly failedStarts: Map<string, number>;
-  /** By standby that does not follow its primary: up to where it has replayed, in bytes of WAL, and since when it stands there. */
-  readonly strays: Map<string, { readonly replayed: number | undefined; readonly since: number }>;
+  /** By standby that does not follow its primary: up to where it has replayed since it started, and since when it stands there. */
+  readonly strays: Map<string, StandStill>;
   /** By shard: when its members' certificates were last looked at. */
   readonly certificates: Map<string, number>;
   /** By shard that shall go: since when no mirror of the map names it. */

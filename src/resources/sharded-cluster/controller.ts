@@ -34,6 +34,7 @@ import { clusterPart } from './status-parts.ts';
 import { refusalEvent } from './status-refusal.ts';
 import { decideParameters, type ParameterDecision } from './steps/parameters.ts';
 import { hasParameters } from './steps/topology.ts';
+import { wantedNames } from './wanted-shards.ts';
 
 /** What the controller works with. */
 export interface ShardedClusterDependencies {
@@ -109,8 +110,12 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     try {
       const { object } = await writeStatus(client, shardedClusterType, cluster, status, options);
       expectations.expectWritten(keyString(cluster.metadata), sources.clusters.cache, object);
-      if (!isRemembered({ spec: cluster.spec, status: object.status }, choice))
-        throw new Error('status.shards.names is not kept: apply the CRDs of this version of the operator');
+      if (!isRemembered({ spec: cluster.spec, status: object.status }, choice)) {
+        const note = 'status.shards.names is not kept: apply the CRDs of this version of the operator';
+        events.record(cluster, { type: 'Warning', reason: 'OldDefinitions', action: 'Reconcile', note });
+        if (isDeepStrictEqual(choice.names, wantedNames(cluster))) return false;
+        throw new Error(note);
+      }
     } catch (error) {
       if (isConflict(error)) return true;
       const event = refusalEvent(error);

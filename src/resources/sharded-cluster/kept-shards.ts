@@ -11,9 +11,7 @@ export type KeptBy = Pick<ShardedClusterSpec, 'tables' | 'shards'>;
 export function keptShards(spec: KeptBy, names: readonly string[]): ReadonlyMap<string, string> {
   const kept = new Map([['s0', 'it has the plain tables']]);
   const named = new Set(namedShards(spec));
-  const zones = new Set(
-    spec.tables.flatMap(({ regions = [] }) => regions.flatMap((region) => region.zones ?? [])),
-  );
+  const zones = neededZones(spec);
   const isLastIn = (zone: string) => names.filter((name) => zoneOf(spec.shards, name) === zone).length === 1;
   for (const name of names) {
     const zone = zoneOf(spec.shards, name);
@@ -34,6 +32,25 @@ export function fewestShards(spec: KeptBy, names: readonly string[]): number {
     spec,
     names.filter((name) => name !== free),
   );
+}
+
+/** Of the candidates, those that the tables need beside these shards: each that is named, and one in each zone that is missing. */
+export function neededShards(
+  spec: KeptBy,
+  names: readonly string[],
+  candidates: readonly string[],
+): readonly string[] {
+  const needed = namedShards(spec);
+  for (const zone of neededZones(spec)) {
+    const isThere = (name: string) => zoneOf(spec.shards, name) === zone;
+    if (![...names, ...needed].some(isThere)) needed.push(...candidates.filter(isThere).slice(0, 1));
+  }
+  return needed;
+}
+
+/** Zones that regions are pinned to. */
+function neededZones({ tables }: Pick<KeptBy, 'tables'>): ReadonlySet<string> {
+  return new Set(tables.flatMap(({ regions = [] }) => regions.flatMap((region) => region.zones ?? [])));
 }
 
 /** Shards that the tables name. */

@@ -2,6 +2,7 @@ import { expect, test } from 'vitest';
 import type { ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import { UnreachableError } from '../../postgres/postgres-error.ts';
+import type { StandbyProgress } from '../../postgres/replica-stats.ts';
 import { emptyMemory } from './cluster-memory.ts';
 import type { ObservedShard, Stray } from './model.ts';
 import { readStrays, type StrayInquiry } from './observe-strays.ts';
@@ -9,7 +10,7 @@ import type { ShardAccess } from './shard-access.ts';
 import { type MemberSketch, sketchShard } from './test-support/sketch-shard.ts';
 
 /** Where the standby is, in bytes of WAL, or `silent`; what the primary has begins at 1,000. */
-type Standby = { replayed: number; received: number; paused?: boolean } | 'silent';
+type Standby = Partial<StandbyProgress> | 'silent';
 
 /** Looks at a shard of two every 15 s, while the standby is where each look is told; answers what the last one says. */
 async function look(positions: readonly Standby[], sketch: MemberSketch = stray, options = {}) {
@@ -20,7 +21,7 @@ async function look(positions: readonly Standby[], sketch: MemberSketch = stray,
     const use = async ({ host }: ConnectOptions): Promise<unknown> => {
       if (host === 'member-0') return 1_000;
       if (position === 'silent') throw new UnreachableError('no answer');
-      return { paused: false, ...position };
+      return { startedMs: 1, waitsForWal: true, ...position };
     };
     const access = { asOperator: (_: string, host: string) => ({ host }) } as unknown as ShardAccess;
     const connections = { use } as unknown as Connections;
@@ -56,10 +57,14 @@ test('one whose WAL is gone is lost, after a while', async () => {
   expect(await look([behind, behind, behind])).toMatchObject([{ isLost: true }]);
 });
 
-test('one that comes on by what it has itself, or whose replay somebody paused, is left its time', async () => {
+test('one that comes on by what it has itself, or whose replay waits for something else, is left its time', async () => {
   const next = { replayed: 2_500, received: 2_500 };
   expect(await look([still, still, still, next])).toMatchObject([{ forMs: 0 }]);
-  expect(await look([still, still, { ...still, paused: true }])).toMatchObject([{ forMs: 0 }]);
+  expect(await look([still, still, { ...still, waitsForWal: false }])).toMatchObject([{ forMs: 0 }]);
+});
+
+test('one that was restarted is left its time again', async () => {
+  expect(await look([still, still, { ...still, startedMs: 2 }])).toMatchObject([{ forMs: 0 }]);
 });
 
 test('one that does not answer stays what it was, and is not given up', async () => {

@@ -1,5 +1,5 @@
 import type { Connections } from '../../postgres/connections.ts';
-import { readOldestPosition, readStandbyPosition } from '../../postgres/replica-stats.ts';
+import { readOldestPosition, readStandbyProgress } from '../../postgres/replica-stats.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { GroupFacts, ObservedMember, Stray } from './model.ts';
@@ -36,12 +36,14 @@ export async function readStrays(
       if (group.state === 'present') memory.strays.delete(name);
       return [];
     }
-    const position = await readingOf(() => connections.use(reach(address), readStandbyPosition));
+    const progress = await readingOf(() => connections.use(reach(address), readStandbyProgress));
     const before = memory.strays.get(name);
-    const at = position.state === 'present' ? position.value : undefined;
-    const isStill = before !== undefined && (at === undefined || at.replayed === before.replayed);
-    const since = isStill && at?.paused !== true ? before.since : nowMs;
-    memory.strays.set(name, { replayed: at?.replayed ?? before?.replayed, since });
+    const at = progress.state === 'present' ? progress.value : undefined;
+    const isSame = at?.replayed === before?.replayed && at?.startedMs === before?.startedMs;
+    const isStill = at === undefined || (at.waitsForWal && isSame);
+    const { replayed, startedMs } = at ?? before ?? {};
+    const since = before !== undefined && isStill ? before.since : nowMs;
+    memory.strays.set(name, { replayed, startedMs, since });
     const forMs = nowMs - since;
     if (forMs < silentMs || at === undefined) return [{ name, forMs, isLost: false }];
     const oldest = await readingOf(() => connections.use(reach(primary), readOldestPosition));

@@ -5,7 +5,7 @@ import { firstHomes, homeZones } from './steps/home-zone.ts';
 import { certificates, logins } from './steps/identity.ts';
 import type { Parameters } from './steps/parameters.ts';
 import { referenceTables } from './steps/reference-tables.ts';
-import { removal } from './steps/removal.ts';
+import { choice, removal } from './steps/removal.ts';
 import { schema } from './steps/schema.ts';
 import { setUp } from './steps/set-up.ts';
 import { buckets, map } from './steps/shard-map.ts';
@@ -40,6 +40,7 @@ const topologyTrack: readonly Step[] = [
   { name: 'first-homes', run: firstHomes }, // primaries of a new cluster into their zone
   { name: 'durability', run: durability }, // commits wait for a standby, where promised
   { name: 'home-zones', run: homeZones }, // primaries back to their zone
+  { name: 'choice', run: choice }, // shards that should go and may not
 ];
 const contentTrack: readonly Step[] = [
   { name: 'logins', run: logins }, // passwords for people and applications

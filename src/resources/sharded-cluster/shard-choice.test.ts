@@ -140,6 +140,20 @@ describe('with more shards', () => {
     expect(choose(count, names, owned, { there })).toEqual({ names: expected, leaving: [] });
   });
 
+  it('those come first that the tables name, or that are in a zone that they need', () => {
+    const tenants = [{ value: 'x', shard: 's2' }];
+    const named: SpecSketch = { tables: [{ name: 'orders', strategy: 'directory', key: 'id', tenants }] };
+    expect(choose(3, ['s0', 's3'], {}, { spec: named }).names).toEqual(['s0', 's2', 's3']);
+    const draining: Owned = { s0: [1, 1], s1: [1, 1], s2: [1, 5], s3: [1, 9] };
+    expect(choose(3, ['s0', 's1'], draining, { spec: named }).names).toEqual(three);
+    const regions = [{ name: 'eu', values: ['de'], zones: ['b'] }];
+    const pinned: SpecSketch = {
+      shards: { zones: ['a', 'b'] },
+      tables: [{ name: 'orders', strategy: 'geographic', key: 'country', regions }],
+    };
+    expect(choose(2, ['s0'], { s2: [1, 9] }, { spec: pinned }).names).toEqual(['s0', 's1']);
+  });
+
   it('a new cluster has the first', () => {
     const cluster = shardedCluster({ shards: { count: 3 } });
     const choice = chooseShards({ spec: cluster.spec, status: undefined, map: undefined });

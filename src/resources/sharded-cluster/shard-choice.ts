@@ -5,9 +5,12 @@ import { ownerCounts } from '../../sharding/map.ts';
 import { compareShards } from '../../sharding/rebalance/model.ts';
 import { desiredShards } from './desired-shards.ts';
 import { byHolding, emptiestShard, type Holdings, holdingOf, type LeavingShard } from './emptiest-shard.ts';
-import { keptShards } from './kept-shards.ts';
+import { keptShards, neededShards } from './kept-shards.ts';
 import type { StepResult } from './model.ts';
 import { firstShards } from './wanted-shards.ts';
+
+/** As many as the schema admits. */
+const mostShards = 128;
 
 /** What the shards that are wanted are chosen from. */
 export interface ChoiceInput {
@@ -66,12 +69,13 @@ function namesBefore({ status, map }: ChoiceInput): readonly string[] {
   return [...new Set(['s0', ...owners(map)])].toSorted(compareShards);
 }
 
-/** Those that are there before new ones, so that a drain that is called off costs no more moves than it must. */
+/** Those that the tables need, then those that are there before new ones: a drain that is called off costs no more moves than it must. */
 function more(input: ChoiceInput, before: readonly string[], count: number): ShardChoice {
   const { items = [] } = input.status?.shards ?? {};
   const present = new Set([...items.map(({ name }) => name), ...owners(input.map)]);
   const fullestFirst = [...present].toSorted(byHolding(holdingsOf(input) ?? new Map())).reverse();
-  const names = new Set([...before, ...fullestFirst, ...firstShards(count)]);
+  const candidates = [...fullestFirst, ...firstShards(mostShards)];
+  const names = new Set([...before, ...neededShards(input.spec, before, candidates), ...candidates]);
   return { names: [...names].slice(0, count).toSorted(compareShards), leaving: [] };
 }
 

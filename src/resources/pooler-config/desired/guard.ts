@@ -13,8 +13,8 @@ const columns =
   'host port database force_user size min reserve lifetime mode balance most now clients_most clients paused disabled';
 
 /**
- * Lets clients go on when they were paused for as long as they may be: the operator does that itself, but it may end in the
- * middle of a switchover. One session looks every second; a second one is opened only to resume.
+ * Lets clients go on when they were paused for as long as they may be. Whoever paused them does that earlier, but an operator may
+ * end in the middle of a switchover. One session looks every second; a second one is opened only to resume.
  */
 export const guardScript = `
 look() {

@@ -25,6 +25,8 @@ listener.bind(('127.0.0.1', PORT))
 lock = threading.Lock()
 waiting = {}
 away, overdue = {}, set()
+limit = threading.Lock()
+limits = []
 told, welcomed = {}, {}
 
 def name_and_type(query):
@@ -41,12 +43,10 @@ def addresses(name, family):
         return []
     return list(dict.fromkeys(entry[4][0] for entry in found))
 
-def held(name):
+def servers():
     with open(SERVERS) as lines:
         for host, port, seconds, query_wait, databases in map(str.split, lines):
-            if host == name:
-                return port, float(seconds), query_wait, databases.split(',')
-    return None
+            yield host, (port, float(seconds), query_wait, databases.split(','))
 
 def until_ready(session):
     kind = b''
@@ -56,18 +56,23 @@ def until_ready(session):
         session.recv(length - 4, socket.MSG_WAITALL)
 
 def command(text):
-    try:
-        with socket.socket(socket.AF_UNIX) as session:
-            session.settimeout(0.2)
-            session.connect(CONSOLE)
-            words = b'user\\0pgbouncer\\0database\\0pgbouncer\\0\\0'
-            session.sendall(struct.pack('>II', 8 + len(words), 196608) + words)
-            until_ready(session)
-            session.sendall(struct.pack('>cI', b'Q', 5 + len(text)) + text.encode() + b'\\0')
-            # It holds whether its end is waited for or not.
-            until_ready(session)
-    except (OSError, struct.error):
-        pass
+    for patience in (0.2, 1, 5):
+        sent = False
+        try:
+            with socket.socket(socket.AF_UNIX) as session:
+                session.settimeout(patience)
+                session.connect(CONSOLE)
+                words = b'user\\0pgbouncer\\0database\\0pgbouncer\\0\\0'
+                session.sendall(struct.pack('>II', 8 + len(words), 196608) + words)
+                until_ready(session)
+                session.sendall(struct.pack('>cI', b'Q', 5 + len(text)) + text.encode() + b'\\0')
+                # It holds whether its end is waited for or not.
+                sent = True
+                until_ready(session)
+        except (OSError, struct.error):
+            pass
+        if sent:
+            return
 
 def listens(address, port):
     try:
@@ -78,8 +83,11 @@ def listens(address, port):
         return False
 
 def takes_logins(address, port):
-    command = ['pg_isready', '-q', '-t', '1', '-h', address, '-p', port, '-U', 'nobody', '-d', 'postgres']
-    return subprocess.run(command).returncode == 0
+    words = ['pg_isready', '-q', '-t', '1', '-h', address, '-p', port, '-U', 'nobody', '-d', 'postgres']
+    try:
+        return subprocess.run(words).returncode == 0
+    except OSError:
+        return False
 
 def serves(name, address, port):
     # While another server takes over, the Service may lead to both of them, by chance.
@@ -96,33 +104,40 @@ def serves(name, address, port):
 
 def hold(name, address, port, seconds, query_wait, databases):
     paused = []
-    while not serves(name, address, port):
-        now = time.monotonic()
-        if name not in away:
-            away[name] = now
-            paused = databases if now < told.get(name, -2) + 1 else []
-            for database in paused:
-                command(f'PAUSE {database}')
-        elif now > away[name] + seconds:
-            break
-        time.sleep(0.05)
-    else:
+    try:
+        while not serves(name, address, port):
+            now = time.monotonic()
+            if name not in away:
+                away[name] = now
+                paused = databases if now < told.get(name, -2) + 1 else []
+                for database in paused:
+                    command(f'PAUSE {database}')
+            elif now > away[name] + seconds:
+                if name not in overdue and not 0 < float(query_wait) <= seconds:
+                    overdue.add(name)
+                    limit_waits(seconds, query_wait)
+                return
+            time.sleep(0.05)
         since = away.pop(name, None)
+        overdue.discard(name)
         if since is not None:
             print(f'{name} takes logins again, after {time.monotonic() - since:.2f} s', flush=True)
-    limit_waits(name, seconds, query_wait)
-    for database in paused:
-        command(f'RESUME {database}')
+    finally:
+        for database in paused:
+            command(f'RESUME {database}')
 
-def limit_waits(name, seconds, query_wait):
-    if 0 < float(query_wait) <= seconds:
-        return
-    if name in away and name not in overdue:
-        overdue.add(name)
+def limit_waits(seconds, query_wait):
+    # For clients of all databases, so only until those are told off who have waited as long: who asks later is turned away.
+    with limit:
+        limits.append(seconds)
         command(f'SET query_wait_timeout = {seconds:g}')
-    elif name not in away and name in overdue:
-        overdue.discard(name)
-        if not overdue:
+    threading.Thread(target=lift_limit, args=(seconds, query_wait), daemon=True).start()
+
+def lift_limit(seconds, query_wait):
+    time.sleep(seconds + 1)
+    with limit:
+        limits.remove(seconds)
+        if not limits:
             command(f'SET query_wait_timeout = {query_wait}')
 
 def reply(query, end, kind, found, to):
@@ -137,7 +152,7 @@ def reply(query, end, kind, found, to):
 def look_up(name, kind):
     found = addresses(name, FAMILIES[kind]) if kind in FAMILIES else []
     try:
-        wanted = held(name) if found else None
+        wanted = dict(servers()).get(name) if found else None
         if wanted is not None:
             hold(name, found[0], *wanted)
             told[name] = time.monotonic()
@@ -149,6 +164,9 @@ def look_up(name, kind):
 
 def main():
     open(READY, 'w').close()
+    # One that ended before this one may have left the limit as it was.
+    for _, (_, _, query_wait, _) in list(servers())[:1]:
+        command(f'SET query_wait_timeout = {query_wait}')
     while True:
         query, to = listener.recvfrom(4096)
         try:

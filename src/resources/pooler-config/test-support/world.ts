@@ -110,7 +110,6 @@ export function instance(ordinal: number, facts: Partial<InstanceFacts> = {}): O
       state: 'present',
       value: {
         revision: undefined,
-        paused: [],
         databases: [],
         clients: 0,
         waiting: 0,

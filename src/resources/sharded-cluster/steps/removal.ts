@@ -17,6 +17,11 @@ export type EmptinessDecision =
   | { readonly kind: 'refused'; readonly reason: string; readonly message: string }
   | { readonly kind: 'unknown'; readonly message: string };
 
+/** Why there are more shards than were asked for. */
+export function choice({ obstacle }: PlanInput): StepResult {
+  return obstacle ?? proceed;
+}
+
 /** Takes away shards that are not wanted any more, each only when it is proved empty; volumes stay. */
 export function removal(input: PlanInput): StepResult {
   const { cluster, observed } = input;
@@ -24,7 +29,7 @@ export function removal(input: PlanInput): StepResult {
   const surplus = observed.shards.filter((shard) => !wanted.includes(shard.name));
   const decided = surplus.map((shard) => ({ shard, decision: decideEmptiness(input, shard) }));
   const next = decided.find(({ decision }) => decision.kind === 'empty') ?? decided.at(-1);
-  if (next === undefined) return input.obstacle ?? proceed;
+  if (next === undefined) return proceed;
   const { shard, decision } = next;
   if (decision.kind === 'refused')
     return { kind: 'fail', reason: decision.reason, message: decision.message };
