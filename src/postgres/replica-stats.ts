@@ -69,6 +69,10 @@ export async function readOldestPosition(connection: Connection): Promise<number
   return row.oldest;
 }
 
+/** Wait events of a replay that has used all WAL that is there: https://www.postgresql.org/docs/17/monitoring-stats.html */
+const waitsForWal = `EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
+        AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) AS "waitsForWal"`;
+
 /** How far a standby has come, and whether it comes on. */
 export interface StandbyProgress extends StandbyPosition {
   /** When its server started, in milliseconds since 1970 by its own clock. */
@@ -77,12 +81,11 @@ export interface StandbyProgress extends StandbyPosition {
   readonly waitsForWal: boolean;
 }
 
-/** Asks a standby. Wait events: https://www.postgresql.org/docs/17/monitoring-stats.html */
+/** Asks a standby. */
 export async function readStandbyProgress(connection: Connection): Promise<StandbyProgress> {
   const [row] = await connection.query<StandbyProgress & Record<string, unknown>>({
     text: `SELECT extract(epoch FROM pg_postmaster_start_time())::float8 * 1000 AS "startedMs",
-      EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = 'startup'
-        AND wait_event IN ('RecoveryWalStream', 'RecoveryRetrieveRetryInterval')) AS "waitsForWal",
+      ${waitsForWal},
       pg_wal_lsn_diff(pg_last_wal_replay_lsn(), '0/0')::float8 AS replayed,
       pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0')::float8 AS received`,
   });
@@ -97,6 +100,8 @@ export interface ReplicaStats extends StandbyPosition {
   readonly committedMs: number | null;
   /** Whether a WAL receiver is at work. */
   readonly streaming: boolean;
+  /** Whether replay has used all WAL that is there, and waits for more. */
+  readonly waitsForWal: boolean;
   /** Value of `herdsman.config`; null while it has none. */
   readonly config: string | null;
   /** Whether a parameter in its files takes effect only when it restarts. */
@@ -122,6 +127,7 @@ export async function readReplicaStats(connection: Connection, database: string)
         coalesce(pg_wal_lsn_diff(greatest(pg_last_wal_receive_lsn(), pg_last_wal_replay_lsn()), '0/0'), 0)::float8 AS received,
         extract(epoch FROM pg_last_xact_replay_timestamp())::float8 * 1000 AS "committedMs",
         EXISTS (SELECT FROM pg_stat_wal_receiver WHERE status = 'streaming') AS streaming,
+        ${waitsForWal},
         current_setting('${configParameter}', true) AS config,
         EXISTS (SELECT FROM pg_settings WHERE pending_restart) AS "pendingRestart",
         a.connections, a.active, a.busy, coalesce(d.transactions, 0) AS transactions, coalesce(d.active_time, 0) AS "activeMs"

@@ -10,6 +10,7 @@ function stats(fields: Partial<ReplicaStats>): ReplicaStats {
     received: 0,
     committedMs: null,
     pendingRestart: false,
+    waitsForWal: false,
     streaming: true,
     config: null,
     connections: 0,

@@ -47,9 +47,12 @@ test('a member is lost that has long been silent and needs WAL that is gone, and
     poll: { ask: async () => ({ state: 'present', value: { position: 100 } }) },
     monotonicMs: () => nowMs,
   } as unknown as Inquiry;
-  const silent = { state: 'present' as const, value: { streaming: false, received: 99 } };
+  const stats = { streaming: false, waitsForWal: true, received: 99 };
+  const silent = { state: 'present' as const, value: stats };
   expect(await isLost(inquiry, pod, silent, primary)).toBe(false);
   nowMs = 30_000;
+  const replaying = { state: 'present' as const, value: { ...stats, waitsForWal: false } };
+  expect(await isLost(inquiry, pod, replaying, primary)).toBe(false);
   expect(await isLost(inquiry, pod, silent, primary)).toBe(true);
   const namesake = { ...pod, metadata: { ...pod?.metadata, uid: 'another' } } as Pod;
   expect(await isLost(inquiry, namesake, silent, primary)).toBe(false);

@@ -58,7 +58,7 @@ export function positionOf(
 export async function isLost(
   inquiry: Pick<Inquiry, 'set' | 'shard' | 'access' | 'poll' | 'memory' | 'monotonicMs'>,
   pod: Pod | undefined,
-  stats: Reading<Pick<ReplicaStats, 'streaming' | 'received'>>,
+  stats: Reading<Pick<ReplicaStats, 'streaming' | 'waitsForWal' | 'received'>>,
   primary: { readonly address: string } | undefined,
 ): Promise<boolean> {
   const { memory, monotonicMs } = inquiry;
@@ -70,6 +70,8 @@ export async function isLost(
   }
   const since = memory.silent.get(uid) ?? monotonicMs();
   memory.silent.set(uid, since);
+  // What it has itself it may still replay.
+  if (!stats.value.waitsForWal) return false;
   if (primary === undefined || monotonicMs() - since < silentMs) return false;
   const oldest = await readOldest(inquiry, pod.metadata.name, primary.address);
   return oldest !== undefined && stats.value.received < oldest;

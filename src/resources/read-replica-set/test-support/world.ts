@@ -66,6 +66,7 @@ export function stats(set: ReadReplicaSet, fields: Partial<ReplicaStats> = {}): 
     received: 1_000,
     committedMs: null,
     pendingRestart: false,
+    waitsForWal: true,
     streaming: true,
     config: markOf(set, 's0'),
     connections: 3,
