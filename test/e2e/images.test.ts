@@ -56,6 +56,29 @@ describe('the PostgreSQL image', () => {
     }
   });
 
+  it('has a Patroni whose cycle decides on what it saw itself, whoever asks for the cluster meanwhile', async () => {
+    const script = `
+import threading
+from importlib.machinery import SourceFileLoader
+SourceFileLoader('launcher', '/usr/local/bin/patroni').load_module()
+from patroni.dcs.kubernetes import Kubernetes
+dcs = object.__new__(Kubernetes)
+seen = []
+def ask(name):
+    seen.append(getattr(dcs, name))
+    setattr(dcs, name, 'new')
+    seen.append(getattr(dcs, name))
+for name in ('_leader_resource_version', '_leader_observed_record', '_leader_observed_time'):
+    setattr(dcs, name, 'old')
+    asking = threading.Thread(target=ask, args=(name,))
+    asking.start()
+    asking.join()
+    seen.append(getattr(dcs, name))
+print(*seen)`;
+    const seen = await run('chroot', [rootfs, 'python3', '-B', '-W', 'ignore', '-c', script]);
+    expect(seen.trim().split(' ')).toEqual(Array(3).fill(['old', 'new', 'old']).flat());
+  });
+
   it("takes Debian's security fixes", () => {
     expect(readFileSync(join(rootfs, 'etc/apt/sources.list'), 'utf8')).toMatch(
       /-security trixie-security main/,
