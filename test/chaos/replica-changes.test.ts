@@ -227,6 +227,8 @@ describe('read replicas', () => {
   it('go on as they are while the operator is away for two minutes', async () => {
     const client = await kube();
     await waitUntilReady(cluster);
+    await applySet(set, { ...spec, replicas: 1, drainGrace: '30s' });
+    await waitUntilServing(set, 1);
     await waitForSet(set, 'all is well', ({ phase }) => phase === 'Ready');
     const state = async () => {
       const sets = await client.get(statefulSetType, { namespace, name: 'readers-s0-replicas' });
