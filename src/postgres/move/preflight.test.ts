@@ -73,7 +73,7 @@ describe('a server on which something is too small', () => {
     const open = () => Promise.reject(new Error('nothing is copied'));
     const found = await findObstacles({ move, group, owned, targetEndpoint, sourceAddress: {}, use, open });
     return found.map(
-      ({ code, permanent, message }) => `${code} ${permanent ? 'for good' : 'for now'}: ${message}`,
+      ({ code, permanent, message }) => `${code} ${permanent ? 'permanent' : 'passing'}: ${message}`,
     );
   }
 
@@ -86,22 +86,22 @@ describe('a server on which something is too small', () => {
       'prepared transactions',
       { preparedMax: 0 },
       {},
-      'NoPreparedTransactions for good: shard s0: max_prepared_transactions is 0',
+      'NoPreparedTransactions permanent: shard s0: max_prepared_transactions is 0',
     ],
-    ['prepared transactions there', {}, { preparedMax: 0 }, 'NoPreparedTransactions for good: shard s1'],
-    ['prepared transactions in use', { prepared: 16 }, {}, 'NoPreparedTransactions for now: shard s0: 16 of'],
-    ['slots', { slotsMax: 0 }, {}, 'NoReplicationSlots for good: shard s0: max_replication_slots is 0'],
+    ['prepared transactions there', {}, { preparedMax: 0 }, 'NoPreparedTransactions permanent: shard s1'],
+    ['prepared transactions in use', { prepared: 16 }, {}, 'NoPreparedTransactions passing: shard s0: 16 of'],
+    ['slots', { slotsMax: 0 }, {}, 'NoReplicationSlots permanent: shard s0: max_replication_slots is 0'],
     [
       'slots in use',
       { slots: 10 },
       {},
-      'NoReplicationSlots for now: shard s0: 10 of max_replication_slots = 10',
+      'NoReplicationSlots passing: shard s0: 10 of max_replication_slots = 10',
     ],
-    ['origins', {}, { origins: 10 }, 'NoReplicationSlots for now: shard s1'],
-    ['walsenders', { senders: 9 }, {}, 'NoWalSenders for now: shard s0: 9 of max_wal_senders = 10'],
-    ['workers', {}, { workersMax: 0 }, 'NoWorkers for good: shard s1: max_logical_replication_workers is 0'],
-    ['WAL', { walLevel: 'replica' }, {}, 'WalLevel for good: shard s0: wal_level is replica'],
-    ['standbys', {}, { standbysMissing: true }, 'NoSynchronousStandby for now: shard s1'],
+    ['origins', {}, { origins: 10 }, 'NoReplicationSlots passing: shard s1'],
+    ['walsenders', { senders: 9 }, {}, 'NoWalSenders passing: shard s0: 9 of max_wal_senders = 10'],
+    ['workers', {}, { workersMax: 0 }, 'NoWorkers permanent: shard s1: max_logical_replication_workers is 0'],
+    ['WAL', { walLevel: 'replica' }, {}, 'WalLevel permanent: shard s0: wal_level is replica'],
+    ['standbys', {}, { standbysMissing: true }, 'NoSynchronousStandby passing: shard s1'],
   ])('is told of: %s', async (_, source, target, says) => {
     const [only, ...others] = await obstacles(source, target);
     expect(only).toContain(says);

@@ -5,13 +5,12 @@ import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
+import { silentMs } from '../sharded-cluster/observe-strays.ts';
 import type { Inquiry } from './inquiry.ts';
 import type { Position } from './lag.ts';
 import type { PrimaryFacts } from './model.ts';
 import { readOldest } from './observe-primary.ts';
 
-/** A member that has not streamed for so long may have lost its place. */
-const silentMs = 30_000;
 /** Members are asked so often for the certificate that they serve. */
 const certificateMs = 30_000;
 
