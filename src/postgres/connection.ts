@@ -84,7 +84,10 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
   return sessionOf(client, state, where);
 }
 
-/** A server notices within half a minute that we are gone, and gives back the locks of what we were doing. */
+/**
+ * A server notices within half a minute that we are gone, and gives back the locks of what we were doing. What a session writes
+ * goes to the disk as it is written: left to the next checkpoint, a large copy holds up the commits of all for 100 ms and more.
+ */
 function sessionSettings(statementTimeout: number, isForeign: boolean): string {
   return Object.entries({
     search_path: 'pg_catalog,pg_temp',
@@ -92,6 +95,7 @@ function sessionSettings(statementTimeout: number, isForeign: boolean): string {
     tcp_keepalives_idle: 10,
     tcp_keepalives_interval: 5,
     tcp_keepalives_count: 3,
+    backend_flush_after: '1MB',
     ...(isForeign ? {} : { client_connection_check_interval: 5000 }),
   })
     .map(([name, value]) => `-c ${name}=${value}`)

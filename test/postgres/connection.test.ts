@@ -34,6 +34,14 @@ describe('a connection', () => {
     await connection.close();
   });
 
+  it('has what it writes put on the disk as it goes', async () => {
+    const connection = await connect(options);
+    expect(await connection.query({ text: 'SHOW backend_flush_after' })).toEqual([
+      { backend_flush_after: '1MB' },
+    ]);
+    await connection.close();
+  });
+
   it('is refused when the certificate has another name', async () => {
     const { ca } = await server.certificate('herdsman');
     const wrong = { ...options, tls: { ca, servername: 'shop-s0-rw.default.svc' } };
