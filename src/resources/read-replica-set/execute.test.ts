@@ -35,29 +35,46 @@ test('a pass begins the restart of a member, and a later one sees its end', asyn
   expect(told).toEqual(['MemberRestarted']);
 });
 
-test('a member is copied anew when its slot is gone, which may be one that keeps nothing any more', async () => {
-  const set = readers();
-  const { observed } = input(set, [shard([member(set, 0)])]);
-  const done: unknown[] = [];
-  const memory = emptyMemory(0);
-  const context = {
-    monotonicMs: () => 0,
-    events: { record: () => undefined },
-    connections: {
-      use: async (options: object, work: (connection: unknown) => unknown) =>
-        work({ query: async ({ values }: { values: unknown }) => done.push({ ...options, values }) }),
-    },
-  } as unknown as SetExecution;
-  const access = {
-    asOperator: (_: string, host: string) => ({ host }),
-    patroni: (_: string, host: string) => ({ reinitialize: async () => done.push({ host }) }),
-  } as unknown as SetPass['access'];
-  const pass: SetPass = { set, observed, access, memory, signal: AbortSignal.abort() };
-  const name = 'readers-s0-replicas-0';
-  await executeSet(context, pass, [{ kind: 'reinitialize', shard: 's0', member: name, evidence: 'so' }]);
-  await expect.poll(() => workOf(memory.work, `uid-of-${name}`, 0).get('reinitialize')?.state).toBe('done');
-  expect(done).toEqual([{ host: '10.0.0.1', values: ['readers_s0_replicas_0'] }, { host: '10.0.1.1' }]);
-});
+test.each([
+  { what: 'the primary', streamsFrom: undefined, slots: ['10.0.0.1'] },
+  {
+    what: 'a standby',
+    streamsFrom: { name: 'shop-s0-1', address: '10.0.0.2' },
+    slots: ['10.0.0.1', '10.0.0.2'],
+  },
+  {
+    what: 'a standby that was promoted',
+    streamsFrom: { name: 'shop-s0-0', address: '10.0.0.1' },
+    slots: ['10.0.0.1'],
+  },
+])(
+  'a follower of $what is copied anew when its slots are gone, which may keep nothing any more',
+  async (row) => {
+    const { streamsFrom, slots } = row;
+    const set = readers();
+    const { observed } = input(set, [shard([member(set, 0, { streamsFrom })])]);
+    const done: unknown[] = [];
+    const memory = emptyMemory(0);
+    const context = {
+      monotonicMs: () => 0,
+      events: { record: () => undefined },
+      connections: {
+        use: async (options: object, work: (connection: unknown) => unknown) =>
+          work({ query: async ({ values }: { values: unknown }) => done.push({ ...options, values }) }),
+      },
+    } as unknown as SetExecution;
+    const access = {
+      asOperator: (_: string, host: string) => ({ host }),
+      patroni: (_: string, host: string) => ({ reinitialize: async () => done.push({ host }) }),
+    } as unknown as SetPass['access'];
+    const pass: SetPass = { set, observed, access, memory, signal: AbortSignal.abort() };
+    const name = 'readers-s0-replicas-0';
+    await executeSet(context, pass, [{ kind: 'reinitialize', shard: 's0', member: name, evidence: 'so' }]);
+    await expect.poll(() => workOf(memory.work, `uid-of-${name}`, 0).get('reinitialize')?.state).toBe('done');
+    const dropped = slots.map((host) => ({ host, values: ['readers_s0_replicas_0'] }));
+    expect(done).toEqual([...dropped, { host: '10.0.1.1' }]);
+  },
+);
 
 test('what one shard refuses keeps its own later objects back, and no other shard', async () => {
   const object = (kind: string, name: string) => ({

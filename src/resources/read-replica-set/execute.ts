@@ -18,7 +18,7 @@ import type { ShardAccess } from '../sharded-cluster/shard-access.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { beginWork, type WorkKind } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
-import type { ObservedSet, ReadReplicaSet, SetAction } from './model.ts';
+import type { ObservedReplica, ObservedSet, ReadReplicaSet, SetAction } from './model.ts';
 import { requireOwn } from './name-taken.ts';
 import { rotationLabel } from './names.ts';
 import type { ReplicaSources } from './sources.ts';
@@ -40,6 +40,12 @@ export interface SetPass {
   readonly access: ShardAccess | undefined;
   readonly memory: SetMemory;
   readonly signal: AbortSignal;
+}
+
+/** A member by its name. */
+interface MemberOfShard {
+  readonly shard: string;
+  readonly member: string;
 }
 
 /** An action that did not succeed. */
@@ -177,10 +183,10 @@ async function workOn(
       pass.memory.groups.delete(shard);
       return record(context, pass, 'MemberRestarted', `member ${member} was restarted`);
     case 'reinitialize':
-      await context.connections.use(
-        access(pass).asOperator(shard, primaryOf(pass, shard), 'postgres'),
-        (connection) => renewMemberSlot(connection, member),
-      );
+      for (const host of keepersOfWal(pass, action)) {
+        const options = access(pass).asOperator(shard, host, 'postgres');
+        await context.connections.use(options, (connection) => renewMemberSlot(connection, member));
+      }
       await access(pass).patroni(shard, address, 5_000).reinitialize({ force: true });
       pass.memory.silent.delete(uid);
       return record(context, pass, 'MemberCopiedAnew', `member ${member} is copied anew: ${action.evidence}`);
@@ -236,12 +242,19 @@ function primaryOf({ observed }: SetPass, name: string): string {
   return primary.value.address;
 }
 
-function podOf(
-  { observed }: SetPass,
-  target: { readonly shard: string; readonly member: string },
-): { readonly uid: string; readonly address: string } {
+/** Addresses of the servers from which a member may stream by its slot. */
+function keepersOfWal(pass: SetPass, target: MemberOfShard): ReadonlySet<string> {
+  const upstream = memberOf(pass, target)?.streamsFrom;
+  return new Set([primaryOf(pass, target.shard), ...(upstream === undefined ? [] : [upstream.address])]);
+}
+
+function memberOf({ observed }: SetPass, target: MemberOfShard): ObservedReplica | undefined {
   const shard = observed.shards.find(({ name }) => name === target.shard);
-  const pod = shard?.members.find(({ name }) => name === target.member)?.pod;
+  return shard?.members.find(({ name }) => name === target.member);
+}
+
+function podOf(pass: SetPass, target: MemberOfShard): { readonly uid: string; readonly address: string } {
+  const pod = memberOf(pass, target)?.pod;
   const uid = pod?.metadata.uid;
   const address = pod?.status?.podIP;
   if (uid === undefined || address === undefined) throw new Error(`member ${target.member} has no address`);

@@ -28,6 +28,13 @@ export interface PrimaryFacts
   readonly bytes: number | undefined;
 }
 
+/** A standby that others stream from. */
+export interface Upstream {
+  readonly name: string;
+  /** Address of its pod. */
+  readonly address: string;
+}
+
 /** One member of a set in a shard. */
 export interface ObservedReplica {
   readonly name: string;
@@ -52,7 +59,9 @@ export interface ObservedReplica {
   readonly lag: Lag | undefined;
   /** Whether a parameter takes effect only when its server restarts; `undefined` while nobody says. */
   readonly pendingRestart: boolean | undefined;
-  /** Whether the WAL that it needs next is nowhere any more, as its primary said. */
+  /** The standby that it is configured to stream from; `undefined`: the primary, also while that standby does not serve. */
+  readonly streamsFrom: Upstream | undefined;
+  /** Whether what it streams from said that it no longer has the WAL that it needs next. */
   readonly isLost: boolean;
   /** Whether it still serves a certificate from before the last renewal. */
   readonly hasStaleCertificate: boolean;

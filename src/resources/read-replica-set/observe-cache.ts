@@ -25,7 +25,7 @@ import { bySet, type ReplicaSources } from './sources.ts';
 /** What the caches show of a member, before anybody is asked over the network. */
 type CachedReplica = Omit<
   ObservedReplica,
-  'stats' | 'lag' | 'pendingRestart' | 'isLost' | 'hasStaleCertificate'
+  'streamsFrom' | 'stats' | 'lag' | 'pendingRestart' | 'isLost' | 'hasStaleCertificate'
 >;
 /** What they show of a set in one shard. */
 export type CachedShard = Pick<

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import type { Inquiry } from './inquiry.ts';
 import { emptyMemory } from './memory.ts';
-import { isLost, positionOf, takeStaleCertificates } from './observe-members.ts';
+import { isLost, positionOf, takeStaleCertificates, upstreamOf } from './observe-members.ts';
 import { member, primary, readers } from './test-support/world.ts';
 
 const ready = [{ type: 'Ready', status: 'True' }];
@@ -36,6 +36,15 @@ test('a member that is not ready is nowhere', () => {
   expect(positionOf({ memory: emptyMemory(0) }, pod, { state: 'absent' }, seen)).toBeUndefined();
 });
 
+test('a member streams from the pod that it is configured to follow while that serves, unless that is itself', () => {
+  const follows = { ...pod, status: { podIP: '10.0.1.1', conditions: ready } } as Pod;
+  const { name } = follows.metadata;
+  expect(upstreamOf('readers-s0-replicas-1', follows)).toEqual({ name, address: '10.0.1.1' });
+  expect(upstreamOf(name, follows)).toBeUndefined();
+  expect(upstreamOf('readers-s0-replicas-1', pod)).toBeUndefined();
+  expect(upstreamOf('readers-s0-replicas-1', undefined)).toBeUndefined();
+});
+
 test('a member is lost that has long been silent and needs WAL that is gone, and not one that was made since', async () => {
   const memory = emptyMemory(0);
   let nowMs = 0;
@@ -44,7 +53,13 @@ test('a member is lost that has long been silent and needs WAL that is gone, and
     shard: 's0',
     memory,
     access: { asOperator: () => ({}) },
-    poll: { ask: async () => ({ state: 'present', value: { position: 100 } }) },
+    // What streams from another server is judged by that one's WAL.
+    poll: {
+      ask: async (key: string) => ({
+        state: 'present',
+        value: { position: key.endsWith('at 10.0.0.2') ? 99 : 100 },
+      }),
+    },
     monotonicMs: () => nowMs,
   } as unknown as Inquiry;
   const stats = { streaming: false, waitsForWal: true, received: 99 };
@@ -54,6 +69,7 @@ test('a member is lost that has long been silent and needs WAL that is gone, and
   const replaying = { state: 'present' as const, value: { ...stats, waitsForWal: false } };
   expect(await isLost(inquiry, pod, replaying, primary)).toBe(false);
   expect(await isLost(inquiry, pod, silent, primary)).toBe(true);
+  expect(await isLost(inquiry, pod, silent, { address: '10.0.0.2' })).toBe(false);
   const namesake = { ...pod, metadata: { ...pod?.metadata, uid: 'another' } } as Pod;
   expect(await isLost(inquiry, namesake, silent, primary)).toBe(false);
 });

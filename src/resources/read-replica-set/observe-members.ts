@@ -8,7 +8,7 @@ import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
 import { silentMs } from '../sharded-cluster/observe-strays.ts';
 import type { Inquiry } from './inquiry.ts';
 import type { Position } from './lag.ts';
-import type { PrimaryFacts } from './model.ts';
+import type { PrimaryFacts, Upstream } from './model.ts';
 import { readOldest } from './observe-primary.ts';
 
 /** Members are asked so often for the certificate that they serve. */
@@ -53,12 +53,22 @@ export function positionOf(
   return { replayed, received, commitAgeMs };
 }
 
-/** Whether the WAL that a member needs next is nowhere any more; only one that has been silent for a while is suspected. */
+/**
+ * What a member streams from that is configured to follow this pod; `undefined`: the primary, as long as the pod does not serve, and
+ * for the first of a cascade, which nobody precedes.
+ */
+export function upstreamOf(member: string, pod: Pod | undefined): Upstream | undefined {
+  const address = pod?.status?.podIP;
+  if (pod === undefined || address === undefined || !isPodReady(pod)) return undefined;
+  return pod.metadata.name === member ? undefined : { name: pod.metadata.name, address };
+}
+
+/** Whether what a member streams from no longer has the WAL that it needs next; only one that has been silent for a while is suspected. */
 export async function isLost(
   inquiry: Pick<Inquiry, 'set' | 'shard' | 'access' | 'poll' | 'memory' | 'monotonicMs'>,
   pod: Pod | undefined,
   stats: Reading<Pick<ReplicaStats, 'streaming' | 'waitsForWal' | 'received'>>,
-  primary: { readonly address: string } | undefined,
+  source: { readonly address: string } | undefined,
 ): Promise<boolean> {
   const { memory, monotonicMs } = inquiry;
   const uid = pod?.metadata.uid;
@@ -71,8 +81,8 @@ export async function isLost(
   memory.silent.set(uid, since);
   // What it has itself it may still replay.
   if (!stats.value.waitsForWal) return false;
-  if (primary === undefined || monotonicMs() - since < silentMs) return false;
-  const oldest = await readOldest(inquiry, pod.metadata.name, primary.address);
+  if (source === undefined || monotonicMs() - since < silentMs) return false;
+  const oldest = await readOldest(inquiry, pod.metadata.name, source.address);
   return oldest !== undefined && stats.value.received < oldest;
 }
 

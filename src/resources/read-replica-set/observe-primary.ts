@@ -94,14 +94,14 @@ async function countBytes(
   if (counted.state === 'present') memory.bytes.set(shard, { value: counted.value, atMs: monotonicMs() });
 }
 
-/** Bytes of WAL up to the oldest that the primary still has, for a member that may need older. */
+/** Bytes of WAL up to the oldest that a server still has, for a member that may need older. */
 export async function readOldest(
   { set, shard, access, poll }: Pick<Inquiry, 'set' | 'shard' | 'access' | 'poll'>,
   member: string,
   address: string,
 ): Promise<number | undefined> {
   const oldest = await poll.ask(
-    // Sets of other namespaces have members of the same name, and what one primary has says nothing of the next.
+    // Sets of other namespaces have members of the same name, and what one server has says nothing of the next.
     `${keyString(set.metadata)}/${member}/oldest at ${address}`,
     access.asOperator(shard, address, 'postgres'),
     async (connection) => ({ position: await readOldestPosition(connection) }),

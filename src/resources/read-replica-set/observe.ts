@@ -7,7 +7,7 @@ import { secretType } from '../../runtime/kubernetes-types.ts';
 import type { Reading } from '../../runtime/reading.ts';
 import type { PoolerConfig } from '../pooler-config/model.ts';
 import { byTarget, type PoolerSources } from '../pooler-config/sources.ts';
-import { isPodReady } from '../sharded-cluster/kubernetes.ts';
+import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { createNamedReader } from '../sharded-cluster/named-reader.ts';
 import { operatorTlsSecret, serviceHost, shardTlsSecret } from '../sharded-cluster/names.ts';
@@ -22,7 +22,7 @@ import type { ObservedReplica, ObservedReplicaShard, ObservedSet, ReadReplicaSet
 import { readService } from './names.ts';
 import { type CachedShard, cachedShards, objectsOf } from './observe-cache.ts';
 import { readGroup } from './observe-group.ts';
-import { isLost, positionOf, readMember, takeStaleCertificates } from './observe-members.ts';
+import { isLost, positionOf, readMember, takeStaleCertificates, upstreamOf } from './observe-members.ts';
 import { readParameterProblems } from './observe-parameters.ts';
 import { readPrimary } from './observe-primary.ts';
 import { membersOfOthers } from './others.ts';
@@ -86,6 +86,13 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
     return undefined;
   }
 
+  /** The pod of a standby of the shard, or of a member of the set. */
+  function standbyPod({ metadata }: ReadReplicaSet, name: string | undefined): Pod | undefined {
+    if (name === undefined) return undefined;
+    const key = { namespace: metadata.namespace, name };
+    return sources.pods.cache.get(key) ?? replicas.pods.cache.get(key);
+  }
+
   async function readShard(
     inquiry: Inquiry,
     cached: CachedShard,
@@ -107,17 +114,20 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       addresses.flatMap((address) => address ?? []),
     );
     const stale = takeStaleCertificates(inquiry, pods, certificate);
+    const upstream = standbyPod(set, cached.upstream);
     const members = await Promise.all(
       cached.members.map(async (member, index): Promise<ObservedReplica> => {
         const stats = readings[index] ?? { state: 'absent' };
         const position = positionOf(inquiry, member.pod, stats, facts);
         const lag = lagOf(position, history, applyDelayMs, monotonicMs());
+        const streamsFrom = upstreamOf(member.name, upstream);
         return {
           ...member,
+          streamsFrom,
           stats,
           lag: stats.state === 'present' && facts !== undefined ? lag : inferred(lag),
           pendingRestart: restartOf(member.name, stats, group),
-          isLost: await isLost(inquiry, member.pod, stats, facts),
+          isLost: await isLost(inquiry, member.pod, stats, streamsFrom ?? facts),
           hasStaleCertificate: stale.includes(member.name),
         };
       }),
@@ -182,6 +192,7 @@ function unreached(shard: CachedShard): ObservedReplicaShard {
     ...shard,
     members: shard.members.map((member) => ({
       ...member,
+      streamsFrom: undefined,
       stats: { state: 'absent' },
       lag: undefined,
       pendingRestart: undefined,

@@ -276,6 +276,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
             stats: { state: 'absent' },
             lag: lagOfStreams(facts, observed, model),
             pendingRestart: false,
+            streamsFrom: undefined,
             isLost: false,
             hasStaleCertificate: false,
           };

@@ -55,6 +55,16 @@ describe('members whose WAL is gone', () => {
     });
   });
 
+  test('are told whose WAL they have missed', () => {
+    const streamsFrom = { name: 'shop-s0-1', address: '10.0.0.2' };
+    const given = input(set, [
+      shard([0, 1, 2].map((ordinal) => member(set, ordinal, { isLost: ordinal === 1, streamsFrom }))),
+    ]);
+    expect(plan(given).actions.filter(({ kind }) => kind === 'reinitialize')).toMatchObject([
+      { evidence: 'it does not stream, and shop-s0-1 no longer has the WAL that it needs next' },
+    ]);
+  });
+
   test('are as many as may be copied over all shards', () => {
     const two = readers({ replicas: 3, maxConcurrentClones: 2 });
     const shards = ['s0', 's1'].map((name) => shard([lost(0), lost(1), member(set, 2)], { name }));
@@ -65,7 +75,12 @@ describe('members whose WAL is gone', () => {
   test('are copied anew, unless they show the past on purpose', () => {
     const two = readers({ replicas: 2 });
     const given = input(two, [shard([member(two, 0, { isLost: true }), member(two, 1)])]);
-    expect(kinds(plan(given).actions)).toEqual(['reinitialize']);
+    expect(plan(given).actions).toContainEqual({
+      kind: 'reinitialize',
+      shard: 's0',
+      member: 'readers-s0-replicas-0',
+      evidence: 'it does not stream, and its primary no longer has the WAL that it needs next',
+    });
     const delayed = readers({ replicas: 2, workload: 'delayed' });
     const past = [0, 1].map((ordinal) =>
       member(delayed, ordinal, { isLost: true, stats: { state: 'present', value: stats(delayed) } }),

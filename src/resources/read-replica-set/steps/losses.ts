@@ -9,8 +9,6 @@ export interface LossDecision {
   readonly failures: readonly Finding[];
 }
 
-const evidence = 'it does not stream, and its primary no longer has the WAL that it needs next';
-
 /**
  * Members whose WAL is gone are copied anew, the lowest ordinals first, as many at a time as may be copied: new members of this
  * pass are counted, and those that have been told to copy themselves and have not stopped serving yet.
@@ -35,20 +33,25 @@ export function decideLosses(
   const later = lost.slice(now.length).map(({ member }) => member.name);
   const message = `members wait to be copied anew, since ${maxConcurrentClones} may be copied at a time: ${later.join(', ')}`;
   return {
-    actions: now.map(({ shard, member: { name } }) => ({
+    actions: now.map(({ shard, member }) => ({
       kind: 'reinitialize',
       shard,
-      member: name,
-      evidence,
+      member: member.name,
+      evidence: evidenceOf(member),
     })),
     progress: later.length === 0 ? [] : [{ reason: 'WaitingForCopies', message }],
     failures: [],
   };
 }
 
-function keptAsItIs({ name }: ObservedReplica): Finding {
+function evidenceOf({ streamsFrom }: ObservedReplica): string {
+  return `it does not stream, and ${streamsFrom?.name ?? 'its primary'} no longer has the WAL that it needs next`;
+}
+
+function keptAsItIs(member: ObservedReplica): Finding {
+  const { name } = member;
   const message =
-    `member ${name}: ${evidence}. What it shows stays as it is, since somebody may need it back; ` +
+    `member ${name}: ${evidenceOf(member)}. What it shows stays as it is, since somebody may need it back; ` +
     `delete its claim ${claimTemplate}-${name} to copy it anew`;
   return { reason: 'MemberLost', message };
 }

@@ -108,6 +108,7 @@ export function member(
     stats: { state: 'present', value: stats(set) },
     lag: { bytes: 0, seconds: 0, exact: true },
     pendingRestart: false,
+    streamsFrom: undefined,
     isLost: false,
     hasStaleCertificate: false,
     ...fields,
