@@ -67,6 +67,12 @@ export interface ObservedReplica {
   readonly hasStaleCertificate: boolean;
 }
 
+/** What members of other sets take of the primary of a shard. */
+export interface TakenByOthers {
+  readonly senders: number;
+  readonly slots: number;
+}
+
 /** What is known of a set in one shard. */
 export interface ObservedReplicaShard {
   readonly name: string;
@@ -84,8 +90,7 @@ export interface ObservedReplicaShard {
   readonly upstream: string | undefined;
   /** Whether the certificate of the shard is valid for the Service of the set. */
   readonly isCertified: boolean;
-  /** Members that other sets want on the same primary. */
-  readonly othersOnPrimary: number;
+  readonly takenByOthers: TakenByOthers;
   /** Whether the Service leads to the primary now. */
   readonly byPrimary: boolean;
 }

@@ -25,7 +25,7 @@ import { readGroup } from './observe-group.ts';
 import { isLost, positionOf, readMember, takeStaleCertificates, upstreamOf } from './observe-members.ts';
 import { readParameterProblems } from './observe-parameters.ts';
 import { readPrimary } from './observe-primary.ts';
-import { membersOfOthers } from './others.ts';
+import { takenByOthers } from './others.ts';
 import { createPoll } from './poll.ts';
 import { effectiveSettings } from './settings.ts';
 import type { ReplicaSources } from './sources.ts';
@@ -138,12 +138,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       primary,
       standbys: group?.standbys,
       isCertified: certificate !== undefined,
-      othersOnPrimary: membersOfOthers(
-        { sources, replicas },
-        set,
-        shard,
-        hasStandby(group?.standbys, cluster),
-      ),
+      takenByOthers: takenByOthers({ sources, replicas }, set, shard, hasStandby(group?.standbys, cluster)),
     };
   }
 
@@ -202,7 +197,7 @@ function unreached(shard: CachedShard): ObservedReplicaShard {
     primary: { state: 'absent' },
     standbys: undefined,
     isCertified: false,
-    othersOnPrimary: 0,
+    takenByOthers: { senders: 0, slots: 0 },
   };
 }
 

@@ -12,8 +12,8 @@ function source(shard: string, maxReplicationSlots: number): ModelSource {
 
 function capacity(replicas: number, sources: readonly ModelSource[], others = 0) {
   const set = readers({ replicas, mode: 'logical', logical: { tables: [{ name: 'orders' }] } });
-  const othersOnPrimary = new Map([['s1', others]]);
-  return modelCapacity({ set, cluster, world: { sources }, othersOnPrimary } as unknown as ModelInput);
+  const takenByOthers = new Map([['s1', { senders: others, slots: others }]]);
+  return modelCapacity({ set, cluster, world: { sources }, takenByOthers } as unknown as ModelInput);
 }
 
 test('a read model has as many members as the primary with the least room can feed', () => {

@@ -2,14 +2,14 @@ import { type Capacity, roomOnPrimary, tooManyMembers } from '../steps/capacity.
 import type { ModelInput } from './plan.ts';
 
 /** What the shards can feed: each member of a read model takes a WAL sender and a slot of every primary. */
-export function modelCapacity({ set, cluster, world, othersOnPrimary }: ModelInput): Capacity {
+export function modelCapacity({ set, cluster, world, takenByOthers }: ModelInput): Capacity {
   const rooms = world.sources.flatMap(({ shard, facts }) =>
     facts.state === 'present'
       ? [
           {
             shard,
             limits: facts.value,
-            most: roomOnPrimary(facts.value, cluster, othersOnPrimary.get(shard) ?? 0),
+            most: roomOnPrimary(facts.value, cluster, takenByOthers.get(shard) ?? { senders: 0, slots: 0 }),
           },
         ]
       : [],

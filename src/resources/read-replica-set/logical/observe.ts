@@ -30,10 +30,10 @@ import { loginOf } from '../../sharded-cluster/steps/identity.ts';
 import { wantedNames } from '../../sharded-cluster/wanted-shards.ts';
 import { lagOf } from '../lag.ts';
 import type { SetMemory } from '../memory.ts';
-import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet } from '../model.ts';
+import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet, TakenByOthers } from '../model.ts';
 import { type CachedShard, cachedShards, objectsOf } from '../observe-cache.ts';
 import { readParameterProblems } from '../observe-parameters.ts';
-import { membersOfOthers } from '../others.ts';
+import { takenByOthers } from '../others.ts';
 import { createPoll } from '../poll.ts';
 import type { Lag } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
@@ -73,8 +73,8 @@ export interface ModelObservation {
   readonly map: ShardMapObject | undefined;
   readonly shard: ObservedReplicaShard;
   readonly members: readonly ModelMember[];
-  /** By shard: members of other sets on its primary. */
-  readonly othersOnPrimary: ReadonlyMap<string, number>;
+  /** By shard. */
+  readonly takenByOthers: ReadonlyMap<string, TakenByOthers>;
   readonly objects: ReadonlyMap<string, KubernetesObject>;
   readonly secrets: Observed['secrets'];
   readonly migrations: Migrations;
@@ -303,7 +303,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
         },
         standbys: [],
         isCertified: readings.get(modelTlsSecret(name))?.state === 'present',
-        othersOnPrimary: 0,
+        takenByOthers: { senders: 0, slots: 0 },
       };
       const judges = observed.flatMap(({ shard: judge, member, address }): ObservedReplicaShard[] =>
         member === undefined || address === undefined
@@ -339,10 +339,10 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
         map,
         shard,
         members,
-        othersOnPrimary: new Map(
+        takenByOthers: new Map(
           observed.map(({ shard: source }) => [
             source,
-            membersOfOthers({ sources, replicas }, set, source, hasStandby(undefined, cluster)),
+            takenByOthers({ sources, replicas }, set, source, hasStandby(undefined, cluster)),
           ]),
         ),
         objects,

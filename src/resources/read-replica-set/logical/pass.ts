@@ -176,7 +176,7 @@ export function createModelPasses(dependencies: ModelDependencies): ModelPasses 
           replicas: set.spec.replicas,
         },
         members: observation.members,
-        othersOnPrimary: observation.othersOnPrimary,
+        takenByOthers: observation.takenByOthers,
         world: {
           set: set.metadata.name,
           tables,

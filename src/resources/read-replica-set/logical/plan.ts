@@ -7,7 +7,7 @@ import type { Observed, Settings, ShardedCluster } from '../../sharded-cluster/m
 import { authoritySecret } from '../../sharded-cluster/names.ts';
 import { contentOf } from '../../sharded-cluster/steps/identity.ts';
 import { applyOrReplace, objectsToApply } from '../../sharded-cluster/steps/objects.ts';
-import type { Finding, ReadReplicaSet, SetAction, SetInput, SetPlan } from '../model.ts';
+import type { Finding, ReadReplicaSet, SetAction, SetInput, SetPlan, TakenByOthers } from '../model.ts';
 import { replicasName } from '../names.ts';
 import { decideRotation, type RotationDecision } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
@@ -29,8 +29,8 @@ export interface ModelInput {
   /** The pods and objects, as of a physical set with one part. */
   readonly part: SetInput['observed'];
   readonly members: readonly ModelMember[];
-  /** By shard: members of other sets on its primary. */
-  readonly othersOnPrimary: ReadonlyMap<string, number>;
+  /** By shard. */
+  readonly takenByOthers: ReadonlyMap<string, TakenByOthers>;
   readonly world: Omit<ModelWorld, 'copying' | 'othersServe'>;
   readonly secrets: Observed['secrets'];
   readonly settings: Settings;

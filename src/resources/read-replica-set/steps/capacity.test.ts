@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { PrimaryFacts } from '../model.ts';
+import type { PrimaryFacts, TakenByOthers } from '../model.ts';
 import { plan } from '../plan.ts';
 import { cluster, input, member, membersApplied, primary, readers, shard } from '../test-support/world.ts';
 import { hasStandby } from './capacity.ts';
@@ -17,20 +17,58 @@ test.each([
 );
 
 describe('members are added', () => {
-  test.each<{ what: string; source: string; others: number; most: number }>([
-    { what: 'the primary', source: 'primary', others: 0, most: 14 },
-    { what: 'the primary beside another set', source: 'primary', others: 4, most: 10 },
-    { what: 'a standby', source: 'standby', others: 0, most: 16 },
-    { what: 'the first of a cascade', source: 'cascade', others: 0, most: 17 },
-  ])('up to what $what can feed', ({ source, others, most }) => {
+  const nobody = { senders: 0, slots: 0 };
+
+  test.each<{ what: string; source: string; slots?: number; others?: TakenByOthers; most: number }>([
+    { what: 'the primary', source: 'primary', slots: 60, most: 14 },
+    { what: 'the primary with fewer slots', source: 'primary', slots: 18, most: 12 },
+    {
+      what: 'the primary beside another set',
+      source: 'primary',
+      slots: 60,
+      others: { senders: 4, slots: 4 },
+      most: 10,
+    },
+    { what: 'a standby', source: 'standby', slots: 60, most: 16 },
+    { what: 'a standby with fewer slots', source: 'standby', most: 14 },
+    { what: 'a standby beside another set', source: 'standby', others: { senders: 0, slots: 4 }, most: 10 },
+    { what: 'the first of a cascade', source: 'cascade', slots: 60, most: 17 },
+    { what: 'the first of a cascade with fewer slots', source: 'cascade', most: 14 },
+    {
+      what: 'the first of a cascade that finds no sender',
+      source: 'cascade',
+      slots: 60,
+      others: { senders: 14, slots: 14 },
+      most: 0,
+    },
+  ])('up to what $what can feed', ({ source, slots = 20, others = nobody, most }) => {
     const set = readers({ replicas: 32, source, maxConcurrentClones: 16 });
     const present = Array.from({ length: most }, (_, ordinal) => member(set, ordinal));
-    const decided = plan(input(set, [shard(present, { othersOnPrimary: others })]));
+    const value: PrimaryFacts = { ...primary, maxReplicationSlots: slots };
+    const decided = plan(
+      input(set, [shard(present, { primary: { state: 'present', value }, takenByOthers: others })]),
+    );
     expect(membersApplied(decided.actions)).toBe(most);
     expect(decided.failures).toMatchObject([
       { reason: 'TooManyMembers', message: expect.stringContaining(`room for ${most} of 32 members`) },
     ]);
   });
+
+  test.each([
+    { slots: 20, isAdvised: false },
+    { slots: 60, isAdvised: true },
+  ])(
+    'by a cascade where $slots slots leave room for more than senders do: $isAdvised',
+    ({ slots, isAdvised }) => {
+      const value: PrimaryFacts = { ...primary, maxReplicationSlots: slots };
+      const decided = plan(
+        input(readers({ replicas: 32 }), [shard([], { primary: { state: 'present', value } })]),
+      );
+      const [{ message = '' } = {}] = decided.failures;
+      expect(message).toContain(`max_wal_senders is 20 and max_replication_slots ${slots}`);
+      expect(message.includes('or set spec.source to cascade')).toBe(isAdvised);
+    },
+  );
 
   test('up to what the primary can feed where no standby streams', () => {
     const set = readers({ replicas: 32, source: 'standby' });

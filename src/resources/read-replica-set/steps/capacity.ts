@@ -1,6 +1,6 @@
 import { bytesOf } from '../../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../../sharded-cluster/model.ts';
-import type { Finding, ObservedReplicaShard, PrimaryFacts, SetInput } from '../model.ts';
+import type { Finding, ObservedReplicaShard, PrimaryFacts, SetInput, TakenByOthers } from '../model.ts';
 
 /** Senders and slots that moves of buckets, backups and new members of the shard find free. */
 const reserved = 4;
@@ -27,7 +27,10 @@ export function hasStandby(
   return standbys === undefined ? spec.members > 1 : standbys.length > 0;
 }
 
-/** What the shard can feed: each member takes a WAL sender and a slot of what it streams from, and a copy of all data. */
+/**
+ * What the shard can feed: each member takes a WAL sender of what it streams from, a slot of every server that may be promoted, and a
+ * copy of all data.
+ */
 export function capacityOf(
   { set, observed }: Pick<SetInput, 'set' | 'observed'>,
   shard: ObservedReplicaShard,
@@ -51,19 +54,37 @@ export function capacityOf(
       },
     };
   }
-  const most = mostMembers(set.spec.source, cluster, shard, shard.primary.value);
+  const limits = shard.primary.value;
+  const slots = slotsLeft(limits, cluster, shard.takenByOthers);
+  const most = Math.min(slots, membersFed(set.spec.source, cluster, shard, limits));
   if (replicas <= most) return { most, problem: undefined };
-  const advice = set.spec.source === 'cascade' ? '' : ', or set spec.source to cascade';
-  return { most, problem: tooManyMembers(shard.name, { most, replicas }, shard.primary.value, advice) };
+  const advice = set.spec.source === 'cascade' || most === slots ? '' : ', or set spec.source to cascade';
+  return { most, problem: tooManyMembers(shard.name, { most, replicas }, limits, advice) };
 }
 
 /** How many members a primary can feed beside its standbys, members of other sets, and what is kept free. */
 export function roomOnPrimary(
   limits: FeedLimits,
   cluster: Pick<ShardedCluster, 'spec'>,
-  others: number,
+  others: TakenByOthers,
 ): number {
-  return Math.max(0, feedsOf(limits) - (cluster.spec.members - 1) - reserved - others);
+  return Math.min(sendersLeft(limits, cluster, others), slotsLeft(limits, cluster, others));
+}
+
+function sendersLeft(
+  { maxWalSenders }: FeedLimits,
+  { spec }: Pick<ShardedCluster, 'spec'>,
+  { senders }: TakenByOthers,
+): number {
+  return Math.max(0, maxWalSenders - (spec.members - 1) - reserved - senders);
+}
+
+function slotsLeft(
+  { maxReplicationSlots }: FeedLimits,
+  { spec }: Pick<ShardedCluster, 'spec'>,
+  { slots }: TakenByOthers,
+): number {
+  return Math.max(0, maxReplicationSlots - (spec.members - 1) - reserved - slots);
 }
 
 /** Says that a shard has no room for as many members as are wanted, and what to do. */
@@ -77,24 +98,21 @@ export function tooManyMembers(
   return {
     reason: 'TooManyMembers',
     message:
-      `shard ${shard} has room for ${most} of ${replicas} members: a server feeds ${feedsOf(limits)} (max_wal_senders is ` +
-      `${maxWalSenders}, max_replication_slots ${maxReplicationSlots}), others and moves need some of them. Lower the ` +
-      `number, or raise both parameters in the ShardedCluster${advice}`,
+      `shard ${shard} has room for ${most} of ${replicas} members: max_wal_senders is ${maxWalSenders} and ` +
+      `max_replication_slots ${maxReplicationSlots}, of which others and moves need some. Lower the number, or raise both ` +
+      `parameters in the ShardedCluster${advice}`,
   };
 }
 
-function feedsOf({ maxWalSenders, maxReplicationSlots }: FeedLimits): number {
-  return Math.min(maxWalSenders, maxReplicationSlots);
-}
-
-function mostMembers(
+/** How many members find a WAL sender. */
+function membersFed(
   source: SetInput['set']['spec']['source'],
   cluster: ShardedCluster,
-  { standbys, othersOnPrimary }: ObservedReplicaShard,
+  { standbys, takenByOthers }: ObservedReplicaShard,
   limits: FeedLimits,
 ): number {
-  const onPrimary = roomOnPrimary(limits, cluster, othersOnPrimary);
-  const onMember = Math.max(0, feedsOf(limits) - reserved);
+  const onPrimary = sendersLeft(limits, cluster, takenByOthers);
+  const onMember = Math.max(0, limits.maxWalSenders - reserved);
   // A standby feeds its followers; the first of a cascade is fed by the primary, and feeds the others.
   if (source === 'standby') return hasStandby(standbys, cluster) ? onMember : onPrimary;
   if (source === 'cascade') return onPrimary < 1 ? 0 : onMember + 1;

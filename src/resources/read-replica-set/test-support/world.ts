@@ -146,7 +146,7 @@ export function shard(
     standbys: ['shop-s0-1', 'shop-s0-2'],
     upstream: undefined,
     isCertified: true,
-    othersOnPrimary: 0,
+    takenByOthers: { senders: 0, slots: 0 },
     byPrimary: false,
     ...fields,
   };
