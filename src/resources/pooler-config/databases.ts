@@ -1,5 +1,8 @@
 import { databaseName } from './names.ts';
 
+/** What PgBouncer and its clients take; with a longer one it reads no settings any more. */
+export const longestDatabaseName = 63;
+
 /** A database as clients find it, and where it leads. */
 export interface PoolerDatabase {
   /** As clients write it: `app`, `app_s1`. */

@@ -79,6 +79,20 @@ describe('bad input', () => {
       'UnknownDatabase',
       /"app_s7", and there is only app:/,
     ],
+    [
+      'a read model of its own',
+      { target: { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' } },
+      { replicaSet: readers({ mode: 'logical', logical: { tables: [{ name: 'orders' }] } }) },
+      'TargetNotFound',
+      /"readers" is a read model of its own.*target a physical set/,
+    ],
+    [
+      'a name that is too long with that of its shard',
+      { target: { cluster: 'shop', role: 'ro' } },
+      { cluster: targetCluster({ postgres: { database: 'd'.repeat(61) } }) },
+      'DatabaseNameTooLong',
+      /find shard s0 as "d{61}_ro", and PgBouncer takes names of 63 characters/,
+    ],
     ['an unknown setting', { parameters: { max_client_con: '5' } }, {}, 'UnknownParameter', /did you mean/],
     [
       'a value that a setting does not take',

@@ -3,7 +3,7 @@ import { resourceTypeOf } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { decideReplicas, type ScalingDecision } from './autoscaling.ts';
-import { databasesOf, type PoolerDatabase } from './databases.ts';
+import { databasesOf, longestDatabaseName, type PoolerDatabase } from './databases.ts';
 import { deliveries, renewals, runsWithout, writes } from './delivery.ts';
 import { poolerObjects } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
@@ -161,6 +161,14 @@ function targetOf({ pooler, observed }: PlanInput): Step<{
   const databases = databasesIn(cluster, pooler, observed);
   if (databases.length === 0)
     return stop(wait('TargetNotReady', `ShardedCluster "${name}" has no shard that answers yet`, 2_000));
+  const long = databases.find((database) => database.name.length > longestDatabaseName);
+  if (long !== undefined)
+    return stop(
+      fail(
+        'DatabaseNameTooLong',
+        `clients would find shard ${long.shard} as "${long.name}", and PgBouncer takes names of ${longestDatabaseName} characters: let them connect to the Services of the shards, or make a cluster with a shorter spec.postgres.database`,
+      ),
+    );
   const names = databases.map((database) => database.name);
   const unknown = pooler.spec.databases.find((database) => !names.includes(database.name));
   if (unknown !== undefined)

@@ -191,6 +191,8 @@ function setsOf({ pooler, observed }: PlanInput, pgpool: PgpoolSpec, shard: stri
 }
 
 function setProblem({ spec }: ReadSet['set'], cluster: string, shard: string): string | undefined {
+  if (spec.mode === 'logical')
+    return 'is a read model of its own, which is no copy of a shard: name a physical set';
   if (spec.cluster !== cluster)
     return `belongs to ShardedCluster "${spec.cluster}", not to "${cluster}": name a set of that cluster`;
   if (spec.shards?.includes(shard) === false)
