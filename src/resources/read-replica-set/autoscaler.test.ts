@@ -109,12 +109,39 @@ test('an event tells of a metric that is not known', () => {
   ]);
 });
 
-test.each([
+test('the first decision starts from the members that are there, whatever spec.replicas has become', () => {
+  const set = readers({ replicas: 1, autoscaling: { maxReplicas: 5, metrics } });
+  const clock = createManualClock();
+  const autoscaler = createAutoscaler({
+    client: { request: () => Promise.reject(new Error('nobody')) },
+    events: { record: () => undefined as never, flush: async () => undefined },
+    clock,
+  });
+  const { observed } = input(set, [shard([0, 1, 2].map((ordinal) => member(set, ordinal)))]);
+  const memory = emptyMemory(clock.monotonicMs());
+  const decision = autoscaler.decide(set, observed, memory, new AbortController().signal);
+  expect(decision).toMatchObject({ desired: 3, heldBy: 'the load has been low for less than 1800s' });
+});
+
+test.each<{
+  what: string;
+  autoscaling: { dryRun: boolean } | undefined;
+  replicas?: number;
+  decision?: { desired: number } | undefined;
+  wanted: number;
+}>([
   { what: 'nothing but spec.replicas counts without autoscaling', autoscaling: undefined, wanted: 1 },
   { what: 'the decision counts with it', autoscaling: { dryRun: false }, wanted: 4 },
+  {
+    what: 'what is there counts until there is a decision',
+    autoscaling: { dryRun: false },
+    decision: undefined,
+    wanted: 3,
+  },
   { what: 'a dry run takes nobody away', autoscaling: { dryRun: true }, wanted: 3 },
   { what: 'a dry run adds what is asked for', autoscaling: { dryRun: true }, replicas: 5, wanted: 5 },
-])('$what', ({ autoscaling, replicas = 1, wanted }) => {
+])('$what', ({ autoscaling, replicas = 1, wanted, ...given }) => {
+  const decision = 'decision' in given ? given.decision : { desired: 4 };
   const set = readers({
     replicas,
     ...(autoscaling === undefined ? {} : { autoscaling: { maxReplicas: 9, metrics, ...autoscaling } }),
@@ -124,5 +151,5 @@ test.each([
     shard([], { name: 's1', statefulSet: undefined }),
     shard([], { name: 's2', isWanted: false, statefulSet: statefulSet(8) }),
   ];
-  expect(wantedReplicas(set, shards, { desired: 4 })).toBe(wanted);
+  expect(wantedReplicas(set, shards, decision)).toBe(wanted);
 });

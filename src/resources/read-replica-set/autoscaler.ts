@@ -121,8 +121,8 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
 }
 
 /**
- * Members per shard that are wanted: `spec.replicas`, or what was decided. A dry run takes nobody away, also none that were added
- * before it was one.
+ * Members per shard that are wanted: `spec.replicas`, or what was decided. Nobody is taken away before the first decision, which
+ * starts from what is there, nor by a dry run, also none that were added before it was one.
  */
 export function wantedReplicas(
   { spec }: ReadReplicaSet,
@@ -130,7 +130,7 @@ export function wantedReplicas(
   decision: Pick<AutoscalingStatus, 'desired'> | undefined,
 ): number {
   if (spec.autoscaling === undefined) return spec.replicas;
-  if (!spec.autoscaling.dryRun) return decision?.desired ?? spec.replicas;
+  if (!spec.autoscaling.dryRun && decision !== undefined) return decision.desired;
   const present = shards.filter(({ isWanted }) => isWanted).map(sizeOf);
   return Math.max(spec.replicas, ...present);
 }
