@@ -83,7 +83,10 @@ const autoscaling = z
           'meanwhile, and spec.replicas can add to them, but takes none away.',
       ),
   })
-  .describe('Scales the set on load. While it is set, spec.replicas has no effect, but for a dry run.')
+  .describe(
+    'Scales the set on load. It starts from the members that are there, or from spec.replicas if there are fewer, which has no ' +
+      'effect from then on, but for a dry run.',
+  )
   .meta(
     cel({
       rule: '!has(self.minReplicas) || self.minReplicas <= self.maxReplicas',

@@ -1,5 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
-import type { SecretReading } from '../sharded-cluster/model.ts';
+import type { SecretReading, ShardedCluster } from '../sharded-cluster/model.ts';
 import { withAppliedHash } from '../sharded-cluster/steps/objects.ts';
 import type { Observed } from './model.ts';
 import { plan } from './plan.ts';
@@ -232,6 +232,21 @@ describe('databases', () => {
   it('keep it while an instance does not say who uses it', () => {
     const silent = { ...instance(1), facts: { state: 'unknown' as const, error: new Error('no answer') } };
     expect(names([instance(0), silent], two)).toEqual(['app', 'app_s0']);
+  });
+
+  it('have it where a set is in one shard of two', () => {
+    const items = ['s0', 's1'].map((name) => ({ name, members: [] }));
+    const cluster = { ...targetCluster(), status: { shards: { items } } } as unknown as ShardedCluster;
+    const [first] = observedWorld().targets;
+    const targets = first === undefined ? [] : [{ ...first, shard: 's1' }];
+    const replicaSet = readers({ shards: ['s1'] });
+    const target = { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' };
+    const observed = observedWorld({ secrets: all, cluster, targets, replicaSet });
+    const { sizing } = plan(planInput(poolerConfig({ target }), observed));
+    expect(sizing?.databases).toMatchObject([
+      { name: 'app_ro', shard: 's1' },
+      { name: 'app_s1_ro', shard: 's1' },
+    ]);
   });
 
   it('never have it where there has been one shard only', () => {
