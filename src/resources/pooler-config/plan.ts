@@ -206,10 +206,10 @@ function databasesIn(
     .filter(({ limits }) => limits.state === 'present')
     .map(({ shard }) => shard);
   const named = status?.databases?.map(({ name }) => name) ?? [];
-  // A set may be in one shard of many.
-  const hasMore = (cluster.status?.shards?.items.length ?? 0) > 1;
+  // A set may be in one shard of many; a target that does not answer yet is none of the others.
+  const isPart = observed.targets.length < (cluster.status?.shards?.items.length ?? 0);
   return databasesOf(cluster.spec.postgres.database, spec.target.role, shards, (name) => {
-    if (hasMore) return true;
+    if (isPart) return true;
     // Who does not answer may have clients of it.
     const isUsed = ({ facts }: Observed['instances'][number]) =>
       facts.state !== 'present' || facts.value.databases.includes(name);
