@@ -11,9 +11,13 @@ const cpu = fc.option(fc.integer({ min: 50, max: 128_000 }), { nil: undefined })
 const storage = fc.integer({ min: 1, max: 64 * 1024 }).map((value) => value * gibibyte);
 const size = fc.record<MemberSize>({ memory, cpu, storage });
 
-/** Numbers of the tuned parameters, memory in MiB. */
+/** Numbers of the tuned parameters, memory in MiB; a switch is none. */
 function numbers(tuned: Record<string, string>): Record<string, number> {
-  return Object.fromEntries(Object.entries(tuned).map(([name, value]) => [name, Number.parseFloat(value)]));
+  const found = Object.entries(tuned).map(([name, value]): [string, number] => [
+    name,
+    Number.parseFloat(value),
+  ]);
+  return Object.fromEntries(found.filter(([, value]) => !Number.isNaN(value)));
 }
 
 test('a bigger member gets no smaller setting', () => {
@@ -78,11 +82,11 @@ test('WAL leaves most of the volume to data', () => {
   );
 });
 
-test('every value is a number with a unit that PostgreSQL knows', () => {
+test('every value is a switch, or a number with a unit that PostgreSQL knows', () => {
   fc.assert(
     fc.property(size, (member) => {
       for (const [name, value] of Object.entries(tune(member))) {
-        expect(value, name).toMatch(/^[0-9]+(\.[0-9]+)?(MB|min)?$/);
+        expect(value, name).toMatch(/^(on|off|[0-9]+(\.[0-9]+)?(MB|min)?)$/);
       }
     }),
   );
