@@ -9,15 +9,21 @@ type Cluster = Parameters<typeof placesOf>[1];
 
 function cluster(
   count: number,
-  told?: { readonly desired: number; readonly names: readonly string[]; readonly wanted?: readonly string[] },
+  told?: {
+    readonly desired: number;
+    readonly names: readonly string[];
+    readonly wanted?: readonly string[];
+    /** Buckets of each shard. */
+    readonly buckets?: readonly number[];
+  },
 ): Cluster {
   const spec = { shards: { count, autoscaling: { minShards: 1, maxShards: 9 } } };
   if (told === undefined) return { spec } as Cluster;
-  const items = told.names.map((name) => ({ name }));
+  const items = told.names.map((name, index) => ({ name, buckets: { orders: told.buckets?.[index] ?? 0 } }));
   return {
     spec,
     status: { shards: { items, names: told.wanted }, autoscaling: { base: count, desired: told.desired } },
-  } as Cluster;
+  } as unknown as Cluster;
 }
 
 function set(shards?: readonly string[]): Parameters<typeof placesOf>[0] {
@@ -30,6 +36,20 @@ describe('the places of a set', () => {
     ['those that it names', set(['s1']), cluster(2, { desired: 2, names: ['s0', 's1'] }), ['s1'], ['s1']],
     ['with one that is to come', set(), cluster(2, { desired: 2, names: ['s0'] }), ['s0', 's1'], ['s0']],
     ['without one that shall go', set(), cluster(1, { desired: 1, names: ['s0', 's1'] }), ['s0'], ['s0']],
+    [
+      'with one that shall go and has buckets still',
+      set(),
+      cluster(1, { desired: 1, names: ['s0', 's1', 's2'], buckets: [5, 3, 0] }),
+      ['s0', 's1'],
+      ['s0', 's1'],
+    ],
+    [
+      'without one that they do not name, whatever it has',
+      set(['s0']),
+      cluster(1, { desired: 1, names: ['s0', 's1'], buckets: [5, 3] }),
+      ['s0'],
+      ['s0'],
+    ],
     [
       'as autoscaling has them',
       set(),

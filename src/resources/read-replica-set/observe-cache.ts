@@ -46,16 +46,19 @@ export function objectsOf(
 }
 
 /**
- * The shards that a set shall be in, and of them those that its cluster has told of. A cluster that was deleted and has come back
- * tells of none at first: members that are there stay, and new ones come when it does.
+ * The shards that a set shall be in, and of them those that its cluster has told of. One that shall go is read until its buckets
+ * have gone. A cluster that was deleted and has come back tells of none at first: members that are there stay, and new ones come
+ * when it does.
  */
 export function placesOf(
   { spec }: Pick<ReadReplicaSet, 'spec'>,
   cluster: Pick<ShardedCluster, 'spec' | 'status'>,
 ): { readonly wanted: readonly string[]; readonly told: readonly string[] } {
-  const wanted = wantedNames(cluster).filter((name) => spec.shards?.includes(name) ?? true);
-  const items = new Set((cluster.status?.shards?.items ?? []).map(({ name }) => name));
-  return { wanted, told: wanted.filter((name) => items.has(name)) };
+  const items = cluster.status?.shards?.items ?? [];
+  const owning = items.filter(({ buckets = {} }) => Object.values(buckets).some((count) => count > 0));
+  const names = new Set([...wantedNames(cluster), ...owning.map(({ name }) => name)]);
+  const wanted = [...names].filter((name) => spec.shards?.includes(name) ?? true);
+  return { wanted, told: wanted.filter((name) => items.some((item) => item.name === name)) };
 }
 
 /** The shards that a set shall be in and those that it is in, in order of their index. */

@@ -58,7 +58,7 @@ function slot(name: string, active: boolean): SlotStats {
 test.each([
   ['of a member of its own', slot('shop_s1_1', true), 'empty'],
   ['that a read replica left', slot('readers_s1_replicas_0', false), 'empty'],
-  ['of a read replica that follows', slot('readers_s1_replicas_0', true), 'refused'],
+  ['of a read replica that follows', slot('readers_s1_replicas_0', true), 'draining'],
   ['of a read replica of another shard', slot('readers_s11_replicas_0', false), 'refused'],
   ['of a user', slot('warehouse', false), 'refused'],
   ['of a move', slot('hm_1a2b3c4d_1', true), 'draining'],

@@ -113,13 +113,17 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
     ),
   );
   // Patroni keeps the slot of a read replica that is gone for a while, in case that it comes back.
-  const ofGoneReplica = new RegExp(`_${shard.name}_replicas_\\d+$`);
+  const ofReplica = new RegExp(`_${shard.name}_replicas_\\d+$`);
   const slot = facts.stats.slots.find(
-    ({ name, active }) => !ownSlots.has(name) && (active || !ofGoneReplica.test(name)),
+    ({ name, active }) => !ownSlots.has(name) && (active || !ofReplica.test(name)),
   );
   if (slot !== undefined && isOfMove(slot.name)) return ending(`slot "${slot.name}"`);
   if (slot !== undefined && parseName(slot.name) !== undefined) {
     const message = `shard ${shard.name} goes when read models have let it go: slot "${slot.name}"`;
+    return { kind: 'draining', message };
+  }
+  if (slot !== undefined && ofReplica.test(slot.name)) {
+    const message = `shard ${shard.name} goes when its read replicas have: slot "${slot.name}"`;
     return { kind: 'draining', message };
   }
   if (slot !== undefined)
