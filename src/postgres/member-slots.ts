@@ -5,12 +5,20 @@ import { statement } from './statement.ts';
 export interface MemberSlot {
   readonly name: string;
   readonly active: boolean;
+  /** Milliseconds since it was used last; 0 while it is. */
+  readonly idleMs: number;
+}
+
+/** Patroni's name for the slot of a member. */
+export function memberSlotName(member: string): string {
+  return member.replaceAll('-', '_');
 }
 
 /** Those that a server has for good. */
 export async function readMemberSlots(connection: Connection): Promise<readonly MemberSlot[]> {
   return connection.query<MemberSlot>({
-    text: `SELECT slot_name AS name, active FROM pg_replication_slots
+    text: `SELECT slot_name AS name, active,
+        coalesce(extract(epoch FROM clock_timestamp() - inactive_since) * 1000, 0)::float8 AS "idleMs" FROM pg_replication_slots
       WHERE slot_type = 'physical' AND NOT temporary ORDER BY slot_name`,
   });
 }
@@ -24,7 +32,7 @@ export async function renewMemberSlot(connection: Connection, member: string): P
     statement(
       `SELECT pg_drop_replication_slot(slot_name) FROM pg_replication_slots
         WHERE slot_name = $1 AND slot_type = 'physical'`,
-      member.replaceAll('-', '_'),
+      memberSlotName(member),
     ),
   );
 }

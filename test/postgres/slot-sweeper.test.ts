@@ -41,6 +41,14 @@ async function slots(): Promise<string[]> {
   return (await readMemberSlots(world.shard(0).operator)).map(({ name }) => name);
 }
 
+it('tells for how long nobody has used a slot', async () => {
+  const idle = async () =>
+    (await readMemberSlots(world.shard(0).operator)).find(({ name }) => name === 'shop_s0_0')?.idleMs ?? 0;
+  const before = await idle();
+  expect(before).toBeGreaterThan(0);
+  expect(await idle()).toBeGreaterThan(before);
+});
+
 it('drops the slot of a member that is copied anew', async () => {
   const { operator } = world.shard(0);
   await rows(operator, 'SELECT pg_create_physical_replication_slot($1)', 'copied_s0_replicas_0');

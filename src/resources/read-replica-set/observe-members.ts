@@ -5,7 +5,7 @@ import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { patroniPort, primaryHost } from '../sharded-cluster/names.ts';
-import { silentMs } from '../sharded-cluster/observe-strays.ts';
+import { silentMs } from '../sharded-cluster/stand-still.ts';
 import type { Inquiry } from './inquiry.ts';
 import type { Position } from './lag.ts';
 import type { PrimaryFacts, Upstream } from './model.ts';

@@ -1,14 +1,6 @@
 import type { DatabaseFacts } from './database-facts.ts';
 import type { ReferenceMemory } from './reference-memory.ts';
-
-/** Where a standby stands. */
-interface StandStill {
-  /** In bytes of WAL. */
-  readonly replayed: number | undefined;
-  readonly startedMs: number | undefined;
-  /** On the monotonic clock. */
-  readonly since: number;
-}
+import type { StandStill } from './stand-still.ts';
 
 /** What is remembered of one cluster between passes; all of it can be found out again. */
 export interface ClusterMemory {
@@ -23,7 +15,7 @@ export interface ClusterMemory {
   readonly claims: Map<string, number>;
   /** By member: since when its server has failed to start. */
   readonly failedStarts: Map<string, number>;
-  /** By standby that does not follow its primary: up to where it has replayed since it started, and since when it stands there. */
+  /** By standby that does not follow its primary: where it stands, and since when. */
   readonly strays: Map<string, StandStill>;
   /** By shard: when its members' certificates were last looked at. */
   readonly certificates: Map<string, number>;

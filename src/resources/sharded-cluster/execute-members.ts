@@ -32,10 +32,10 @@ export async function executeMembers(
       return record(context, pass, 'MemberRestarted', 'Restart', `member ${action.member} was restarted`);
     }
     case 'reinitialize': {
-      const { shard, member } = action;
+      const { shard, member, evidence } = action;
       await onPrimary(context, pass, shard, (connection) => renewMemberSlot(connection, member));
       await patroniOf(pass, shard, member).reinitialize({ force: true });
-      const note = `member ${member} is copied anew: its primary no longer has the WAL that it needs next`;
+      const note = `member ${member} is copied anew: ${evidence}`;
       return record(context, pass, 'MemberCopiedAnew', 'Reinitialize', note);
     }
     case 'reload':

@@ -70,13 +70,17 @@ export interface ObservedMember {
   readonly zone: string | undefined;
 }
 
-/** A standby whose server is up, and which does not follow its primary. */
+/** A standby whose server is up or starts, and which does not follow its primary. */
 export interface Stray {
   readonly name: string;
-  /** For how long it has stood still. */
+  /** For how long it has stood still, since its server started. */
   readonly forMs: number;
+  /** Whether its server was started anew after it had stood still. */
+  readonly isRestarted: boolean;
   /** Whether the WAL that it needs next is gone from its primary. */
   readonly isLost: boolean;
+  /** Whether it has reached its primary since, and has less than that and nothing else, as far as can be told. */
+  readonly isApart: boolean;
 }
 
 /** Everything that is known of one shard. */
@@ -199,7 +203,12 @@ export type Action =
       readonly patch: Readonly<Record<string, unknown>>;
     }
   | { readonly kind: 'restart'; readonly shard: string; readonly member: string }
-  | { readonly kind: 'reinitialize'; readonly shard: string; readonly member: string }
+  | {
+      readonly kind: 'reinitialize';
+      readonly shard: string;
+      readonly member: string;
+      readonly evidence: string;
+    }
   | { readonly kind: 'clear-claim'; readonly shard: string }
   | { readonly kind: 'relabel'; readonly shard: string; readonly pod: Pod; readonly leader: string }
   | { readonly kind: 'reload'; readonly shard: string; readonly member: string }

@@ -25,6 +25,7 @@ function facts(
     hasLostShards: false,
     missingMembers: [],
     strays: [],
+    keptStrays: [],
     refusedParameters: undefined,
     generation: 7,
     ...rest,
@@ -74,6 +75,14 @@ describe('conditions', () => {
       'Degraded=True MembersNotStreaming',
     ]);
     expect(phaseOf(input)).toBe('Degraded');
+  });
+
+  it('of a standby that a person has to judge: what it is, before what it is not', () => {
+    const kept = 'shop-s0-1 (claim data-shop-s0-1)';
+    const input = facts({ keptStrays: [kept], missingMembers: ['shop-s0-1'] });
+    expect(said(input)[2]).toBe('Degraded=True MembersStuck');
+    expect(conditionsOf(input)[2]?.message).toContain(kept);
+    expect(phaseOf(facts({ keptStrays: [kept] }))).toBe('Degraded');
   });
 
   it('of a schema that failed: it is not what was wanted', () => {

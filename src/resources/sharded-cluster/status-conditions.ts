@@ -17,6 +17,8 @@ export interface ConditionFacts {
   readonly missingMembers: readonly string[];
   /** Standbys that are up, and have not followed their primary for a while. */
   readonly strays: readonly string[];
+  /** Those whose data a person has to judge, and what has to go for them to be copied anew. */
+  readonly keptStrays: readonly string[];
   readonly refusedParameters: string | undefined;
   readonly generation: number | undefined;
 }
@@ -54,7 +56,7 @@ export function phaseOf(facts: ConditionFacts): string {
   if (isUnderWay && facts.isNew) return 'Creating';
   if (facts.hasLostShards) return 'Degraded';
   if (isUnderWay) return 'Updating';
-  const isAmiss = facts.missingMembers.length > 0 || facts.strays.length > 0;
+  const isAmiss = [facts.missingMembers, facts.strays, facts.keptStrays].some(({ length }) => length > 0);
   if (facts.refusedParameters !== undefined || isAmiss) return 'Degraded';
   return 'Ready';
 }
@@ -118,14 +120,21 @@ function degraded(facts: ConditionFacts): ConditionInput {
       message: facts.unreadyReasons.join('; '),
     };
   }
+  if (facts.keptStrays.length > 0) {
+    const message =
+      `not following the primary, nor after a restart: ${facts.keptStrays.join(', ')}. They cannot reach it, or may have rows ` +
+      'that are nowhere else, so they are not copied anew by themselves: their logs say why. To have one copied, save what ' +
+      'is needed of it, delete its claim, and then its pod';
+    return { type: 'Degraded', status: 'True', reason: 'MembersStuck', message };
+  }
   if (facts.missingMembers.length > 0) {
     const message = `not ready: ${facts.missingMembers.join(', ')}`;
     return { type: 'Degraded', status: 'True', reason: 'MembersNotReady', message };
   }
   if (facts.strays.length > 0) {
     const message =
-      `up, and not following the primary: ${facts.strays.join(', ')}. If that lasts they are restarted; if the primary ` +
-      'no longer has the WAL that they need, they are copied anew';
+      `up, and not following the primary: ${facts.strays.join(', ')}. If that lasts they are restarted; if that is ` +
+      'no help, or the primary no longer has the WAL that they need, they are copied anew';
     return { type: 'Degraded', status: 'True', reason: 'MembersNotStreaming', message };
   }
   return { type: 'Degraded', status: 'False', reason: 'AsWanted', message: 'no member or setting is amiss' };

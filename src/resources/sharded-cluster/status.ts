@@ -5,13 +5,14 @@ import type { Condition } from '../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../sharding/map.ts';
 import { podProblem } from './kubernetes.ts';
 import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
-import { clusterMemberSelector, selectorText } from './names.ts';
-import { silentMs } from './observe-strays.ts';
+import { claimTemplate, clusterMemberSelector, selectorText } from './names.ts';
 import type { Outcome } from './plan-result.ts';
+import { silentMs } from './stand-still.ts';
 import { type ConditionFacts, conditionsOf, isNew, phaseOf } from './status-conditions.ts';
 import { confirmsCommits } from './steps/durability.ts';
 import type { ParameterDecision } from './steps/parameters.ts';
 import { factsOf } from './steps/shards.ts';
+import { keptStrays } from './steps/strays.ts';
 import { wantedNames } from './wanted-shards.ts';
 
 /** Lag below this is shown as none: it changes with every write, and a status that says nothing new is not sent. */
@@ -43,6 +44,9 @@ export function statusOf(
     missingMembers: observed.shards.flatMap((shard) => missingMembers(shard, now)),
     strays: observed.shards.flatMap((shard) =>
       shard.strays.filter(({ forMs }) => forMs >= silentMs).map(({ name }) => name),
+    ),
+    keptStrays: observed.shards.flatMap((shard) =>
+      keptStrays(cluster.spec, shard).map(({ name }) => `${name} (claim ${claimTemplate}-${name})`),
     ),
     refusedParameters: parameters.refused?.message,
     generation,

@@ -1,3 +1,4 @@
+import { memberSlotName } from '../../../postgres/member-slots.ts';
 import { parseName } from '../../../postgres/read-model/names.ts';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../../sharding/map.ts';
@@ -109,7 +110,7 @@ export function decideEmptiness({ cluster, observed }: PlanInput, shard: Observe
   }
   const ownSlots = new Set(
     Array.from({ length: maxMembers }, (_, ordinal) =>
-      memberSlot(podName(cluster.metadata.name, shard.name, ordinal)),
+      memberSlotName(podName(cluster.metadata.name, shard.name, ordinal)),
     ),
   );
   // Patroni keeps the slot of a read replica that is gone for a while, in case that it comes back.
@@ -161,11 +162,6 @@ function farewellOf(
 /** A claim that is bound, or lost what it was bound to, may have held data. */
 function wasNeverBound({ spec, status }: PersistentVolumeClaim): boolean {
   return (status?.phase ?? 'Pending') === 'Pending' && spec?.volumeName === undefined;
-}
-
-/** Patroni's name of the slot of a member. */
-function memberSlot(member: string): string {
-  return member.replaceAll('-', '_');
 }
 
 /** The StatefulSet goes last, since a shard is known by it. All is judged again on the map as the API server has it. */
