@@ -26,6 +26,7 @@ function facts(
     missingMembers: [],
     strays: [],
     keptStrays: [],
+    isLessDurable: false,
     refusedParameters: undefined,
     generation: 7,
     ...rest,
@@ -47,6 +48,12 @@ describe('conditions', () => {
     ]);
     expect(phaseOf(facts())).toBe('Ready');
     expect(conditionsOf(facts()).every(({ observedGeneration }) => observedGeneration === 7)).toBe(true);
+  });
+
+  it('of a cluster with too few members for its durability: what commits wait for', () => {
+    expect(conditionsOf(facts({ isLessDurable: true }))[0]?.message).toBe(
+      '2 of 2 shards take writes; commits wait for no standby, since that needs 3 members',
+    );
   });
 
   it('of a rollout: it goes on serving', () => {

@@ -19,6 +19,8 @@ export interface ConditionFacts {
   readonly strays: readonly string[];
   /** Those whose data a person has to judge, and what has to go for them to be copied anew. */
   readonly keptStrays: readonly string[];
+  /** Whether commits wait for no standby, though they should: there are too few members. */
+  readonly isLessDurable: boolean;
   readonly refusedParameters: string | undefined;
   readonly generation: number | undefined;
 }
@@ -80,7 +82,9 @@ function ready(facts: ConditionFacts): ConditionInput {
     type: 'Ready',
     status: 'True',
     reason: 'AllShardsReady',
-    message: `${facts.readyShards} of ${facts.desiredShards} shards take writes`,
+    message:
+      `${facts.readyShards} of ${facts.desiredShards} shards take writes` +
+      (facts.isLessDurable ? '; commits wait for no standby, since that needs 3 members' : ''),
   };
 }
 

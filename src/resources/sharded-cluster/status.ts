@@ -3,6 +3,7 @@ import type { ConditionInput } from '../../runtime/conditions.ts';
 import { setCondition } from '../../runtime/conditions.ts';
 import type { Condition } from '../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../sharding/map.ts';
+import { effectiveDurability } from './desired/dynamic-config.ts';
 import { podProblem } from './kubernetes.ts';
 import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
 import { claimTemplate, clusterMemberSelector, selectorText } from './names.ts';
@@ -48,6 +49,7 @@ export function statusOf(
     keptStrays: observed.shards.flatMap((shard) =>
       keptStrays(cluster.spec, shard).map(({ name }) => `${name} (claim ${claimTemplate}-${name})`),
     ),
+    isLessDurable: effectiveDurability(cluster.spec) !== cluster.spec.durability,
     refusedParameters: parameters.refused?.message,
     generation,
   };
