@@ -3,6 +3,22 @@
 PACKAGES=(containerd runc containernetworking-plugins iptables conntrack ethtool socat etcd-server etcd-client
 	buildah debootstrap iproute2 jq openssl curl ca-certificates procps util-linux)
 
+# without_services COMMAND… keeps packages that it installs from starting their services: the cluster starts its own processes.
+without_services() (
+	policy=/usr/sbin/policy-rc.d
+	if [[ ! -e $policy ]]; then
+		trap 'rm -f "$policy"' EXIT
+		printf '#!/bin/sh\nexit 101\n' >"$policy"
+		chmod +x "$policy"
+	fi
+	"$@"
+)
+
+apt_install() {
+	apt-get -o DPkg::Lock::Timeout=600 update -q >&2
+	DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -yq --no-install-recommends "$@" >&2
+}
+
 install_packages() {
 	local missing=() package
 	local installed
@@ -12,12 +28,7 @@ install_packages() {
 	done
 	if ((${#missing[@]} > 0)); then
 		say "installing ${missing[*]}"
-		# The packages' own services are not wanted: the cluster starts its own processes.
-		local policy=/usr/sbin/policy-rc.d made=
-		[[ -e $policy ]] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod +x "$policy" && made=1; }
-		apt-get -o DPkg::Lock::Timeout=600 update -q >&2
-		DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=600 install -yq --no-install-recommends "${missing[@]}" >&2
-		[[ -z $made ]] || rm -f "$policy"
+		without_services apt_install "${missing[@]}"
 	fi
 	command -v go >/dev/null || fail 'Go is missing: install it (https://go.dev/dl), version 1.24 or newer'
 }
