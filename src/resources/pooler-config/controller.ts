@@ -10,6 +10,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type KubernetesObject, keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import type { Settings } from '../sharded-cluster/model.ts';
@@ -18,6 +19,7 @@ import type { Sources } from '../sharded-cluster/sources.ts';
 import { executePooler, type PoolerExecution } from './execute.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { poolerConfigType } from './kinds.ts';
+import { emptyMemory, type PoolerMemory } from './memory.ts';
 import type { PlanInput, PoolerConfig, Result } from './model.ts';
 import { poolerLabel } from './names.ts';
 import type { PoolerObserver } from './observe.ts';
@@ -53,6 +55,7 @@ const soonMs = 50;
 export function poolerConfigController(dependencies: PoolerConfigDependencies): Controller {
   const { client, sources, poolerSources, observer, gated, events, clock, settings } = dependencies;
   const expectations = createExpectations({ clock });
+  const memories = createMemories<PoolerMemory>();
   const execution: PoolerExecution = {
     client,
     sources,
@@ -66,6 +69,7 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     const owner = keyString(key);
     const found = poolerSources.poolers.cache.get(key);
     if (found === undefined || found.metadata.deletionTimestamp !== undefined) {
+      memories.forget(key);
       expectations.forget(owner);
       return undefined;
     }
@@ -80,7 +84,11 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     owner: string,
     { signal, log }: ReconcileContext,
   ): Promise<ReconcileResult> {
-    const { observed, access } = await observer.observe(pooler, signal);
+    const { observed, access } = await observer.observe(
+      pooler,
+      memories.of(pooler.metadata, emptyMemory),
+      signal,
+    );
     const input: PlanInput = { pooler, observed, settings, now: clock.now() };
     const decided = pooler.spec.engine === 'pgpool' ? planPgpool(input) : plan(input);
     const failures = await executePooler(

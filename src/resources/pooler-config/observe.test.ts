@@ -5,6 +5,7 @@ import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { encoded } from '../sharded-cluster/desired/secrets.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { noGatedShards } from './gated-shards.ts';
+import { emptyMemory } from './memory.ts';
 import { createPoolerObserver } from './observe.ts';
 import type { PoolerSources } from './sources.ts';
 import { poolerConfig, targetCluster } from './test-support/world.ts';
@@ -59,10 +60,11 @@ function observerWith(listening: string, monotonicMs = () => 0, primary = () => 
 
 it('tells each PoolerConfig of the sessions of its own poolers', async () => {
   const observer = observerWith('10.0.0.1');
-  const listenersOf = async (name: string) => {
+  const memories = { web: emptyMemory(), jobs: emptyMemory() };
+  const listenersOf = async (name: 'web' | 'jobs') => {
     const pooler = poolerConfig();
     const named = { ...pooler, metadata: { ...pooler.metadata, name } };
-    const { observed } = await observer.observe(named, new AbortController().signal);
+    const { observed } = await observer.observe(named, memories[name], new AbortController().signal);
     return observed.targets.map(({ listeners }) => listeners);
   };
   expect(await listenersOf('web')).toEqual([['app']]);
@@ -72,6 +74,7 @@ it('tells each PoolerConfig of the sessions of its own poolers', async () => {
 
 it('tells for how long somebody has served', async () => {
   const now = { ms: 0, primary: 'shop-s0-0' };
+  const memory = emptyMemory();
   const observer = observerWith(
     '',
     () => now.ms,
@@ -79,7 +82,7 @@ it('tells for how long somebody has served', async () => {
   );
   const servedMs = async (ms: number, primary: string) => {
     Object.assign(now, { ms, primary });
-    const { observed } = await observer.observe(poolerConfig(), new AbortController().signal);
+    const { observed } = await observer.observe(poolerConfig(), memory, new AbortController().signal);
     return observed.targets[0]?.servedMs;
   };
   expect(await servedMs(1_000, 'shop-s0-0')).toBe(0);

@@ -24,6 +24,7 @@ import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { type ConsoleAccess, consoleAccess, useConsole } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { readInstance } from './instance-facts.ts';
+import type { PoolerMemory, TargetFacts } from './memory.ts';
 import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
 import {
   adminSecret,
@@ -35,7 +36,6 @@ import {
 } from './names.ts';
 import { readPgpoolInstance } from './pgpool-access.ts';
 import { sharersOf, type Target } from './sharers.ts';
-import type { ServerLimits } from './sizing.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** How long what was read by name, or from a server, is good. */
@@ -43,14 +43,11 @@ const freshMs = { secret: 600_000, login: 30_000, limits: 10_000 };
 /** While something is amiss or new, somebody may just be putting it right. */
 const unsettledMs = 5_000;
 
-interface TargetFacts extends ServerLimits {
-  readonly listeners: readonly string[];
-}
-
 /** Gathers what a pass needs to know. */
 export interface PoolerObserver {
   observe(
     pooler: PoolerConfig,
+    memory: PoolerMemory,
     signal: AbortSignal,
   ): Promise<{ observed: Observed; access: ConsoleAccess | undefined }>;
   readonly secrets: NamedReader<SecretObject>;
@@ -72,13 +69,7 @@ export interface PoolerObserverDependencies {
 export function createPoolerObserver(dependencies: PoolerObserverDependencies): PoolerObserver {
   const { client, sources, poolerSources, connections, gated, monotonicMs } = dependencies;
   const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
-  /** By PoolerConfig, cluster and shard: what its server said last, of sessions of those poolers too, which holds while it is away. */
-  const known = new Map<string, { readonly facts: TargetFacts; readonly atMs: number }>();
-
-  /** By PoolerConfig and shard: who serves, and since when it has been seen. */
-  const served = new Map<string, { readonly by: string | undefined; readonly sinceMs: number }>();
-
-  function servedFor(key: string, by: string | undefined): number {
+  function servedFor({ served }: PoolerMemory, key: string, by: string | undefined): number {
     const before = served.get(key);
     if (before !== undefined && before.by === by) return monotonicMs() - before.sinceMs;
     served.set(key, { by, sinceMs: monotonicMs() });
@@ -100,6 +91,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
 
   async function readTargets(
     pooler: PoolerConfig,
+    memory: PoolerMemory,
     cluster: ShardedCluster | undefined,
     replicaSet: ReadReplicaSet | undefined,
     readings: Observed['secrets'],
@@ -116,11 +108,11 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     return Promise.all(
       items.map(async (item): Promise<ObservedTarget> => {
         const { name: shard, primary } = item;
-        const key = `${namespace}/${pooler.metadata.name}/${name}/${shard}`;
-        const remembered = known.get(key);
+        const key = `${name}/${shard}`;
+        const remembered = memory.targets.get(key);
         const servedBy =
           readReplicaSet === undefined ? servedByOf(item, role) : readBy(item, replicaSet?.status);
-        const target = { shard, servedBy, servedMs: servedFor(key, servedBy) };
+        const target = { shard, servedBy, servedMs: servedFor(memory, key, servedBy) };
         if (remembered !== undefined && monotonicMs() - remembered.atMs < maxAgeMs)
           return targetOf(target, { state: 'present', value: remembered.facts });
         const host =
@@ -134,7 +126,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
             connection.query<TargetFacts>({ text: limitsQuery, values: [addresses] }).then(([row]) => row),
           );
         });
-        if (facts.state === 'present') known.set(key, { facts: facts.value, atMs: monotonicMs() });
+        if (facts.state === 'present') memory.targets.set(key, { facts: facts.value, atMs: monotonicMs() });
         else if (remembered !== undefined)
           return targetOf(target, { state: 'present', value: remembered.facts });
         return targetOf(target, facts);
@@ -179,7 +171,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         await readSecrets(pooler.metadata.namespace, names, freshMs.secret, signal),
       );
     },
-    async observe(pooler, signal) {
+    async observe(pooler, memory, signal) {
       const { namespace, name } = pooler.metadata;
       const { cluster: clusterName, readReplicaSet } = pooler.spec.target;
       const replicaSet =
@@ -201,7 +193,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
       const access = engine === 'pgbouncer' ? consoleAccess(pooler, readings) : undefined;
       const pods = poolerSources.pods.cache.byIndex(byPooler, keyString({ namespace, name }));
       const [targets, instances] = await Promise.all([
-        readTargets(pooler, cluster, replicaSet, readings, pods),
+        readTargets(pooler, memory, cluster, replicaSet, readings, pods),
         readInstances(
           pooler,
           pods,
