@@ -12,6 +12,31 @@ beforeAll(async () => {
   all = await allSecrets();
 });
 
+describe('clients that wait', () => {
+  const spec = { autoscaling: { maxReplicas: 8 } };
+  const [served] = observedWorld().targets;
+  const targets = served === undefined ? [] : [served, { ...served, shard: 's1', servedBy: undefined }];
+
+  it.each<{ what: string; changes: Partial<Observed>; replicas: number }>([
+    { what: 'ask for another instance', changes: {}, replicas: 3 },
+    {
+      what: 'ask for none while they are held back everywhere',
+      changes: { held: new Set(['uid-0/app', 'uid-1/app']) },
+      replicas: 2,
+    },
+    {
+      what: 'ask for one while others are held back',
+      changes: { held: new Set(['uid-1/app']) },
+      replicas: 3,
+    },
+    { what: 'ask for none while a server is away', changes: { targets }, replicas: 2 },
+  ])('$what', ({ changes, replicas }) => {
+    const instances = [0, 1].map((ordinal) => instance(ordinal, { waiting: 500, maxWaitSeconds: 2 }));
+    const observed = observedWorld({ secrets: all, instances, ...changes });
+    expect(plan(planInput(poolerConfig(spec), observed)).scaling.replicas).toBe(replicas);
+  });
+});
+
 describe('load that asks for more instances than the servers have room for', () => {
   const spec = { sizing: 'manual', poolSize: 20, replicas: 3, autoscaling: { maxReplicas: 8 } };
   const loaded = (observed: Observed, waiting: number, cpuPercent: number): Observed => ({
