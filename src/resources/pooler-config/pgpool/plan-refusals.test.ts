@@ -25,6 +25,13 @@ describe('bad input', () => {
       /"other", not to "shop"/,
     ],
     [
+      'a read model of its own',
+      {},
+      { sets: [readers({ mode: 'logical', logical: { tables: [{ name: 'orders' }] } })] },
+      'TargetUnfit',
+      /is a read model of its own.*name a physical set/,
+    ],
+    [
       'a set that cascades',
       {},
       { sets: [readers({ source: 'cascade' })] },
