@@ -62,12 +62,14 @@ async function verify(): Promise<StageResult> {
   return { passed, skipped: 0, failures };
 }
 
-/** Runs one stage; that of PostgreSQL in two halves side by side, each with a server of its own, since its tests mostly wait. */
+/** Runs one stage; that of PostgreSQL in three parts side by side, each with a server of its own, since its tests mostly wait. */
 async function runStage(stage: Stage, environment: NodeJS.ProcessEnv, filter: string): Promise<StageResult> {
   if (stage === 'verify') return verify();
   if (stage !== 'postgres') return runVitest(stage, environment, filter);
-  const halves = ['1/2', '2/2'].map((half) => runVitest(stage, environment, filter, [`--shard=${half}`]));
-  const results = await Promise.all(halves);
+  const parts = ['1/3', '2/3', '3/3'].map((part) =>
+    runVitest(stage, environment, filter, [`--shard=${part}`]),
+  );
+  const results = await Promise.all(parts);
   return {
     passed: results.reduce((sum, { passed }) => sum + passed, 0),
     skipped: results.reduce((sum, { skipped }) => sum + skipped, 0),

@@ -5,8 +5,9 @@ import { defineConfig } from 'vitest/config';
 const minute = 60_000;
 /** Vitest alone would leave one processor free: half of a small machine. */
 const maxWorkers = availableParallelism();
-/** `make test` takes a part of the matrices, and leaves the scenarios of read replicas and poolers to `make chaos`. */
-const leftToChaos = process.env.HERDSMAN_CHAOS === 'part' ? ['test/chaos/{replica,pooler}-*.test.ts'] : [];
+/** `make test` takes a part of the matrices, and leaves the long scenarios of read replicas, poolers and shards to `make chaos`. */
+const leftToChaos =
+  process.env.HERDSMAN_CHAOS === 'part' ? ['test/chaos/{replica,pooler,shard}-*.test.ts'] : [];
 
 /** One project per kind of test: each needs more of the world than the one before. */
 export default defineConfig({

@@ -47,7 +47,12 @@ export async function applicationConfig(
 
 /** A connection as the application; the caller ends it. */
 export async function connectApplication(target: ShardService): Promise<pg.Client> {
-  const client = new pg.Client(await applicationConfig(target));
+  return openClient(await applicationConfig(target));
+}
+
+/** A connection of any kind; the caller ends it. */
+export async function openClient(config: pg.ClientConfig): Promise<pg.Client> {
+  const client = new pg.Client(config);
   // A connection that its server ends while nothing runs reports here; the next query fails and tells.
   client.on('error', () => undefined);
   await client.connect();
