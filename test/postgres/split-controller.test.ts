@@ -1,10 +1,15 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
 import { type MoveController, startMoveController } from '../support/move-controller.ts';
 
+/** Checks of the keys' types are functions of the application's, which do not run with the operator's rights. */
 const sql = `
+  CREATE FUNCTION sees(text) RETURNS boolean LANGUAGE plpgsql AS $$
+    BEGIN IF current_user = 'herdsman' THEN RAISE 'run by %', current_user; END IF; RETURN $1 <> 'none'; END $$;
+  CREATE DOMAIN day AS date CHECK (sees(VALUE::text));
+  CREATE DOMAIN tenant AS text CHECK (sees(VALUE));
   CREATE TABLE orders (id int PRIMARY KEY) PARTITION BY HASH (id);
-  CREATE TABLE events (at date, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
-  CREATE TABLE accounts (tenant text, id int, PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant)`;
+  CREATE TABLE events (at day, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at);
+  CREATE TABLE accounts (tenant tenant, id int, PRIMARY KEY (tenant, id)) PARTITION BY LIST (tenant)`;
 const tables = [
   { name: 'orders', strategy: 'hash' as const, key: 'id', buckets: 2 },
   {
@@ -82,6 +87,11 @@ it.each([
     'stranger',
     { operation: 'isolate', group: 'accounts', tenant: 'nobody', to: 's0' },
     'see to its spelling',
+  ],
+  [
+    'refused',
+    { operation: 'isolate', group: 'accounts', tenant: 'none', to: 's0' },
+    'violates check constraint',
   ],
   ['twice', { operation: 'isolate', group: 'accounts', tenant: 't3', to: 's0' }, 'write "operation: move"'],
 ])('what cannot be is refused with what to write instead: %s', async (name, spec, says) => {

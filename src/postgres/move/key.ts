@@ -1,6 +1,7 @@
 import type { BucketBound } from '../../api/v1alpha1/shard-map.ts';
 import type { Group } from '../../sharding/layout.ts';
 import { applicationSchema, leafName } from '../../sharding/names.ts';
+import { askAsOwner } from '../ask-as-owner.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier } from '../identifier.ts';
 import { statement } from '../statement.ts';
@@ -8,21 +9,21 @@ import { statement } from '../statement.ts';
 /** Rows of a sample that tells the median well enough. */
 const sampleRows = 100_000;
 
-/** Texts of values as the map has them, whatever the session's settings are. */
-const settings = "SET LOCAL DateStyle = ISO; SET LOCAL TimeZone = 'UTC'; SET LOCAL IntervalStyle = postgres";
-
 interface KeyType {
   readonly type: string;
   readonly collation: string;
+  /** The role that owns the table. */
+  readonly owner: string;
 }
 
 /** Type of a table's key, and how it is ordered. */
 async function keyType(connection: Connection, table: string, column: string): Promise<KeyType> {
   const [row] = await connection.query<KeyType & Record<string, unknown>>(
     statement(
-      `SELECT format_type(a.atttypid, -1) AS type,
+      `SELECT format_type(a.atttypid, -1) AS type, pg_get_userbyid(r.relowner) AS owner,
           CASE WHEN a.attcollation = 0 THEN '' ELSE format(' COLLATE %I.%I', n.nspname, c.collname) END AS collation
-        FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
+        FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
+        LEFT JOIN pg_collation c ON c.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
         WHERE a.attrelid = to_regclass($1) AND a.attname = $2`,
       qualified(applicationSchema, table),
       column,
@@ -41,31 +42,29 @@ export async function medianKey(
   group: Group,
   { id }: BucketBound,
 ): Promise<string | undefined> {
-  return connection.transaction(async () => {
-    await connection.query({ text: settings });
-    const sizes = await connection.query<{ place: number; pages: number; rows: number }>(
-      statement(
-        `SELECT w.place::int AS place, (pg_relation_size(c.oid) / 8192)::int AS pages, greatest(c.reltuples, 0)::float8 AS rows
-          FROM unnest($1::text[]) WITH ORDINALITY w(name, place)
-          JOIN pg_class c ON c.relname = w.name AND c.relnamespace = 'public'::regnamespace ORDER BY pages DESC LIMIT 1`,
-        group.tables.map(({ name }) => leafName(name, id)),
-      ),
-    );
-    const table = group.tables[(sizes[0]?.place ?? 1) - 1];
-    if (table === undefined) return undefined;
-    const leaf = qualified(applicationSchema, leafName(table.name, id));
-    const key = quoteIdentifier(table.key);
-    const rows = sizes[0]?.rows ?? 0;
-    const sample =
-      rows > 2 * sampleRows ? ` TABLESAMPLE SYSTEM (${Math.max(0.001, (100 * sampleRows) / rows)})` : '';
-    const [row] = await connection.query<{ key: string | null }>({
-      text: `WITH middle AS (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ${key}) AS key FROM ${leaf}${sample})
-        SELECT coalesce(
-          (SELECT m.key FROM middle m WHERE m.key > (SELECT l.${key} FROM ${leaf} l ORDER BY l.${key} LIMIT 1)),
-          (SELECT l.${key} FROM ${leaf} l, middle m WHERE l.${key} > m.key ORDER BY l.${key} LIMIT 1))::text AS key`,
-    });
-    return row?.key ?? undefined;
+  const sizes = await connection.query<{ place: number; pages: number; rows: number }>(
+    statement(
+      `SELECT w.place::int AS place, (pg_relation_size(c.oid) / 8192)::int AS pages, greatest(c.reltuples, 0)::float8 AS rows
+        FROM unnest($1::text[]) WITH ORDINALITY w(name, place)
+        JOIN pg_class c ON c.relname = w.name AND c.relnamespace = 'public'::regnamespace ORDER BY pages DESC LIMIT 1`,
+      group.tables.map(({ name }) => leafName(name, id)),
+    ),
+  );
+  const table = group.tables[(sizes[0]?.place ?? 1) - 1];
+  if (table === undefined) return undefined;
+  const { owner } = await keyType(connection, table.name, table.key);
+  const leaf = qualified(applicationSchema, leafName(table.name, id));
+  const key = quoteIdentifier(table.key);
+  const rows = sizes[0]?.rows ?? 0;
+  const sample =
+    rows > 2 * sampleRows ? ` TABLESAMPLE SYSTEM (${Math.max(0.001, (100 * sampleRows) / rows)})` : '';
+  const [row] = await askAsOwner<{ key: string | null }>(connection, owner, {
+    text: `WITH middle AS (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY ${key}) AS key FROM ${leaf}${sample})
+      SELECT coalesce(
+        (SELECT m.key FROM middle m WHERE m.key > (SELECT l.${key} FROM ${leaf} l ORDER BY l.${key} LIMIT 1)),
+        (SELECT l.${key} FROM ${leaf} l, middle m WHERE l.${key} > m.key ORDER BY l.${key} LIMIT 1))::text AS key`,
   });
+  return row?.key ?? undefined;
 }
 
 /** A value as PostgreSQL writes it, when it lies inside of a range; an error when it is none of the key's type. */
@@ -76,31 +75,33 @@ export async function keyInside(
   at: string,
 ): Promise<string | undefined> {
   const [table] = group.tables;
-  return connection.transaction(async () => {
-    await connection.query({ text: settings });
-    const { type, collation } = await keyType(connection, table?.name ?? '', table?.key ?? '');
-    const [row] = await connection.query<{ key: string; inside: boolean }>(
-      statement(
-        `SELECT v.key::text AS key, ($2::text IS NULL OR v.key > $2::text::${type}${collation})
-            AND ($3::text IS NULL OR v.key < $3::text::${type}${collation}) AS inside
-          FROM (SELECT $1::text::${type} AS key) v`,
-        at,
-        from ?? null,
-        to ?? null,
-      ),
-    );
-    return row?.inside === true ? row.key : undefined;
-  });
+  const { type, collation, owner } = await keyType(connection, table?.name ?? '', table?.key ?? '');
+  const [row] = await askAsOwner<{ key: string; inside: boolean }>(
+    connection,
+    owner,
+    statement(
+      `SELECT v.key::text AS key, ($2 IS NULL OR v.key > $2::${type}${collation})
+          AND ($3 IS NULL OR v.key < $3::${type}${collation}) AS inside
+        FROM (SELECT $1::${type} AS key) v`,
+      at,
+      from ?? null,
+      to ?? null,
+    ),
+  );
+  return row?.inside === true ? row.key : undefined;
 }
 
 /** The bucket that takes a key, as the mirror of any shard says. */
 export async function bucketOfKey(
   connection: Connection,
-  group: string,
+  { name, tables: [table] }: Group,
   key: string,
 ): Promise<{ readonly bucket: number } | undefined> {
-  const [row] = await connection.query<{ bucket: number }>(
-    statement('SELECT bucket FROM herdsman.locate($1, $2::text)', group, key),
+  const { owner } = await keyType(connection, table?.name ?? '', table?.key ?? '');
+  const [row] = await askAsOwner<{ bucket: number }>(
+    connection,
+    owner,
+    statement('SELECT bucket FROM herdsman.locate($1, $2)', name, key),
   );
   return row;
 }
@@ -113,12 +114,17 @@ export async function hasTenant(
   tenant: string,
 ): Promise<boolean> {
   for (const { name, key } of group.tables) {
-    const { type } = await keyType(connection, name, key);
+    const { type, owner } = await keyType(connection, name, key);
     const leaf = qualified(applicationSchema, leafName(name, id));
-    const found = await connection.query(
-      statement(`SELECT FROM ${leaf} WHERE ${quoteIdentifier(key)} = $1::text::${type} LIMIT 1`, tenant),
+    const [row] = await askAsOwner<{ found: boolean }>(
+      connection,
+      owner,
+      statement(
+        `SELECT EXISTS (SELECT FROM ${leaf} WHERE ${quoteIdentifier(key)} = $1::${type}) AS found`,
+        tenant,
+      ),
     );
-    if (found.length > 0) return true;
+    if (row?.found === true) return true;
   }
   return false;
 }

@@ -74,13 +74,13 @@ function ask<T>(
 
 /** The bucket of the default that a tenant's rows are in. */
 async function tenantBucket(
-  { group, tenant = '', to }: ShardMove['spec'],
+  { tenant = '', to }: ShardMove['spec'],
   owned: BucketGroup,
   layout: Group,
   options: BeginningOptions,
 ): Promise<Bucket[] | Refusal> {
   const place = await refusable('tenant', tenant, () =>
-    ask(options, to, (connection) => bucketOfKey(connection, group, tenant)),
+    ask(options, to, (connection) => bucketOfKey(connection, layout, tenant)),
   );
   if (place !== undefined && isRefusal(place)) return place;
   const bucket = owned.buckets.find(({ id }) => id === place?.bucket);
@@ -88,7 +88,7 @@ async function tenantBucket(
     bucket !== undefined &&
     (await ask(options, bucket.shard, (connection) => hasTenant(connection, layout, bucket, tenant)));
   if (hasRows) return [bucket];
-  const message = `no row of group "${group}" is of tenant "${tenant}": see to its spelling, or insert its first row before`;
+  const message = `no row of group "${layout.name}" is of tenant "${tenant}": see to its spelling, or insert its first row before`;
   return { reason: 'NoSuchTenant', message };
 }
 
@@ -114,12 +114,12 @@ async function splitPoint(
   return key === undefined ? { reason: 'BoundOutside', message: outside(range, at) } : { key };
 }
 
-/** A value that is none of the key's type is an error of PostgreSQL's class 22. */
+/** A value that is none of the key's type is an error of PostgreSQL's class 22; one that its domain refuses, of class 23. */
 async function refusable<T>(field: string, value: string, work: () => Promise<T>): Promise<T | Refusal> {
   try {
     return await work();
   } catch (error) {
-    if (!(error instanceof PostgresError) || !error.sqlstate.startsWith('22')) throw error;
+    if (!(error instanceof PostgresError) || !/^2[23]/.test(error.sqlstate)) throw error;
     return {
       reason: 'WrongType',
       message: `"${field}: ${value}" is not a key of this group: ${error.message}`,
