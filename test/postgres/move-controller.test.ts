@@ -138,6 +138,26 @@ it.each(delays)('"cancel: true" ends the step $step at its work', async ({ step,
   expect(moves.bucketsOf('slow')[0]).toEqual(bucket);
 });
 
+it('"cancel: true" ends a move that waits for a cluster', async () => {
+  moves.ask('nowhere', { cluster: 'nobodys', group: 'orders', buckets: [0], to: 's1' });
+  await moves.until('nowhere', 'waits', ({ message }) => message?.startsWith('NoSuchCluster') === true);
+  moves.change('nowhere', { cancel: true });
+  const status = await moves.until('nowhere', 'is cancelled', ({ phase }) => phase === 'cancelled');
+  expect(status.lastEnding).toMatchObject({ reason: 'Cancelled' });
+});
+
+it('a copy that waits for older transactions says so', async () => {
+  const { id = -1, shard: from = '' } = moves.bucketsOf('slow')[0] ?? {};
+  const session = await moves.shards.connectApplication(from);
+  await session.query({ text: 'BEGIN; SELECT pg_current_xact_id()' });
+  moves.ask('latecomer', { group: 'slow', buckets: [id], to: other(from) });
+  await moves.until('latecomer', 'waits', ({ message }) => message?.startsWith('OlderTransactions') === true);
+  await session.query({ text: 'COMMIT' });
+  await session.close();
+  const status = await moves.until('latecomer', 'is done', ({ phase }) => phase === 'done');
+  expect(status).not.toHaveProperty('message');
+});
+
 it('"reverseOf" takes a move back while its retention runs, with what was written since', async () => {
   const { id, from, to } = bucketAt(1);
   moves.ask('there', { group: 'orders', buckets: [id], to, retention: '1h' });

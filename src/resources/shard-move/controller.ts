@@ -2,7 +2,7 @@ import { type ShardMoveStatus, shardMoveSpec } from '../../api/v1alpha1/shard-mo
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import { UnreachableError } from '../../postgres/postgres-error.ts';
+import { PostgresError, UnreachableError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
@@ -18,7 +18,7 @@ import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-objec
 import { changed, mapped } from '../../runtime/watches.ts';
 import { bucketsText } from '../../sharding/move/buckets.ts';
 import { drive, type PassReport } from '../../sharding/move/drive.ts';
-import type { Move } from '../../sharding/move/model.ts';
+import { firstRecord, type Move } from '../../sharding/move/model.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { shardMapName } from '../sharded-cluster/names.ts';
@@ -78,6 +78,14 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const found = await client.get<ShardMove>(shardMoveType, key, { signal });
     if (found === undefined) return undefined;
     const shardMove: ShardMove = { ...found, spec: shardMoveSpec.parse(found.spec) };
+    // Whatever it waits for: nothing has been made.
+    if (shardMove.spec.cancel && shardMove.status?.from === undefined && !isOver(shardMove.status))
+      return endUnbegun(
+        shardMove,
+        'cancelled',
+        { reason: 'Cancelled', message: 'spec.cancel is set' },
+        signal,
+      );
     const cluster = await readCluster(shardMove, signal);
     if (cluster === undefined) return orphan(shardMove, signal);
     const map = await client.get<ShardMapObject>(
@@ -189,6 +197,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return { requeueAfterMs: soonMs };
       if (error instanceof UnreachableError) return say(shardMove, 'ShardUnknown', error.message, signal);
+      if (error instanceof PostgresError) return say(shardMove, 'Refused', error.message, signal);
       throw error;
     }
     if (isRefusal(beginning)) return refuse(shardMove, beginning, signal);
@@ -253,14 +262,18 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     return say(shardMove, 'NoSuchCluster', message, signal);
   }
 
-  async function refuse(
+  function refuse(shardMove: ShardMove, refusal: Refusal, signal: AbortSignal): Promise<undefined> {
+    return endUnbegun(shardMove, 'failed', refusal, signal);
+  }
+
+  async function endUnbegun(
     shardMove: ShardMove,
+    phase: 'failed' | 'cancelled',
     { reason, message }: Refusal,
     signal: AbortSignal,
-  ): Promise<ReconcileResult | undefined> {
-    const record = { phase: 'failed' as const, attempt: 1, copy: 1, failures: 0, fenceTries: 0 };
-    const lastEnding = { reason, message, next: 'failed' as const };
-    const status = withRecord(shardMove.status, { ...record, lastEnding }, clock.now());
+  ): Promise<undefined> {
+    const lastEnding = { reason, message, next: phase };
+    const status = withRecord(shardMove.status, { ...firstRecord, phase, lastEnding }, clock.now());
     await writeStatus(shardMove, { ...status, message: `${reason}: ${message}` }, signal);
     events.record(shardMove, { type: 'Warning', reason, action: 'Move', note: message });
     return release(shardMove, signal);
@@ -313,7 +326,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
   }
 
-  /** During a step that takes long: how far a copy is; `false` when the move is not wanted any more. */
+  /** During a step that takes long: how far a copy is, or what its slot waits for; `false` when the move is not wanted any more. */
   async function tellProgress(
     { metadata: { namespace, name } }: ShardMove,
     progress: ShardMoveStatus['progress'],
@@ -321,7 +334,12 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   ): Promise<boolean> {
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
     if (latest === undefined || isCancelled(latest)) return false;
-    if (progress !== undefined) await writeStatus(latest, { ...latest.status, progress }, signal);
+    const { message: _, ...status } = latest.status ?? {};
+    if (progress !== undefined) await writeStatus(latest, { ...status, progress }, signal);
+    else if (status.phase === 'copy') {
+      const message = `the copy begins when the transactions that were open on shard ${status.from} have ended`;
+      await say(latest, 'OlderTransactions', message, signal);
+    }
     return true;
   }
 
