@@ -79,7 +79,7 @@ export async function connect(options: ConnectOptions): Promise<Connection> {
     await client.connect();
   } catch (error) {
     client.end().catch(() => undefined);
-    throw typed(error, `cannot connect to ${where} as ${options.user}`);
+    throw typedError(error, `cannot connect to ${where} as ${options.user}`);
   }
   return sessionOf(client, state, where);
 }
@@ -136,7 +136,7 @@ function sessionOf(client: pg.Client, state: { closed: boolean }, where: string)
         : result;
       return last.rows;
     } catch (error) {
-      const known = typed(error, `lost the connection to ${where}`);
+      const known = typedError(error, `lost the connection to ${where}`);
       if (known instanceof UnreachableError) destroy();
       throw known;
     }
@@ -169,7 +169,8 @@ function sessionOf(client: pg.Client, state: { closed: boolean }, where: string)
 /** SQLSTATEs with which a server ends the session: it is going down, or not up yet. */
 const endings = new Set(['57P01', '57P02', '57P03', '57P05', '25P03', '08006', '08003', '08000']);
 
-function typed(error: unknown, context: string): Error {
+/** An error of the driver's as one of ours: also one that a stream of COPY had, which is read without `query`. */
+export function typedError(error: unknown, context: string): Error {
   if (error instanceof PostgresError || error instanceof UnreachableError) return error;
   if (error instanceof pg.DatabaseError && error.code !== undefined) {
     if (endings.has(error.code)) return new UnreachableError(`${context}: ${error.message}`);

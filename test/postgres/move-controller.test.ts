@@ -11,8 +11,13 @@ const sql = `
   CREATE FUNCTION dawdle(n int) RETURNS int IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
     IF EXISTS (SELECT FROM pg_class WHERE relname = 'dawdle_here') THEN PERFORM pg_sleep(600); END IF;
     RETURN n; END $$;
-  CREATE TABLE slow (id int PRIMARY KEY) PARTITION BY HASH (id);
-  CREATE INDEX ON slow (dawdle(id));
+  CREATE FUNCTION fits(n int, unless text) RETURNS boolean IMMUTABLE LANGUAGE plpgsql AS $$ BEGIN
+    IF n > 3000 AND EXISTS (SELECT FROM pg_class WHERE relname = unless) THEN
+      RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+    END IF;
+    RETURN true; END $$;
+  CREATE TABLE slow (id int PRIMARY KEY CHECK (fits(id, 'full_by_copy'))) PARTITION BY HASH (id);
+  CREATE INDEX ON slow (dawdle(id), fits(id, 'full_by_index'));
   CREATE TABLE events (at date, id int, PRIMARY KEY (at, id)) PARTITION BY RANGE (at)`;
 const tables = [
   { name: 'orders', strategy: 'hash' as const, key: 'id', buckets: 4 },
@@ -157,6 +162,29 @@ it('a copy that waits for older transactions says so', async () => {
   const status = await moves.until('latecomer', 'is done', ({ phase }) => phase === 'done');
   expect(status).not.toHaveProperty('message');
 });
+
+it.each(['copy', 'index'])(
+  'a disk that gets full in the phase %s ends the move, and is given back',
+  async (phase) => {
+    const { id = -1, shard: from = '' } = moves.bucketsOf('slow')[0] ?? {};
+    const to = other(from);
+    const session = await moves.shards.connectApplication(to);
+    await session.query({ text: `CREATE TABLE public.full_by_${phase} ()` });
+    const asked = { group: 'slow', buckets: [id], to };
+    const status = await moves.end(`full-${phase}`, asked);
+    expect(status).toMatchObject({
+      phase: 'failed',
+      failures: 1,
+      lastEnding: { reason: 'DiskFull', message: expect.stringContaining('raise spec.storage.size') },
+    });
+    expect([await left(from), await left(to)]).toEqual([[], []]);
+    const leaf = `public.slow_b${String(id).padStart(4, '0')}`;
+    expect(await moves.shards.rows(to, `SELECT to_regclass('${leaf}') AS leaf`)).toEqual([{ leaf: null }]);
+    await session.query({ text: `DROP TABLE public.full_by_${phase}` });
+    await session.close();
+    expect(await moves.end(`roomy-${phase}`, asked)).toMatchObject({ phase: 'done' });
+  },
+);
 
 it('"reverseOf" takes a move back while its retention runs, with what was written since', async () => {
   const { id, from, to } = bucketAt(1);

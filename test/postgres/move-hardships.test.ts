@@ -316,6 +316,26 @@ describe('an attempt', () => {
   });
 });
 
+describe('attempts that all end in one way', () => {
+  it('are given up after the eighth, with the reason', async () => {
+    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
+    const operator = test.operator('index');
+    await expect(operator.run()).rejects.toThrow();
+    await operator.close();
+    const { version, value } = test.record.current;
+    await test.record.replace(version, { ...value, failures: 7 });
+    await shards.rows('s1', 'DELETE FROM public.letters_b0000');
+    await complete(test);
+    expect(test.record.current.value).toMatchObject({
+      phase: 'failed',
+      lastEnding: {
+        reason: 'VerificationFailed',
+        message: expect.stringContaining('given up after 8 attempts'),
+      },
+    });
+  });
+});
+
 describe('what a move that is gone has prepared', () => {
   it.each([
     ['gate', 's0', 'roll-back'],

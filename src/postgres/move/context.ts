@@ -152,6 +152,7 @@ const reasons: Readonly<Record<string, string>> = {
   '55P03': 'Locked',
   '40P01': 'Locked',
   '57014': 'TookTooLong',
+  '53100': 'DiskFull',
   [refusal]: 'AttemptIsOver',
 };
 

@@ -3,7 +3,7 @@ import { pipeline } from 'node:stream/promises';
 import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName } from '../../sharding/move/names.ts';
-import type { Connection } from '../connection.ts';
+import { type Connection, typedError } from '../connection.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { scramVerifier } from '../scram.ts';
 import { statement } from '../statement.ts';
@@ -213,7 +213,9 @@ async function copyPart(
     },
     target.client.query(into),
     { signal },
-  );
+  ).catch((error: unknown) => {
+    throw typedError(error, 'a stream of the copy ended');
+  });
   tell(part.bytes - told);
   return into.rowCount;
 }

@@ -1,5 +1,5 @@
 import type { ShardStep } from '../../sharding/move/drive.ts';
-import type { MoveView, StepResult } from '../../sharding/move/model.ts';
+import type { Move, MoveView, StepResult } from '../../sharding/move/model.ts';
 import { type MoveContext, refusable } from './context.ts';
 import { publish, stage, subscribe, unpublish, unstage, unsubscribe } from './copy.ts';
 import { copyRows } from './copy-rows.ts';
@@ -10,8 +10,33 @@ import { arm, commit, disarm, fence, gate, open, rollBack } from './switch.ts';
 import { verify } from './verify.ts';
 
 /** Does one step of a move on the shards. What PostgreSQL refuses was not done; an exception leaves it unknown. */
-export function performStep(context: MoveContext, step: ShardStep, view: MoveView): Promise<StepResult> {
-  return refusable(() => perform(context, step, view));
+export async function performStep(
+  context: MoveContext,
+  step: ShardStep,
+  view: MoveView,
+): Promise<StepResult> {
+  const result = await refusable(() => perform(context, step, view));
+  return result.kind === 'done' ? result : withEnd(context.move, step, result);
+}
+
+/**
+ * A copy that was refused is not gone on with. A full disk ends the move, which gives back what it wrote: trying again would fill
+ * the disk again, and whoever writes there needs it.
+ */
+function withEnd(
+  { from, to }: Move,
+  { kind }: ShardStep,
+  result: Extract<StepResult, { kind: 'refused' }>,
+): StepResult {
+  const { reason, ends } = result;
+  if (ends !== undefined || (kind !== 'copy-rows' && kind !== 'index')) return result;
+  if (reason === 'DiskFull') {
+    const message =
+      `shard ${to} or ${from} has a full disk (${result.message}); what the move wrote there is dropped: ` +
+      'raise spec.storage.size, and make the move again';
+    return { ...result, message, ends: 'failed' };
+  }
+  return kind === 'copy-rows' && reason !== 'CopyBegan' ? { ...result, ends: 'copy' } : result;
 }
 
 function perform(context: MoveContext, step: ShardStep, view: MoveView): Promise<StepResult> {

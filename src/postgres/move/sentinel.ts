@@ -84,9 +84,23 @@ export async function catchUp(context: MoveContext, copy: number): Promise<StepR
   for (;;) {
     const problem = await behind(context, copy);
     if (problem === undefined) return done;
-    if (performance.now() > until) return refused('CatchingUp', problem);
+    if (performance.now() > until) return refused('CatchingUp', `${problem}${await failures(context, copy)}`);
     await sleep(lookMs);
   }
+}
+
+/** That the target refuses what the stream brings, as when its disk is full: its log says why. */
+async function failures({ use, move }: MoveContext, copy: number): Promise<string> {
+  const [row] = await use('target', (connection) =>
+    connection.query<{ errors: string }>(
+      statement(
+        'SELECT s.apply_error_count AS errors FROM pg_stat_subscription_stats s WHERE s.subname = $1',
+        copyName(move.id, copy),
+      ),
+    ),
+  );
+  const errors = Number(row?.errors ?? 0);
+  return errors === 0 ? '' : `; shard ${move.to} refused them ${errors} times, and its log says why`;
 }
 
 /** What says that the target is behind by more than writers can wait for; `undefined` when nothing does. */

@@ -1,8 +1,10 @@
 import type { ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import { advance } from './advance.ts';
+import { end } from './decision.ts';
 import { changeMap, mapBucket } from './map-change.ts';
 import type {
   Decision,
+  Ending,
   Known,
   MapBucket,
   Move,
@@ -188,27 +190,30 @@ async function refused(
 ): Promise<PassReport> {
   const { reason, message, ends } = result;
   const { record } = pass.view;
+  const ending = (next: Ending['next']) => end(pass.view, next, reason, message).record;
   if (ends !== undefined) {
-    await write(pass, { ...record, ending: { reason, message, next: ends } });
+    await conclude(pass, ending(ends));
     return again(pass, reason, message);
   }
   // Nobody counts beyond the commit point.
   if (step.kind === 'fence' && result !== mapChanged && record.ending === undefined) {
-    const ending = { reason, message, next: 'switch' as const };
-    await write(
-      pass,
-      reason === 'Locked' ? afterFenceRefused(record, pass.world.now()) : { ...record, ending },
-    );
+    const next = reason === 'Locked' ? afterFenceRefused(record, pass.world.now()) : ending('switch');
+    await write(pass, next);
     return again(pass, reason, message);
   }
-  if (step.kind === 'open' && reason === 'Refused' && isUndecided(pass.view)) {
+  if (step.kind === 'open' && isLasting(reason) && isUndecided(pass.view)) {
     // The leaves do not fit any more, as after a migration: only another copy helps, and writers wait.
-    await write(pass, { ...record, ending: { reason, message, next: 'copy' } });
+    await write(pass, ending('copy'));
     return again(pass, reason, message);
   }
   if (record.phase === 'switch') return { ...again(pass, reason, message), afterMs: 50 };
   // What is not a matter of time is shown, and tried again without haste.
-  return { ...again(pass, reason, message), afterMs: reason === 'Refused' ? 5_000 : 500 };
+  return { ...again(pass, reason, message), afterMs: isLasting(reason) ? 5_000 : 500 };
+}
+
+/** Whether a refusal is no matter of a moment. */
+function isLasting(reason: string): boolean {
+  return reason === 'Refused' || reason === 'DiskFull';
 }
 
 function isUndecided({ map, move }: MoveView): boolean {
@@ -262,6 +267,18 @@ async function write(pass: Pass, record: MoveRecord): Promise<boolean> {
   pass.recordVersion = answer.version;
   pass.view = { ...pass.view, record };
   return true;
+}
+
+/**
+ * Records how a step ended that is not tried again. What is told meanwhile, as of the progress of a copy, is kept with the record:
+ * that it has changed says nothing against writing a record that has not.
+ */
+async function conclude(pass: Pass, record: MoveRecord): Promise<void> {
+  if (await write(pass, record)) return;
+  const latest = await known(pass.world.record.read());
+  if (latest === 'unknown' || JSON.stringify(latest.value) !== JSON.stringify(pass.view.record)) return;
+  pass.recordVersion = latest.version;
+  await write(pass, record);
 }
 
 function again(pass: Pass, reason: string, message: string): PassReport {
