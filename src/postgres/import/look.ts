@@ -94,21 +94,24 @@ SELECT coalesce(jsonb_agg(jsonb_build_object(
     WHERE i.indrelid = c.oid AND i.indisprimary AND a.attrelid = c.oid AND a.attnum = ANY (i.indkey)),
   'refersTo', (SELECT coalesce(jsonb_agg(DISTINCT f.relname), '[]') FROM pg_constraint k JOIN pg_class f ON f.oid = k.confrelid
     WHERE k.conrelid = c.oid AND k.contype = 'f' AND f.relnamespace = c.relnamespace),
-  'bytes', pg_table_size(c.oid)) ORDER BY c.relname), '[]') AS tables
+  'bytes', pg_table_size(c.oid)) ORDER BY c.relname), '[]') AS tables,
+  pg_database_size(current_database())::float8 AS "databaseBytes"
 FROM pg_class c WHERE c.relnamespace = $1::regnamespace AND c.relkind IN ('r', 'p') AND NOT c.relispartition`;
 
 /** Reads what the shard has: its tables, and how far the import by that name is. */
 export async function lookAtShard(connection: Connection, name: string): Promise<ShardFacts> {
   return connection.transaction(async () => {
     const record = await readImport(connection, name);
-    const [row] = await connection.query<{ tables: Omit<ShardTable, 'hasRows'>[] }>(
-      statement(shardQuery, applicationSchema),
-    );
-    const tables = row?.tables ?? [];
+    const [row] = await connection.query<{
+      tables: Omit<ShardTable, 'hasRows'>[];
+      databaseBytes: number;
+    }>(statement(shardQuery, applicationSchema));
+    const { tables = [], databaseBytes = 0 } = row ?? {};
     const filled = record === undefined ? await tablesWithRows(connection, tables) : new Set<string>();
     return {
       record,
       tables: tables.map((table) => ({ ...table, hasRows: filled.has(table.name) })),
+      databaseBytes,
       subscription: await lookAtSubscription(connection, name),
     };
   }, 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY');

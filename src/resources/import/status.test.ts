@@ -74,7 +74,7 @@ function report(
     name: 'herdsman_import_1',
     source,
     view: {
-      shard: { record: undefined, tables: [], subscription: undefined, ...shard },
+      shard: { record: undefined, tables: [], databaseBytes: 0, subscription: undefined, ...shard },
       source: { state: 'known', facts },
       nowMs: now.getTime(),
     },

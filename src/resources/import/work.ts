@@ -21,6 +21,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { hasReached } from '../../sharding/import/model.ts';
 import { type ImportStepKind, type ImportView, planImport } from '../../sharding/import/plan.ts';
+import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { primaryHost } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
@@ -127,6 +128,7 @@ export function createWork({
       shard,
       source: found.state === 'known' ? await lookAt(acting) : found,
       connection: connectionHash(sourceConninfo(source, login, name)),
+      volumeBytes: bytesOf(cluster.spec.storage.size),
       nowMs,
     };
     const plan = planImport(view);

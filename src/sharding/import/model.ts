@@ -113,6 +113,8 @@ export interface Subscription {
 export interface ShardFacts {
   readonly record: ImportRecord | undefined;
   readonly tables: readonly ShardTable[];
+  /** Everything in its database. */
+  readonly databaseBytes: number;
   readonly subscription: Subscription | undefined;
 }
 

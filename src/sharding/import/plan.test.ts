@@ -87,7 +87,7 @@ function record(phase: ImportPhase, rest: Partial<ImportRecord> = {}): ImportRec
 const inStep = { ready: ['orders'], total: 1, receivedLsn: '0/1000', errors: 0 };
 
 function shard(rest: Partial<ShardFacts> = {}): ShardFacts {
-  return { record: undefined, tables: [here()], subscription: inStep, ...rest };
+  return { record: undefined, tables: [here()], databaseBytes: 50, subscription: inStep, ...rest };
 }
 
 function view(rest: Partial<ImportView> = {}, facts: Partial<SourceFacts> = {}): ImportView {
@@ -96,6 +96,7 @@ function view(rest: Partial<ImportView> = {}, facts: Partial<SourceFacts> = {}):
     shard: shard(),
     source: { state: 'known', facts: server(facts) },
     connection: 'hash',
+    volumeBytes: 200,
     nowMs: 2_000,
     ...rest,
   };
@@ -120,6 +121,7 @@ describe('the next step of an import', () => {
     ['nothing is wanted', view({ wanted: undefined }), 'none'],
     ['the shard is silent', view({ shard: undefined }), 'PrimaryUnknown'],
     ['all is well', view({}, { slot: undefined, isPublished: false }), 'prepare'],
+    ['the volume is too small', view({ volumeBytes: 199 }, { slot: undefined }), 'VolumeTooSmall'],
     ['the server is silent', view({ source: unreachable }), 'SourceUnreachable'],
     ['prepared', view({ shard: at('prepared') }, { slot: undefined, isPublished: false }), 'publish'],
     ['prepared, with a slot that is lost', view({ shard: at('prepared') }, { slot: 'lost' }), 'publish'],

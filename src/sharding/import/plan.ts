@@ -1,6 +1,6 @@
 import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import { bytesBetween, hasReached, type ImportRecord, type ShardFacts, type SourceFacts } from './model.ts';
-import { importProblems, tableProblems } from './problems.ts';
+import { importedTables, importProblems, tableProblems, volumeProblems } from './problems.ts';
 
 /** What the next step of an import is decided on. */
 export interface ImportView {
@@ -13,6 +13,8 @@ export interface ImportView {
     | { readonly state: 'unknown'; readonly reason: string; readonly message: string };
   /** Hash of how the subscription is to connect. */
   readonly connection: string;
+  /** Size of the shard's volume. */
+  readonly volumeBytes: number;
   readonly nowMs: number;
 }
 
@@ -61,10 +63,13 @@ export function planImport(view: ImportView): ImportPlan {
   return goOn(view, wanted, shard, record);
 }
 
-function begin(view: ImportView, wanted: ImportSpec, { tables }: ShardFacts): ImportPlan {
-  const { source } = view;
+function begin(view: ImportView, wanted: ImportSpec, { tables, databaseBytes }: ShardFacts): ImportPlan {
+  const { source, volumeBytes } = view;
   if (source.state === 'unknown') return { ...source, kind: 'refuse' };
-  const problems = importProblems(wanted, source.facts, tables);
+  const { facts } = source;
+  const problems = importProblems(wanted, facts, tables);
+  if (problems.length === 0)
+    problems.push(...volumeProblems(importedTables(wanted, facts), facts, { volumeBytes, databaseBytes }));
   const [first] = problems;
   if (first === undefined) return step('prepare');
   return { kind: 'refuse', reason: first.code, message: problems.map(({ message }) => message).join('; ') };

@@ -8,6 +8,10 @@ export const firstVersion = 10_00_00;
 export const partitionedVersion = 13_00_00;
 /** Of the import itself, and one for a table that is being copied. */
 const neededSlots = 2;
+/** Part of a volume that may be filled. */
+const usableVolume = 0.9;
+/** What tables come to here, as a multiple of what they have on the server without indexes. */
+const roomFactor = 1.3;
 
 /** Tables that an import brings in: those that are named, or all of the server's. */
 export function importedTables(wanted: ImportSpec, source: SourceFacts): string[] {
@@ -48,6 +52,26 @@ function roomProblems({ freeSlots, freeSenders }: SourceFacts): Problem[] {
     ...missing('TooFewSlots', freeSlots, 'replication slots', 'max_replication_slots'),
     ...missing('TooFewSenders', freeSenders, 'WAL senders', 'max_wal_senders'),
   ];
+}
+
+/** Whether the volume of the shard has room for the tables. */
+export function volumeProblems(
+  names: readonly string[],
+  source: SourceFacts,
+  { volumeBytes, databaseBytes }: { readonly volumeBytes: number; readonly databaseBytes: number },
+): Problem[] {
+  const tables = source.tables.filter(({ name }) => names.includes(name));
+  const needed = roomFactor * tables.reduce((sum, { bytes }) => sum + bytes, 0);
+  const free = Math.max(0, usableVolume * volumeBytes - databaseBytes);
+  if (needed <= free) return [];
+  const message =
+    `the tables need ${mebibytes(needed)} (${roomFactor} times what they have on the server, without indexes), and the volume of ` +
+    `shard s0 has room for ${mebibytes(free)}: raise spec.storage.size`;
+  return [{ code: 'VolumeTooSmall', message }];
+}
+
+function mebibytes(bytes: number): string {
+  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }
 
 function serverProblems(source: SourceFacts): Problem[] {
