@@ -14,7 +14,7 @@ it('a move for which the target is too small waits, and says how much it needs',
     code: 'DiskTooSmall',
     permanent: false,
     message:
-      'shard s1 has 300 MB of 1000 MB free, and the move needs 360 MB (1.3 times what moves, and a tenth of the volume): ' +
+      'shard s1 has 300 MB of 1000 MB free, and the move needs 360 MB (1.3 times what is written there, and a tenth of the volume): ' +
       'raise spec.storage.size, or move less',
   });
 });

@@ -1,5 +1,5 @@
 import { isReshape } from '../../sharding/move/buckets.ts';
-import type { Obstacle } from '../../sharding/move/model.ts';
+import type { Move, Obstacle } from '../../sharding/move/model.ts';
 import { applicationSchema, hasPlace, placeName } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified } from '../identifier.ts';
@@ -75,7 +75,9 @@ export async function findObstacles(context: MoveContext, capacityBytes?: number
   obstacles.push(...(await context.use('target', (connection) => targetObstacles(connection, context))));
   const size = await context.use('source', (connection) => sizeOf(connection, context));
   const disk =
-    capacityBytes === undefined ? undefined : diskObstacle(move.to, size, target.used, capacityBytes);
+    capacityBytes === undefined
+      ? undefined
+      : diskObstacle(move.to, size * copiesOn(move), target.used, capacityBytes);
   return disk === undefined ? obstacles : [...obstacles, disk];
 }
 
@@ -128,6 +130,11 @@ async function sizeOf(connection: Connection, context: MoveContext): Promise<num
   return row?.bytes ?? 0;
 }
 
+/** What changes are found by while buckets become one is kept beside the rows. */
+function copiesOn(move: Move): number {
+  return isReshape(move) && move.parents.length > 1 ? 2 : 1;
+}
+
 /** The target needs 1.3 times the size, and a tenth of its volume has to stay free. */
 export function diskObstacle(
   shard: string,
@@ -140,7 +147,7 @@ export function diskObstacle(
   if (needed <= free) return undefined;
   const message =
     `shard ${shard} has ${megabytes(free)} of ${megabytes(capacity)} free, and the move needs ${megabytes(needed)} ` +
-    '(1.3 times what moves, and a tenth of the volume): raise spec.storage.size, or move less';
+    '(1.3 times what is written there, and a tenth of the volume): raise spec.storage.size, or move less';
   return { code: 'DiskTooSmall', message, permanent: false };
 }
 

@@ -40,6 +40,16 @@ describe('heat that no shard can bear', () => {
     });
   });
 
+  it('has its bucket split on the way to a shard that has room', () => {
+    const roomy = view();
+    const { measurements } = roomy;
+    const full = measurements.latest.get('s2');
+    if (full === undefined) throw new Error('s2 is not measured');
+    const stats = { ...full.stats, databaseBytes: 2 ** 40 };
+    const latest = new Map([...measurements.latest, ['s2', { ...full, stats }] as const]);
+    expect(created(view(hash, { latest }))).toMatchObject([{ operation: 'split', to: 's1' }]);
+  });
+
   it('has its tenant isolated, where there is a default', () => {
     const [move] = created(view(directory, hotKey('accounts')));
     expect(move).toMatchObject({ operation: 'isolate', tenant: 'acme', id: 0, reason: 'hot' });

@@ -2,7 +2,12 @@ import type { Bucket, BucketGroup } from '../../api/v1alpha1/shard-map.ts';
 import { layoutOf } from '../../sharding/layout.ts';
 import { hasPlace } from '../../sharding/names.ts';
 import type { HotSpot } from '../../sharding/rebalance/hot.ts';
-import { bucketText, type Move, type RebalanceInput } from '../../sharding/rebalance/model.ts';
+import {
+  bucketText,
+  type Move,
+  type RebalanceInput,
+  type ShardCapacity,
+} from '../../sharding/rebalance/model.ts';
 import type { RebalanceView } from './model.ts';
 import { failingGroups } from './world.ts';
 
@@ -18,8 +23,8 @@ const restMs = 600_000;
 const smallestPart = 64;
 
 /**
- * The one bucket to split, or tenant to isolate, that heat asks for most, where load is what is balanced: nothing while anything moves, and nothing of a group that
- * was changed lately, or whose moves fail. It goes to the shard that is used least.
+ * The one bucket to split, or tenant to isolate, that heat asks for most, where load is what is balanced: nothing while anything
+ * moves, and nothing of a group that was changed lately, or whose moves fail. It goes to the shard with room that is used least.
  */
 export function remedyOf(
   view: RebalanceView,
@@ -30,9 +35,8 @@ export function remedyOf(
   const failing = failingGroups(view);
   const rates = view.measurements.rates;
   const available = shards.filter(({ isAvailable, isDraining }) => isAvailable && !isDraining);
-  const byUse = available
-    .map(({ name }) => name)
-    .sort((a, b) => (rates.get(a)?.utilisation ?? 0) - (rates.get(b)?.utilisation ?? 0));
+  const useOf = ({ name }: ShardCapacity) => rates.get(name)?.utilisation ?? 0;
+  const byUse = [...available].sort((a, b) => useOf(a) - useOf(b));
   for (const spot of [...hot].sort((a, b) => rank(a) - rank(b))) {
     if (spot.kind === 'shard' || failing.has(spot.bucket.group) || isResting(view, spot.bucket.group))
       continue;
@@ -41,9 +45,12 @@ export function remedyOf(
     if (group === undefined || bucket === undefined || bucket.shard !== spot.shard) continue;
     const load = buckets.find((item) => item.group === group.name && item.id === bucket.id);
     if (load?.isHeld === true || load?.immovable !== undefined) continue;
-    const to = byUse.find((name) => name !== bucket.shard && load?.allowed?.includes(name) !== false);
-    if (to === undefined || byUse.every((name) => name !== bucket.shard)) continue;
-    const move = { group: group.name, id: bucket.id, from: bucket.shard, to };
+    const to = byUse.find(
+      ({ name, freeBytes = Number.POSITIVE_INFINITY }) =>
+        name !== bucket.shard && load?.allowed?.includes(name) !== false && freeBytes >= (load?.bytes ?? 0),
+    );
+    if (to === undefined || byUse.every(({ name }) => name !== bucket.shard)) continue;
+    const move = { group: group.name, id: bucket.id, from: bucket.shard, to: to.name };
     if (spot.kind === 'tenant') {
       if (group.strategy === 'directory' && bucket.isDefault === true) {
         return { ...move, operation: 'isolate', tenant: spot.tenant };
