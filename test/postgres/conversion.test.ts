@@ -315,6 +315,31 @@ describe('a conversion that is disturbed', () => {
     expect(await content(application)).toEqual(before);
   });
 
+  it('by a full disk says so, and leaves nothing when it is taken back', async () => {
+    const { application } = world.shard(0);
+    await application.query({
+      text: `CREATE FUNCTION public.fits(int) RETURNS boolean LANGUAGE plpgsql AS $$ BEGIN
+          IF to_regclass('public.full_disk') IS NOT NULL THEN
+            RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full';
+          END IF;
+          RETURN true; END $$;
+        ALTER TABLE public.orders ADD CONSTRAINT orders_fit CHECK (public.fits(customer_id))`,
+    });
+    await conversions.run('customer', upTo('copy'));
+    await application.query({ text: 'CREATE TABLE public.full_disk ()' });
+    expect(await conversions.perform(await conversions.plan('customer'))).toMatchObject({
+      kind: 'waiting',
+      reason: 'DiskFull',
+    });
+    conversions.tables = tables.slice(0, 1);
+    expect(await conversions.run('customer', (plan) => plan.kind === 'none')).toEqual(['tidy']);
+    expect(await leftovers(world.shard(0))).toEqual([]);
+    conversions.tables = tables;
+    await application.query({
+      text: `DROP TABLE public.full_disk; ALTER TABLE public.orders DROP CONSTRAINT orders_fit; DROP FUNCTION public.fits`,
+    });
+  });
+
   it('by a transaction with an old snapshot waits for its end', async () => {
     await conversions.run('customer', upTo('verify'));
     const old = await open(world.application, world.password, world.shard(0).database);

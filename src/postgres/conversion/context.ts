@@ -96,6 +96,7 @@ const reasons: Readonly<Record<string, string>> = {
   '40P01': 'Locked',
   '40001': 'Overtaken',
   '57014': 'TookTooLong',
+  '53100': 'DiskFull',
 };
 
 interface ConversionRow {

@@ -123,6 +123,8 @@ export function createWork({
     const perform = (kind: ConversionStepKind): Promise<ConversionStep> =>
       at(scene, shard, (connection) => performConversionStep(connection, context, kind, input), true);
     if (plan.step === 'stage') {
+      const full = filledBefore(scene.cluster, group.name);
+      if (full !== undefined) return full;
       const problems = await at(scene, shard, (connection) => findConversionObstacles(connection, group));
       if (problems.length === 0) problems.push(...(await missingRoom(scene, plan)));
       const [first] = problems;
@@ -145,6 +147,18 @@ export function createWork({
         ? { kind: 'waiting', reason: 'Reversible', message: 'the plain tables are kept in step' }
         : going;
     }
+    if (
+      result.kind === 'waiting' &&
+      result.reason === 'DiskFull' &&
+      conversion !== undefined &&
+      isBeforeSwitch(conversion)
+    ) {
+      // The applications need what is left of the disk.
+      const given = await perform('tidy');
+      if (given.kind !== 'done') return { ...given, kind: 'waiting' };
+      const message = `${result.message}: the copies on shard ${shard} were dropped; raise spec.storage.size, and it is tried again`;
+      return { kind: 'refused', reason: result.reason, message };
+    }
     if (result.kind === 'waiting') return { ...result, kind: 'waiting' };
     const isOver = conversion !== undefined && !isBeforeSwitch(conversion);
     const note = isOver
@@ -153,6 +167,15 @@ export function createWork({
     record(scene.cluster, 'Warning', isOver ? 'ConversionKept' : 'ConversionRestarted', note);
     const tidied = await perform('tidy');
     return tidied.kind === 'done' ? going : { ...tidied, kind: 'waiting' };
+  }
+
+  /** The refusal of a group whose copies have filled the disk: with another spec they are tried again, else they would fill it again. */
+  function filledBefore({ metadata, status }: ShardedCluster, name: string): Outcome | undefined {
+    const told = status?.conversions?.find(({ group }) => group === name);
+    const converted = status?.conditions?.find(({ type }) => type === 'Converted');
+    if (told?.reason !== 'DiskFull' || converted?.observedGeneration !== metadata.generation)
+      return undefined;
+    return { kind: 'refused', reason: told.reason, message: told.message ?? '' };
   }
 
   /** The copies lie beside the plain tables until the retention ends, and what is changed meanwhile is in the WAL. */
