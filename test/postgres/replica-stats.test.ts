@@ -173,6 +173,10 @@ describe('sessions of a member that has left rotation', () => {
     const outMs = (age + sinceMs) / 2;
     expect(await endStaleSessions(operator, { outMs, graceMs: 0 })).toBe(1);
     expect(await stale).toBe('ended');
+    // While its process is about to end it would be counted once more.
+    await waitFor('the session is gone', async () =>
+      (await isThere('since')) ? { state: 'it is there' } : { done: true },
+    );
     expect(await isThere('before')).toBe(true);
     expect(await endStaleSessions(operator, { outMs: age + 60_000, graceMs: 30_000 })).toBe(1);
     expect(await kept).toBe('ended');
