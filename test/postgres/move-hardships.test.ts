@@ -389,6 +389,27 @@ describe('a move waits', () => {
   });
 });
 
+describe('a stream that the target refuses', () => {
+  it('is told of, and goes on when it is refused no more', async () => {
+    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
+    const first = test.operator('subscribe');
+    await expect(first.run()).rejects.toThrow();
+    await first.close();
+    const letter =
+      'INSERT INTO public.letters_b0000 (person, id) SELECT min(person), 77 FROM public.letters_b0000';
+    await shards.rows('s1', letter);
+    await app.query({ text: letter });
+    const operator = test.operator();
+    const { reason } = await operator.run(({ message }) => message.includes('its log says why'));
+    expect(reason).toBe('CatchingUp');
+    await shards.rows('s1', 'DELETE FROM public.letters_b0000 WHERE id = 77');
+    await operator.run();
+    await operator.close();
+    expect(test.record.current.value).toMatchObject({ phase: 'done', failures: 0 });
+    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
+  });
+});
+
 describe('a move is refused', () => {
   it('of a bucket whose table has no primary key', async () => {
     await app.query({
