@@ -198,10 +198,16 @@ describe('read replicas', () => {
           const found = await onPrimary(`SELECT active ${slot}`);
           return found === 'f' ? { done: true } : { state: found };
         });
-        // More than the 128 MB that Patroni has servers keep in any case (wal_keep_size).
-        await onPrimary(
-          "SELECT count(pg_logical_emit_message(false, 'noise', repeat('x', 16000000))) FROM generate_series(1, 14)",
-        );
+        // More than the 128 MB that Patroni has servers keep in any case (wal_keep_size), and no more at once than the other takes.
+        for (let turn = 0; turn < 14; turn += 1) {
+          await onPrimary("SELECT pg_logical_emit_message(false, 'noise', repeat('x', 16000000))");
+          await waitFor('the other has it', async () => {
+            const left = await onPrimary(
+              "SELECT pg_current_wal_lsn() - replay_lsn FROM pg_stat_replication WHERE application_name = 'readers-s0-replicas-1'",
+            );
+            return left !== '' && Number(left) < 1_000_000 ? { done: true } : { state: left };
+          });
+        }
         await waitFor('the WAL that it needs next is gone', async () => {
           await onPrimary('CHECKPOINT');
           const found = await onPrimary(`SELECT min(name) FROM pg_ls_waldir() WHERE name >= '${needed}'`);

@@ -47,11 +47,27 @@ describe('members whose WAL is gone', () => {
     expect(copied(input(set, shards))).toEqual(expected);
   });
 
+  test.each<{ what: string; whenNoneFresh: 'keepFreshest' | 'primary'; members: number[]; expected: number }>(
+    [
+      { what: 'but one that serves on', whenNoneFresh: 'keepFreshest', members: [0, 1, 2], expected: 2 },
+      { what: 'where there is but one', whenNoneFresh: 'keepFreshest', members: [0], expected: 1 },
+      { what: 'where the primary serves', whenNoneFresh: 'primary', members: [0, 1, 2], expected: 3 },
+    ],
+  )('are copied anew when all are, $what', ({ whenNoneFresh, members, expected }) => {
+    const all = readers({ replicas: members.length, maxConcurrentClones: 3, whenNoneFresh });
+    const given = input(all, [shard(members.map((ordinal) => member(all, ordinal, { isLost: true })))]);
+    expect(copied(given)).toEqual(
+      [0, 1, 2].slice(0, expected).map((ordinal) => `readers-s0-replicas-${ordinal}`),
+    );
+  });
+
   test('are named while they wait', () => {
     const waiting = settled(input(set, [shard([member(set, 0), lost(1), lost(2)])]));
     expect(plan(waiting).progress).toContainEqual({
       reason: 'WaitingForCopies',
-      message: 'members wait to be copied anew, since 1 may be copied at a time: readers-s0-replicas-2',
+      message:
+        'members wait to be copied anew, since 1 may be copied at a time, and the last one that serves a shard waits for ' +
+        'another: readers-s0-replicas-2',
     });
   });
 

@@ -1,6 +1,6 @@
 import { claimTemplate } from '../../sharded-cluster/names.ts';
-import type { Finding, ObservedReplica, SetAction, SetInput } from '../model.ts';
-import { copiesUnderWay, type SizeDecision, sizeOf } from './size.ts';
+import type { Finding, ObservedReplica, ObservedReplicaShard, SetAction, SetInput } from '../model.ts';
+import { copiesUnderWay, isCopy, type SizeDecision, sizeOf } from './size.ts';
 
 /** What is done about members that cannot go on from where they are. */
 export interface LossDecision {
@@ -11,7 +11,8 @@ export interface LossDecision {
 
 /**
  * Members whose WAL is gone are copied anew, the lowest ordinals first, as many at a time as may be copied: new members of this
- * pass are counted, and those that have been told to copy themselves and have not stopped serving yet.
+ * pass are counted, and those that have been told to copy themselves and have not stopped serving yet. Where the freshest shall
+ * serve when none is fresh, one of them does until another is copied.
  */
 export function decideLosses(
   { set, observed: { shards } }: SetInput,
@@ -23,15 +24,18 @@ export function decideLosses(
     const lost = shards.flatMap(({ members }) => members.filter(({ isLost }) => isLost));
     return { actions: [], progress: [], failures: lost.map(keptAsItIs) };
   }
-  const { maxConcurrentClones } = set.spec;
+  const { maxConcurrentClones, whenNoneFresh } = set.spec;
+  const kept = new Set(whenNoneFresh === 'keepFreshest' ? shards.flatMap(lastToServe) : []);
   const added = shards.map((shard) => Math.max(0, (sizes.get(shard.name)?.members ?? 0) - sizeOf(shard)));
   const budget = maxConcurrentClones - copiesUnderWay(shards) - added.reduce((sum, count) => sum + count, 0);
   const lost = shards
     .flatMap(({ name: shard, members }) => members.filter(isForsaken).map((member) => ({ shard, member })))
     .toSorted((a, b) => a.member.ordinal - b.member.ordinal);
-  const now = lost.slice(0, Math.max(0, budget));
-  const later = lost.slice(now.length).map(({ member }) => member.name);
-  const message = `members wait to be copied anew, since ${maxConcurrentClones} may be copied at a time: ${later.join(', ')}`;
+  const now = lost.filter(({ member }) => !kept.has(member)).slice(0, Math.max(0, budget));
+  const later = lost.filter((one) => !now.includes(one)).map(({ member }) => member.name);
+  const message =
+    `members wait to be copied anew, since ${maxConcurrentClones} may be copied at a time, and the last one that serves ` +
+    `a shard waits for another: ${later.join(', ')}`;
   return {
     actions: now.map(({ shard, member }) => ({
       kind: 'reinitialize',
@@ -54,6 +58,12 @@ function keptAsItIs(member: ObservedReplica): Finding {
     `member ${name}: ${evidenceOf(member)}. What it shows stays as it is, since somebody may need it back; ` +
     `delete its claim ${claimTemplate}-${name} to copy it anew`;
   return { reason: 'MemberLost', message };
+}
+
+/** The one that serves on while all of a shard's members have lost their WAL, or are copied. */
+function lastToServe({ members }: ObservedReplicaShard): ObservedReplica[] {
+  const serving = members.filter((member) => !isCopy(member));
+  return members.length > 1 && serving.every(({ isLost }) => isLost) ? serving.slice(-1) : [];
 }
 
 /** Lost, and not told of it yet. */

@@ -37,7 +37,8 @@ export function copiesUnderWay(shards: readonly ObservedReplicaShard[]): number 
     .length;
 }
 
-function isCopy({ ready, work }: ObservedReplica): boolean {
+/** Whether it is being copied, or about to be. */
+export function isCopy({ ready, work }: ObservedReplica): boolean {
   const recopy = work.get('reinitialize');
   return !ready || (recopy !== undefined && recopy.state !== 'failed');
 }
