@@ -6,7 +6,6 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { claimTemplate, shardLabel } from '../sharded-cluster/names.ts';
 import { isOutdated, isSettled } from '../sharded-cluster/observe-members.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
-import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import { leadsToPrimary } from './desired/services.ts';
 import { workOf } from './member-work.ts';
 import type { SetMemory } from './memory.ts';
@@ -20,6 +19,7 @@ import {
   replicasName,
   rotationLabel,
 } from './names.ts';
+import { readableNames } from './readable-shards.ts';
 import { bySet, type ReplicaSources } from './sources.ts';
 
 /** What the caches show of a member, before anybody is asked over the network. */
@@ -46,18 +46,15 @@ export function objectsOf(
 }
 
 /**
- * The shards that a set shall be in, and of them those that its cluster has told of. One that shall go is read until its buckets
- * have gone. A cluster that was deleted and has come back tells of none at first: members that are there stay, and new ones come
- * when it does.
+ * The shards that a set shall be in, and of them those that its cluster has told of. A cluster that was deleted and has come back
+ * tells of none at first: members that are there stay, and new ones come when it does.
  */
 export function placesOf(
   { spec }: Pick<ReadReplicaSet, 'spec'>,
   cluster: Pick<ShardedCluster, 'spec' | 'status'>,
 ): { readonly wanted: readonly string[]; readonly told: readonly string[] } {
   const items = cluster.status?.shards?.items ?? [];
-  const owning = items.filter(({ buckets = {} }) => Object.values(buckets).some((count) => count > 0));
-  const names = new Set([...wantedNames(cluster), ...owning.map(({ name }) => name)]);
-  const wanted = [...names].filter((name) => spec.shards?.includes(name) ?? true);
+  const wanted = readableNames(cluster).filter((name) => spec.shards?.includes(name) ?? true);
   return { wanted, told: wanted.filter((name) => items.some((item) => item.name === name)) };
 }
 

@@ -144,6 +144,23 @@ describe('bad input', () => {
     expect(plan(input(set, [shard([member(set, 0)])], { cluster: more })).failures).toEqual([]);
   });
 
+  test('a shard that shall go is missing when its buckets have gone', () => {
+    const set = readers({ shards: ['s1'] });
+    const failures = (buckets: number) => {
+      const items = [{ name: 's1', phase: 'Ready', members: [], buckets: { orders: buckets } }];
+      const less = {
+        ...cluster,
+        status: { ...cluster.status, shards: { names: ['s0'], items } },
+      } as unknown as typeof cluster;
+      const given = input(set, [shard([member(set, 0)], { name: 's1' })], { cluster: less });
+      return plan(given).failures;
+    };
+    expect(failures(3)).toEqual([]);
+    expect(failures(0)).toMatchObject([
+      { reason: 'ShardNotFound', message: expect.stringContaining('no shard s1: name one of s0 in') },
+    ]);
+  });
+
   test('refused parameters are left out, and said', () => {
     const set = readers({ parameters: { work_mem: 'much' } });
     const decided = plan(

@@ -9,6 +9,7 @@ import { desiredObjects } from './desired/index.ts';
 import { replicaConfig } from './desired/patroni-config.ts';
 import type { WorkKind } from './member-work.ts';
 import type { Finding, ObservedReplicaShard, SetAction, SetInput, SetPlan } from './model.ts';
+import { readableNames } from './readable-shards.ts';
 import { decideRotation, type RotationDecision } from './rotation.ts';
 import { type EffectiveSettings, effectiveSettings } from './settings.ts';
 import { decideLosses } from './steps/losses.ts';
@@ -223,14 +224,15 @@ function reading(input: SetInput, { parameters }: EffectiveSettings): Finding[] 
 
 function unknownShards({ set, observed }: SetInput): Finding[] {
   const { cluster } = observed;
+  if (cluster === undefined) return [];
   // One that is still being made is not missing.
-  const there = cluster === undefined ? [] : wantedNames(cluster);
-  const missing = (set.spec.shards ?? []).filter((name) => !there.includes(name));
+  const readable = readableNames(cluster);
+  const missing = (set.spec.shards ?? []).filter((name) => !readable.includes(name));
   if (missing.length === 0) return [];
   return [
     {
       reason: 'ShardNotFound',
-      message: `ShardedCluster "${set.spec.cluster}" has no shard ${missing.join(', ')}: name one of ${there.join(', ')} in spec.shards, or raise its number of shards`,
+      message: `ShardedCluster "${set.spec.cluster}" has no shard ${missing.join(', ')}: name one of ${wantedNames(cluster).join(', ')} in spec.shards, or raise its number of shards`,
     },
   ];
 }
