@@ -143,6 +143,7 @@ it('a busy pool shrinks to a smaller size when it is told to, with no client dro
     const seen = await facts();
     expect(seen.revision).toBe(revision);
     expect(oversizedDatabases(seen, sizes)).toEqual(['app']);
+    expect(seen.waits.map(({ database }) => database)).toEqual(['app']);
     await waitUntil('nothing is over the size', async () => {
       const over = oversizedDatabases(await facts(), sizes);
       for (const database of over)

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { decideReplicas, type ScalingInput } from './autoscaling.ts';
 import { now, poolerSpec } from './test-support/world.ts';
 
-const idle = { waiting: 0, maxWaitSeconds: 0, cpuPercent: 5 };
+const idle = { waiting: 0, maxWaitSeconds: 0, waitsForServer: false, cpuPercent: 5 };
 
 function decide(changes: Partial<ScalingInput> = {}, autoscaling: Record<string, unknown> = {}) {
   const spec = poolerSpec({ autoscaling: { minReplicas: 1, maxReplicas: 6, ...autoscaling } });
@@ -62,6 +62,19 @@ it('takes none away on what it does not know', () => {
   const unknown = { ...idle, cpuPercent: undefined };
   expect(decide({ loads: [unknown, idle], enoughSince: '2025-01-01T00:00:00Z' }).replicas).toBe(2);
   expect(decide({ loads: [idle], enoughSince: '2025-01-01T00:00:00Z' }).replicas).toBe(2);
+});
+
+it('takes none away while clients wait for a server, and not at once when they have one', () => {
+  const enoughSince = '2025-01-01T00:00:00Z';
+  const decision = decide({ loads: [{ ...idle, waitsForServer: true }, idle], enoughSince });
+  expect(decision).toMatchObject({ replicas: 2, enoughSince: undefined });
+  expect(decision.reason).toMatch(/; none is taken away while clients wait for a server$/);
+  expect(decide({ loads: [idle, idle], enoughSince }).replicas).toBe(1);
+});
+
+it('adds instances for processor time while clients wait for a server', () => {
+  const busy = { ...idle, cpuPercent: 95, waitsForServer: true };
+  expect(decide({ loads: [busy, busy] }).replicas).toBe(3);
 });
 
 it('only says what it would do in a dry run', () => {

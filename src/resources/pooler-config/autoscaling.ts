@@ -10,8 +10,11 @@ export interface ScalingInput {
   readonly enoughSince: string | undefined;
   /** What each instance that answers says. */
   readonly loads: readonly {
+    /** Clients for whom another instance may have a connection. */
     readonly waiting: number;
     readonly maxWaitSeconds: number;
+    /** Whether there are others, that wait for a server to be there. */
+    readonly waitsForServer: boolean;
     /** Share of one core in per cent; `undefined` when nobody measures it. */
     readonly cpuPercent: number | undefined;
   }[];
@@ -27,7 +30,8 @@ export interface ScalingDecision {
 
 /**
  * More instances at once when load asks for them, one less at a time when fewer have been enough for a while. Nothing changes
- * while an instance does not answer, and without a metrics server it never becomes fewer.
+ * while an instance does not answer. It never becomes fewer without a metrics server, and while clients wait for a server: they use
+ * no processor time, and are there again when it is.
  */
 export function decideReplicas({ spec, current, enoughSince, loads, now }: ScalingInput): ScalingDecision {
   const { autoscaling } = spec;
@@ -44,6 +48,8 @@ export function decideReplicas({ spec, current, enoughSince, loads, now }: Scali
   if (loads.length < present)
     return stays(`${wish.reason}; ${present - loads.length} instances do not answer yet`);
   if (wanted > present) return decided(autoscaling.dryRun, present, wanted, wish.reason, undefined);
+  if (loads.some((load) => load.waitsForServer))
+    return stays(`${wish.reason}; none is taken away while clients wait for a server`);
   if (loads.some((load) => load.cpuPercent === undefined))
     return stays(`${wish.reason}; none is taken away, for nobody measures their CPU (metrics.k8s.io)`);
   const since = enoughSince ?? seconds(now);

@@ -33,10 +33,15 @@ export async function readInstance(console: Console): Promise<InstanceFacts> {
       ...new Set(pools.filter((pool) => pool.cl_active + pool.cl_waiting > 0).map((pool) => pool.database)),
     ],
     clients: sum((pool) => pool.cl_active + pool.cl_waiting),
-    waiting: sum((pool) => pool.cl_waiting),
+    waits: pools
+      .filter((pool) => pool.cl_waiting > 0)
+      .map(({ database, cl_waiting, maxwait }) => ({
+        database,
+        waiting: cl_waiting,
+        maxWaitSeconds: maxwait,
+      })),
     servers: sum(serversOf),
     databaseServers,
-    maxWaitSeconds: Math.max(0, ...pools.map((pool) => pool.maxwait)),
     minPoolSize: Number(config.get('min_pool_size') ?? 0),
   };
 }

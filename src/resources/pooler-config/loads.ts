@@ -1,22 +1,34 @@
 import type { ScalingInput } from './autoscaling.ts';
-import type { Observed, ObservedInstance } from './model.ts';
-
-/** Whether clients of an instance are held back by this process. */
-export function holdsBack({ held }: Pick<Observed, 'held'>, { pod }: Pick<ObservedInstance, 'pod'>): boolean {
-  return [...held].some((key) => key.startsWith(`${pod.metadata.uid}/`));
-}
+import type { Observed, PoolerConfig } from './model.ts';
 
 /**
- * What instances that answer say of their load. Clients that are held back, or that nobody serves, wait for a server: another
- * instance would give them none.
+ * What instances that answer say of their load. Clients of a database that is held back, or whose shard nobody serves, wait for a
+ * server: another instance would give them none, and each that goes would drop some.
  */
-export function loadsOf(observed: Pick<Observed, 'held' | 'instances' | 'targets'>): ScalingInput['loads'] {
-  const isAnyAway = observed.targets.some(({ servedBy }) => servedBy === undefined);
-  return observed.instances.flatMap((instance) => {
-    const { facts, cpuPercent } = instance;
+export function loadsOf(
+  { status }: Pick<PoolerConfig, 'status'>,
+  { held, instances, targets }: Pick<Observed, 'held' | 'instances' | 'targets'>,
+): ScalingInput['loads'] {
+  const away = targets.filter(({ servedBy }) => servedBy === undefined).map(({ shard }) => shard);
+  const unserved = (status?.databases ?? [])
+    .filter(({ shard }) => away.includes(shard))
+    .map(({ name }) => name);
+  return instances.flatMap(({ pod, facts, cpuPercent }) => {
     if (facts.state !== 'present') return [];
-    if (isAnyAway || holdsBack(observed, instance)) return [{ waiting: 0, maxWaitSeconds: 0, cpuPercent }];
-    const { waiting, maxWaitSeconds } = facts.value;
-    return [{ waiting, maxWaitSeconds, cpuPercent }];
+    const isForServer = ({ database }: { readonly database: string }) =>
+      unserved.includes(database) || held.has(`${pod.metadata.uid}/${database}`);
+    const { waits } = facts.value;
+    const own = waits.filter((wait) => !isForServer(wait));
+    return [{ ...waitsTogether(own), waitsForServer: own.length < waits.length, cpuPercent }];
   });
+}
+
+/** How many clients wait in all of these, and how long the first of them has. */
+export function waitsTogether(
+  waits: readonly { readonly waiting: number; readonly maxWaitSeconds: number }[],
+): { readonly waiting: number; readonly maxWaitSeconds: number } {
+  return {
+    waiting: waits.reduce((sum, { waiting }) => sum + waiting, 0),
+    maxWaitSeconds: Math.max(0, ...waits.map(({ maxWaitSeconds }) => maxWaitSeconds)),
+  };
 }

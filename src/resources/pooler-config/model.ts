@@ -24,11 +24,15 @@ export interface InstanceFacts {
   /** Databases that have clients. */
   readonly databases: readonly string[];
   readonly clients: number;
-  readonly waiting: number;
+  /** Clients that wait for a connection, as far as it tells of them, by pool. */
+  readonly waits: readonly {
+    readonly database: string;
+    readonly waiting: number;
+    readonly maxWaitSeconds: number;
+  }[];
   readonly servers: number;
   /** Those of each database, where it is PgBouncer. */
   readonly databaseServers?: Readonly<Record<string, number>>;
-  readonly maxWaitSeconds: number;
   /** Its `min_pool_size`, where it is PgBouncer. */
   readonly minPoolSize?: number;
   /** The servers behind it, where it is Pgpool-II. */

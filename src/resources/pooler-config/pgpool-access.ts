@@ -41,9 +41,8 @@ export async function readPgpoolInstance(
       revision,
       databases: [],
       clients,
-      waiting: 0,
+      waits: [],
       servers: clients,
-      maxWaitSeconds: 0,
       nodes,
     };
   } finally {

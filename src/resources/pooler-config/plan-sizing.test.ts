@@ -4,7 +4,7 @@ import type { Observed, PoolerConfig } from './model.ts';
 import { plan } from './plan.ts';
 import { statusOf } from './status.ts';
 import { settle } from './test-support/passes.ts';
-import { allSecrets, instance, observedWorld, planInput, poolerConfig } from './test-support/world.ts';
+import { allSecrets, instance, now, observedWorld, planInput, poolerConfig } from './test-support/world.ts';
 
 let all: Map<string, SecretReading>;
 
@@ -13,27 +13,65 @@ beforeAll(async () => {
 });
 
 describe('clients that wait', () => {
-  const spec = { autoscaling: { maxReplicas: 8 } };
-  const [served] = observedWorld().targets;
-  const targets = served === undefined ? [] : [served, { ...served, shard: 's1', servedBy: undefined }];
+  const spec = { autoscaling: { minReplicas: 1, maxReplicas: 8 } };
+  const names = { app: 's0', app_s1: 's1' };
+  const databases = Object.entries(names).map(([name, shard]) => ({
+    name,
+    shard,
+    poolSize: 20,
+    maxConnections: 20,
+  }));
+  const long = new Date(now.getTime() - 3_600_000).toISOString();
+  const replicas = { desired: 2, current: 2, ready: 2, updated: 2, summary: '2/2', enoughSince: long };
+  const status = { replicas, databases };
+  const targets = observedWorld().targets.flatMap((served) => [
+    served,
+    { ...served, shard: 's1', servedBy: undefined },
+  ]);
 
-  it.each<{ what: string; changes: Partial<Observed>; replicas: number }>([
-    { what: 'ask for another instance', changes: {}, replicas: 3 },
+  it.each<{ what: string; database: keyof typeof names; changes: Partial<Observed>; expected: number }>([
+    { what: 'ask for another instance', database: 'app', changes: {}, expected: 3 },
     {
-      what: 'ask for none while they are held back everywhere',
+      what: 'neither ask for one nor let one go while they are held back everywhere',
+      database: 'app',
       changes: { held: new Set(['uid-0/app', 'uid-1/app']) },
-      replicas: 2,
+      expected: 2,
     },
     {
       what: 'ask for one while others are held back',
+      database: 'app',
       changes: { held: new Set(['uid-1/app']) },
-      replicas: 3,
+      expected: 3,
     },
-    { what: 'ask for none while a server is away', changes: { targets }, replicas: 2 },
-  ])('$what', ({ changes, replicas }) => {
-    const instances = [0, 1].map((ordinal) => instance(ordinal, { waiting: 500, maxWaitSeconds: 2 }));
+    {
+      what: 'ask for one while those of another database are held back',
+      database: 'app',
+      changes: { held: new Set(['uid-0/app_s1', 'uid-1/app_s1']) },
+      expected: 3,
+    },
+    {
+      what: 'neither ask for one nor let one go while their server is away',
+      database: 'app_s1',
+      changes: { targets },
+      expected: 2,
+    },
+    {
+      what: 'ask for one while the server of another shard is away',
+      database: 'app',
+      changes: { targets },
+      expected: 3,
+    },
+  ])('$what', ({ database, changes, expected }) => {
+    const waits = [{ database, waiting: 500, maxWaitSeconds: 2 }];
+    const instances = [0, 1].map((ordinal) => ({ ...instance(ordinal, { waits }), cpuPercent: 5 }));
     const observed = observedWorld({ secrets: all, instances, ...changes });
-    expect(plan(planInput(poolerConfig(spec), observed)).scaling.replicas).toBe(replicas);
+    expect(plan(planInput(poolerConfig(spec, status), observed)).scaling.replicas).toBe(expected);
+  });
+
+  it('let one go when there are none, though a server is away', () => {
+    const instances = [0, 1].map((ordinal) => ({ ...instance(ordinal), cpuPercent: 5 }));
+    const observed = observedWorld({ secrets: all, instances, targets });
+    expect(plan(planInput(poolerConfig(spec, status), observed)).scaling.replicas).toBe(1);
   });
 });
 
@@ -42,7 +80,10 @@ describe('load that asks for more instances than the servers have room for', () 
   const loaded = (observed: Observed, waiting: number, cpuPercent: number): Observed => ({
     ...observed,
     instances: observed.instances.map(({ ordinal, facts }) => ({
-      ...instance(ordinal, { ...(facts.state === 'present' ? facts.value : {}), waiting }),
+      ...instance(ordinal, {
+        ...(facts.state === 'present' ? facts.value : {}),
+        waits: [{ database: 'app', waiting, maxWaitSeconds: 0 }],
+      }),
       cpuPercent,
     })),
   });

@@ -9,7 +9,7 @@ import { poolerObjects } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
 import { identityOf } from './identity.ts';
 import { oversizedDatabases } from './instance-facts.ts';
-import { holdsBack, loadsOf } from './loads.ts';
+import { loadsOf } from './loads.ts';
 import type { Action, Observed, ObservedInstance, PlanInput, PoolerConfig, Result } from './model.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
@@ -39,7 +39,7 @@ export function plan(input: PlanInput): Plan {
     spec: pooler.spec,
     current: pooler.status?.replicas?.desired,
     enoughSince: pooler.status?.replicas?.enoughSince,
-    loads: loadsOf(observed),
+    loads: loadsOf(pooler, observed),
     now,
   });
   const first = reconnects(input);
@@ -271,8 +271,9 @@ function isBehind({ pooler, observed }: PlanInput, instance: ObservedInstance, r
   const { pod, facts } = instance;
   if (pod.metadata.deletionTimestamp !== undefined || facts.state !== 'present') return false;
   // Who holds clients back changes it meanwhile, and may end before it is set back.
+  const isHeld = [...observed.held].some((key) => key.startsWith(`${pod.metadata.uid}/`));
   const { minPoolSize = pooler.spec.minPoolSize } = facts.value;
-  return minPoolSize !== pooler.spec.minPoolSize && !holdsBack(observed, instance);
+  return minPoolSize !== pooler.spec.minPoolSize && !isHeld;
 }
 
 /** Connections over the share are given up when their transaction ends, and no more than the share is opened again. */

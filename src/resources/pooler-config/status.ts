@@ -3,6 +3,7 @@ import { type ConditionInput, setCondition } from '../../runtime/conditions.ts';
 import type { Condition } from '../../runtime/kubernetes-object.ts';
 import { postgresPort, selectorText, serviceHost } from '../sharded-cluster/names.ts';
 import type { PoolerFailure } from './failure.ts';
+import { waitsTogether } from './loads.ts';
 import { everybodyKnowsMs, type InstanceFacts, type PlanInput, type Result } from './model.ts';
 import { poolerName, poolerSelector } from './names.ts';
 import { backendStatus } from './pgpool/status.ts';
@@ -101,11 +102,12 @@ function haveSizes(result: Result): boolean {
 function usageOf(instances: readonly InstanceFacts[]): NonNullable<PoolerConfigStatus['pools']> {
   const sum = (count: (facts: InstanceFacts) => number) =>
     instances.reduce((total, facts) => total + count(facts), 0);
+  const { waiting, maxWaitSeconds } = waitsTogether(instances.flatMap(({ waits }) => waits));
   return {
     clients: rounded(sum((facts) => facts.clients)),
-    waiting: rounded(sum((facts) => facts.waiting)),
+    waiting: rounded(waiting),
     servers: rounded(sum((facts) => facts.servers)),
-    maxWaitSeconds: Math.max(0, ...instances.map((facts) => facts.maxWaitSeconds)),
+    maxWaitSeconds,
   };
 }
 
