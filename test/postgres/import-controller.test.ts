@@ -5,10 +5,13 @@ import { createConnections } from '../../src/postgres/connections.ts';
 import { importController } from '../../src/resources/import/controller.ts';
 import { encoded } from '../../src/resources/sharded-cluster/desired/secrets.ts';
 import { shardedClusterType } from '../../src/resources/sharded-cluster/kinds.ts';
+import type { PersistentVolumeClaim } from '../../src/resources/sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../../src/resources/sharded-cluster/model.ts';
+import { clusterLabel, shardLabel } from '../../src/resources/sharded-cluster/names.ts';
+import { byCluster, clusterIndexValue } from '../../src/resources/sharded-cluster/sources.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
 import type { RunningController } from '../../src/runtime/controller.ts';
-import { secretType } from '../../src/runtime/kubernetes-types.ts';
+import { persistentVolumeClaimType, secretType } from '../../src/runtime/kubernetes-types.ts';
 import { type MemoryApi, memoryApi } from '../support/memory-api.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
 import { waitFor } from '../support/wait.ts';
@@ -39,7 +42,12 @@ beforeAll(async () => {
   const database = world.shard(0).database;
   running = importController({
     client: api.client,
-    sources: { clusters: api.informer<ShardedCluster>(shardedClusterType, {}) },
+    sources: {
+      clusters: api.informer<ShardedCluster>(shardedClusterType, {}),
+      claims: api.informer<PersistentVolumeClaim>(persistentVolumeClaimType, {
+        [byCluster]: ({ metadata }) => [clusterIndexValue(namespace, metadata.labels?.[clusterLabel] ?? '')],
+      }),
+    },
     connections,
     events: {
       record: (_, { reason, note }) => void told.push(`${reason}: ${note}`),
@@ -145,6 +153,25 @@ describe('the controller of imports', () => {
     });
     expect(told.filter((note) => note.startsWith(reason))).toHaveLength(1);
     api.delete(shardedClusterType, { namespace, name });
+    expect(await leftAtSource()).toEqual([]);
+  });
+
+  it('waits for a volume that has not grown yet to what the spec asks for', async () => {
+    createSecret('own', { username: 'postgres', password: server.password });
+    api.create<PersistentVolumeClaim>(persistentVolumeClaimType, {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: {
+        name: 'data-growing-s0-0',
+        namespace,
+        labels: { [clusterLabel]: 'growing', [shardLabel]: 's0' },
+      },
+      status: { capacity: { storage: '1Mi' } },
+    } as PersistentVolumeClaim);
+    createCluster('growing', 'own');
+    const { status } = await waitForReason('growing', 'VolumeTooSmall');
+    expect(status?.import?.phase).toBe('refused');
+    api.delete(shardedClusterType, { namespace, name: 'growing' });
     expect(await leftAtSource()).toEqual([]);
   });
 

@@ -17,20 +17,18 @@ import {
 } from '../../sharding/conversion/plan.ts';
 import { type Layout, layoutOf } from '../../sharding/layout.ts';
 import { gatheredGroup, ownerCounts } from '../../sharding/map.ts';
-import type { Problem } from '../../sharding/problem.ts';
-import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import { shardMapType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardIndex, shardMapName } from '../sharded-cluster/names.ts';
+import { byCluster, clusterIndexValue } from '../sharded-cluster/sources.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
+import { volumeBytes } from '../sharded-cluster/volume.ts';
 import type { ConversionDependencies } from './controller.ts';
+import { diskFilled, filledBefore, missingRoom } from './room.ts';
 import type { GroupReport } from './status.ts';
 
 /** How long a pass goes from step to step before it tells how far it is. */
 const passMs = 5_000;
-/** What copies need, as a multiple of the tables' size, and the part of a volume that may be filled. */
-const roomFactor = 1.3;
-const usableVolume = 0.9;
 
 /** What carries plans of conversions out. */
 export interface ConversionWork {
@@ -123,10 +121,14 @@ export function createWork({
     const perform = (kind: ConversionStepKind): Promise<ConversionStep> =>
       at(scene, shard, (connection) => performConversionStep(connection, context, kind, input), true);
     if (plan.step === 'stage') {
-      const full = filledBefore(scene.cluster, group.name);
+      const room = volumeOf(scene.cluster, shard);
+      const full = filledBefore(scene.cluster, group.name, shard, room);
       if (full !== undefined) return full;
       const problems = await at(scene, shard, (connection) => findConversionObstacles(connection, group));
-      if (problems.length === 0) problems.push(...(await missingRoom(scene, plan)));
+      if (problems.length === 0) {
+        const bytes = await at(scene, shard, (connection) => measureGroup(connection, group));
+        problems.push(...missingRoom(group.name, bytes, room));
+      }
       const [first] = problems;
       if (first !== undefined) {
         const message = problems.map((problem) => problem.message).join('; ');
@@ -147,49 +149,26 @@ export function createWork({
         ? { kind: 'waiting', reason: 'Reversible', message: 'the plain tables are kept in step' }
         : going;
     }
-    if (
-      result.kind === 'waiting' &&
-      result.reason === 'DiskFull' &&
-      conversion !== undefined &&
-      isBeforeSwitch(conversion)
-    ) {
-      // The applications need what is left of the disk.
-      const given = await perform('tidy');
-      if (given.kind !== 'done') return { ...given, kind: 'waiting' };
-      const message = `${result.message}: the copies on shard ${shard} were dropped; raise spec.storage.size, and it is tried again`;
-      return { kind: 'refused', reason: result.reason, message };
+    const canGiveUp = conversion === undefined || isBeforeSwitch(conversion);
+    if (result.kind === 'waiting' && result.reason === 'DiskFull' && canGiveUp) {
+      // The applications need what is left of the disk. What the first step would have made is not there.
+      const given = conversion === undefined ? undefined : await perform('tidy');
+      if (given !== undefined && given.kind !== 'done') return { ...given, kind: 'waiting' };
+      return diskFilled(scene.cluster, shard, volumeOf(scene.cluster, shard), result.message);
     }
     if (result.kind === 'waiting') return { ...result, kind: 'waiting' };
-    const isOver = conversion !== undefined && !isBeforeSwitch(conversion);
-    const note = isOver
-      ? `the conversion of group "${group.name}" cannot be taken back any more: ${result.message}`
-      : `the conversion of group "${group.name}" begins again: ${result.message}`;
-    record(scene.cluster, 'Warning', isOver ? 'ConversionKept' : 'ConversionRestarted', note);
+    const note = canGiveUp
+      ? `the conversion of group "${group.name}" begins again: ${result.message}`
+      : `the conversion of group "${group.name}" cannot be taken back any more: ${result.message}`;
+    record(scene.cluster, 'Warning', canGiveUp ? 'ConversionRestarted' : 'ConversionKept', note);
     const tidied = await perform('tidy');
     return tidied.kind === 'done' ? going : { ...tidied, kind: 'waiting' };
   }
 
-  /** The refusal of a group whose copies have filled the disk: with another spec they are tried again, else they would fill it again. */
-  function filledBefore({ metadata, status }: ShardedCluster, name: string): Outcome | undefined {
-    const told = status?.conversions?.find(({ group }) => group === name);
-    const converted = status?.conditions?.find(({ type }) => type === 'Converted');
-    if (told?.reason !== 'DiskFull' || converted?.observedGeneration !== metadata.generation)
-      return undefined;
-    return { kind: 'refused', reason: told.reason, message: told.message ?? '' };
-  }
-
-  /** The copies lie beside the plain tables until the retention ends, and what is changed meanwhile is in the WAL. */
-  async function missingRoom(
-    scene: Scene,
-    { group, shard }: Extract<ConversionPlan, { kind: 'step' }>,
-  ): Promise<Problem[]> {
-    const { size } = scene.cluster.spec.storage;
-    const measured = await at(scene, shard, (connection) => measureGroup(connection, group));
-    if (measured.database + roomFactor * measured.group <= usableVolume * bytesOf(size)) return [];
-    const message =
-      `the tables of group "${group.name}" need ${Math.ceil((roomFactor * measured.group) / 2 ** 20)} MiB beside what the ` +
-      `database has, and the volume has ${size}: raise spec.storage.size`;
-    return [{ code: 'VolumeTooSmall', message }];
+  function volumeOf(cluster: ShardedCluster, shard: string): number {
+    const { namespace, name } = cluster.metadata;
+    const claims = sources.claims.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
+    return volumeBytes(cluster, claims, shard);
   }
 
   function tellStep(

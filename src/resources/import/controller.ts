@@ -18,7 +18,7 @@ import { createWork, type ImportWorkDependencies, importName } from './work.ts';
 
 /** What the controller works with. */
 export interface ImportDependencies extends ImportWorkDependencies {
-  readonly sources: Pick<Sources, 'clusters'>;
+  readonly sources: Pick<Sources, 'claims' | 'clusters'>;
 }
 
 /** Keeps a cluster until nothing of an import is left at the other server, whose disk a slot would fill. */

@@ -21,16 +21,18 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { hasReached } from '../../sharding/import/model.ts';
 import { type ImportStepKind, type ImportView, planImport } from '../../sharding/import/plan.ts';
-import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { primaryHost } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
+import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import { volumeBytes } from '../sharded-cluster/volume.ts';
 import { createLoginReader } from './login.ts';
 import type { ImportReport } from './status.ts';
 
 /** What the work is done with. */
 export interface ImportWorkDependencies {
   readonly client: KubeClient;
+  readonly sources: Pick<Sources, 'claims'>;
   readonly connections: Connections;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -63,6 +65,7 @@ export function importName({ metadata }: Pick<ShardedCluster, 'metadata'>): stri
 /** Carries out what `planImport` decides, between the other server and the first shard of a cluster. */
 export function createWork({
   client,
+  sources,
   connections,
   events,
   clock,
@@ -120,6 +123,7 @@ export function createWork({
     const source = wanted ?? shard?.record?.source ?? cluster.spec.bootstrap?.import;
     if (source === undefined) return undefined;
     const nowMs = clock.now().getTime();
+    const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
     const found = await readLogin(cluster.metadata.namespace, source, isEnding, context.signal);
     const login = found.state === 'known' ? found.login : { username: '', password: '' };
     const acting = contextOf(cluster, source, login, primary, context);
@@ -128,7 +132,7 @@ export function createWork({
       shard,
       source: found.state === 'known' ? await lookAt(acting) : found,
       connection: connectionHash(sourceConninfo(source, login, name)),
-      volumeBytes: bytesOf(cluster.spec.storage.size),
+      volumeBytes: volumeBytes(cluster, sources.claims.cache.byIndex(byCluster, ofCluster), shardName),
       nowMs,
     };
     const plan = planImport(view);

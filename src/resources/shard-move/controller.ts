@@ -24,6 +24,7 @@ import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts
 import { shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
+import { volumeBytes } from '../sharded-cluster/volume.ts';
 import { type Beginning, beginningOf } from './beginning.ts';
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
@@ -34,7 +35,6 @@ import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
-import { volumeBytes } from './volume.ts';
 import { closedWindow } from './window.ts';
 import { createMoveWorld, type memberAddress, type ShardMoveWorld } from './world.ts';
 

@@ -1,5 +1,5 @@
 import { expect, it } from 'vitest';
-import { shardedCluster } from '../sharded-cluster/test-support/world.ts';
+import { shardedCluster } from './test-support/world.ts';
 import { volumeBytes } from './volume.ts';
 
 const cluster = shardedCluster({ storage: { size: '10Gi' } });

@@ -1,7 +1,7 @@
-import { bytesOf } from '../sharded-cluster/desired/quantity.ts';
-import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
-import type { ShardedCluster } from '../sharded-cluster/model.ts';
-import { shardLabel } from '../sharded-cluster/names.ts';
+import { bytesOf } from './desired/quantity.ts';
+import type { PersistentVolumeClaim } from './kubernetes.ts';
+import type { ShardedCluster } from './model.ts';
+import { shardLabel } from './names.ts';
 
 /**
  * What fits on a shard: on the smallest volume of its members, as Kubernetes has measured them, since what moves goes to each of

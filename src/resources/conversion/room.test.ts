@@ -1,0 +1,50 @@
+import { expect, it } from 'vitest';
+import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
+import { shardedCluster } from '../sharded-cluster/test-support/world.ts';
+import { diskFilled, filledBefore, missingRoom } from './room.ts';
+
+const gibibyte = 2 ** 30;
+const cluster = shardedCluster({ storage: { size: '10Gi' } });
+
+it.each([
+  ['room for the copies', { group: 5 * gibibyte, database: 2 * gibibyte }, 10, []],
+  [
+    'too little room in a volume that has not grown yet',
+    { group: 5 * gibibyte, database: 2 * gibibyte },
+    9,
+    ['VolumeTooSmall'],
+  ],
+])('a conversion finds %s', (_, bytes, volume, codes) => {
+  expect(missingRoom('customer', bytes, volume * gibibyte).map(({ code }) => code)).toEqual(codes);
+});
+
+it.each([
+  ['wants a larger one', 10, 'DiskFull', /No space left: .* raise spec.storage.size/],
+  ['waits while the volume grows', 5, 'VolumeGrows', /has 5120 MiB, has grown to 10Gi/],
+])('a conversion that has filled a disk %s', (_, volume, reason, message) => {
+  const refused = diskFilled(cluster, 's0', volume * gibibyte, 'No space left');
+  expect(refused).toMatchObject({ kind: 'refused', reason, message: expect.stringMatching(message) });
+});
+
+/** What was told of the group, of which generation; the cluster has generation 1. */
+function told(phase: string, reason: string, observedGeneration: number): ShardedClusterStatus {
+  const condition = { type: 'Converted', status: 'False' as const, reason, message: 'm' };
+  return {
+    conversions: [{ group: 'customer', phase, reason, message: 'm' }],
+    conditions: [{ ...condition, observedGeneration, lastTransitionTime: '2026-01-01T00:00:00Z' }],
+  } as ShardedClusterStatus;
+}
+
+it.each([
+  ['nothing was told', undefined, 10, undefined],
+  ['the disk was full, and nothing has changed', told('refused', 'DiskFull', 1), 10, 'DiskFull'],
+  ['the disk was full, and the spec is another', told('refused', 'DiskFull', 0), 10, undefined],
+  ['the disk was full, and the volume has not grown yet', told('refused', 'DiskFull', 0), 5, 'VolumeGrows'],
+  ['the volume has not grown yet', told('refused', 'VolumeGrows', 1), 5, 'VolumeGrows'],
+  ['the volume has grown', told('refused', 'VolumeGrows', 1), 10, undefined],
+  ['a step waits for room', told('staged', 'DiskFull', 1), 10, undefined],
+  ['it was refused for something else', told('refused', 'Unlogged', 1), 5, undefined],
+])('of a conversion is refused again when %s', (_, status, volume, reason) => {
+  const found = filledBefore({ ...cluster, ...(status && { status }) }, 'customer', 's0', volume * gibibyte);
+  expect(found?.reason).toBe(reason);
+});
