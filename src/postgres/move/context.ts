@@ -45,6 +45,8 @@ export interface MoveContext {
   readonly copying?: {
     readonly maxBytesPerSecond?: number;
     report?(progress: CopyProgress): void;
+    /** Told when the copy waits for the transactions that are older than its slot, and when it waits for them no more. */
+    waits?(isWaiting: boolean): void;
     /** Aborts when the move is not wanted any more. */
     readonly signal?: AbortSignal;
   };

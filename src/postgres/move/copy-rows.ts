@@ -60,7 +60,9 @@ export async function copyRows(context: MoveContext, copy: number): Promise<Step
     const owner = await ownerOf(guard, context, 'target');
     const password = await makeRole(context, owner, name, copy);
     const walsender = await open('source', { applicationName: name, replication: true });
+    context.copying?.waits?.(true);
     const snapshot = await makeSlot(walsender, name);
+    context.copying?.waits?.(false);
     // A slot waits for whoever has written on its server: of two moves that cross, each would wait for the other's row.
     await guard.query({ text: `BEGIN; ${settings}` });
     await guard.query({

@@ -329,17 +329,16 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   /** During a step that takes long: how far a copy is, or what its slot waits for; `false` when the move is not wanted any more. */
   async function tellProgress(
     { metadata: { namespace, name } }: ShardMove,
-    progress: ShardMoveStatus['progress'],
+    progress: ShardMoveStatus['progress'] | 'older-transactions',
     signal: AbortSignal,
   ): Promise<boolean> {
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
     if (latest === undefined || isCancelled(latest)) return false;
     const { message: _, ...status } = latest.status ?? {};
-    if (progress !== undefined) await writeStatus(latest, { ...status, progress }, signal);
-    else if (status.phase === 'copy') {
+    if (progress === 'older-transactions') {
       const message = `the copy begins when the transactions that were open on shard ${status.from} have ended`;
       await say(latest, 'OlderTransactions', message, signal);
-    }
+    } else if (progress !== undefined) await writeStatus(latest, { ...status, progress }, signal);
     return true;
   }
 

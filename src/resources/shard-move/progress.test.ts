@@ -17,9 +17,9 @@ it('that nobody can say without a rate has no ETA', () => {
 
 it('is told of while it goes on, and at its end', async () => {
   const clock = createManualClock();
-  const told: (number | undefined)[] = [];
+  const told: unknown[] = [];
   const watch = watchSteps(clock, async (progress) => {
-    told.push(progress?.copiedBytes);
+    told.push(progress);
     return true;
   });
   await watch.during(async () => {
@@ -30,8 +30,28 @@ it('is told of while it goes on, and at its end', async () => {
     clock.advance(3_000);
     watch.note({ bytes: 30, total: 30, rows: 3 });
   });
-  expect(told).toEqual([10, 20, 30]);
+  expect(told).toMatchObject([{ copiedBytes: 10 }, { copiedBytes: 20 }, { copiedBytes: 30 }]);
   expect(clock.timers).toBe(0);
+});
+
+it('is that of a copy which waits for older transactions only while it does', async () => {
+  const clock = createManualClock();
+  const told: unknown[] = [];
+  const watch = watchSteps(clock, async (progress) => {
+    told.push(progress);
+    return true;
+  });
+  await watch.during(async () => {
+    clock.advance(3_000);
+    await expect.poll(() => clock.timersSet).toBe(2);
+    watch.noteWait(true);
+    clock.advance(3_000);
+    await expect.poll(() => clock.timersSet).toBe(3);
+    watch.noteWait(false);
+    clock.advance(3_000);
+    await expect.poll(() => told).toHaveLength(3);
+  });
+  expect(told).toEqual([undefined, 'older-transactions', undefined]);
 });
 
 it('that nobody wants any more is aborted', async () => {

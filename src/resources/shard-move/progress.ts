@@ -8,6 +8,8 @@ type Progress = NonNullable<ShardMoveStatus['progress']>;
 export interface StepWatch {
   /** Takes note of how far the copy is. */
   note(progress: CopyProgress): void;
+  /** Takes note of whether the copy waits for older transactions. */
+  noteWait(isWaiting: boolean): void;
   /** Aborts the step: whoever asked for the move wants it no more. */
   readonly signal: AbortSignal;
   /** Does the work of a step; asks and tells meanwhile, and tells at its end. */
@@ -20,19 +22,23 @@ const everyMs = 3_000;
 /** A watch that tells by `tell`, which answers whether the move is still wanted; of a step that copies nothing there is no progress. */
 export function watchSteps(
   clock: Clock,
-  tell: (progress: Progress | undefined) => Promise<boolean>,
+  tell: (progress: Progress | 'older-transactions' | undefined) => Promise<boolean>,
 ): StepWatch {
   const abort = new AbortController();
   let beganMs = clock.monotonicMs();
   let latest: CopyProgress | undefined;
+  let isWaiting = false;
   const say = async () => {
     const progress = latest && progressOf(latest, clock.monotonicMs() - beganMs);
-    const isWanted = await tell(progress).catch(() => true);
+    const isWanted = await tell(isWaiting ? 'older-transactions' : progress).catch(() => true);
     if (!isWanted) abort.abort(new Error('the move is wanted no more'));
   };
   return {
     note: (progress) => {
       latest = progress;
+    },
+    noteWait: (waits) => {
+      isWaiting = waits;
     },
     signal: abort.signal,
     async during(work) {
@@ -45,6 +51,7 @@ export function watchSteps(
       };
       beganMs = clock.monotonicMs();
       latest = undefined;
+      isWaiting = false;
       next();
       try {
         return await work();

@@ -166,6 +166,7 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
       copying: {
         ...(maxBytesPerSecond === undefined ? {} : { maxBytesPerSecond }),
         report: watch.note,
+        waits: watch.noteWait,
         signal: watch.signal,
       },
       open(side, { login, ...kind }) {
