@@ -1,5 +1,6 @@
 import type { Connection } from './connection.ts';
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
+import { insufficientPrivilege, PostgresError } from './postgres-error.ts';
 import type { Statement } from './statement.ts';
 
 /** Texts of values as the map has them, whatever the session's settings are. */
@@ -18,8 +19,16 @@ export async function askAsOwner<Row extends object>(
 ): Promise<Row[]> {
   const types = values.map(() => 'text').join(', ');
   const places = values.map((_, index) => `$${index + 1}`).join(', ');
-  await connection.query({ text: 'BEGIN' });
   try {
+    const [right] = await connection.query<{ has: boolean; database: string }>({
+      text: `BEGIN; SELECT has_database_privilege(${quoteLiteral(owner)}, current_database(), 'TEMPORARY') AS has,
+        current_database() AS database`,
+    });
+    if (right?.has === false) {
+      const grant = `GRANT TEMPORARY ON DATABASE ${quoteIdentifier(right.database)} TO ${quoteIdentifier(owner)}`;
+      const message = `role "${owner}" owns the table, and may make nothing temporary, as which keys are asked about: ${grant}`;
+      throw new PostgresError({ sqlstate: insufficientPrivilege, message });
+    }
     await connection.query({
       text: [
         `SET LOCAL ROLE ${quoteIdentifier(owner)}`,

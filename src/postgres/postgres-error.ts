@@ -40,6 +40,11 @@ export class UnreachableError extends Error {
   }
 }
 
+/** SQLSTATE of what the role has no right to. */
+export const insufficientPrivilege = '42501';
+/** SQLSTATE of a statement that was cancelled, as one that took longer than `statement_timeout`. */
+export const queryCanceled = '57014';
+
 /** SQLSTATEs after which the same transaction may succeed when run again: lock timeout, deadlock, serialization. */
 const retryable = new Set(['55P03', '40P01', '40001']);
 

@@ -34,6 +34,19 @@ it.each(['none', 'herdsman'])('lets no function go back to the operator: %s', as
   );
 });
 
+it('says what to grant to an owner that may make nothing temporary', async () => {
+  const { operator, application, database } = world.shard(0);
+  const bystander = `${world.application}_bystander`;
+  await operator.query({ text: `CREATE ROLE ${bystander}; GRANT ${bystander} TO ${world.application}` });
+  const asked = () => askAsOwner(operator, bystander, statement('SELECT current_user::text AS who'));
+  const grant = `GRANT TEMPORARY ON DATABASE "${database}" TO "${bystander}"`;
+  await expect(asked()).rejects.toThrow(grant);
+  await application.query({ text: grant });
+  expect(await asked()).toEqual([{ who: bystander }]);
+  await application.query({ text: `REVOKE TEMPORARY ON DATABASE "${database}" FROM "${bystander}"` });
+  await operator.query({ text: `DROP ROLE ${bystander}` });
+});
+
 it('leaves nothing behind', async () => {
   const { operator } = world.shard(0);
   expect(await ask('SELECT public.note() AS who')).toEqual([{ who: world.application }]);

@@ -2,7 +2,12 @@ import type { Bucket, BucketBound, BucketGroup } from '../../api/v1alpha1/shard-
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import { bucketOfKey, hasTenant, keyInside, medianKey } from '../../postgres/move/key.ts';
-import { PostgresError, UnreachableError } from '../../postgres/postgres-error.ts';
+import {
+  insufficientPrivilege,
+  PostgresError,
+  queryCanceled,
+  UnreachableError,
+} from '../../postgres/postgres-error.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type Group, layoutOf } from '../../sharding/layout.ts';
 import { outside } from '../../sharding/reshape.ts';
@@ -60,6 +65,18 @@ export async function beginningOf(
   }
   const { parents, children } = outcome;
   return { from: buckets[0]?.shard ?? '', parents, children };
+}
+
+/**
+ * What comes of an error of PostgreSQL's before the beginning. A right that is missing is for somebody to grant, and to make the move
+ * again; a question that takes too long is not asked again at once.
+ */
+export function afterPostgresError({
+  sqlstate,
+  message,
+}: Pick<PostgresError, 'sqlstate' | 'message'>): Refusal | { readonly requeueAfterMs: number } {
+  if (sqlstate === insufficientPrivilege) return { reason: 'NotPermitted', message };
+  return { requeueAfterMs: sqlstate === queryCanceled ? 60_000 : 5_000 };
 }
 
 function ask<T>(

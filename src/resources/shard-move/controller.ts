@@ -25,7 +25,7 @@ import { shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { volumeBytes } from '../sharded-cluster/volume.ts';
-import { type Beginning, beginningOf } from './beginning.ts';
+import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts';
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
@@ -197,8 +197,11 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return { requeueAfterMs: soonMs };
       if (error instanceof UnreachableError) return say(shardMove, 'ShardUnknown', error.message, signal);
-      if (error instanceof PostgresError) return say(shardMove, 'Refused', error.message, signal);
-      throw error;
+      if (!(error instanceof PostgresError)) throw error;
+      const next = afterPostgresError(error);
+      if (isRefusal(next)) return refuse(shardMove, next, signal);
+      await say(shardMove, 'Refused', error.message, signal);
+      return next;
     }
     if (isRefusal(beginning)) return refuse(shardMove, beginning, signal);
     const { from, parents, children } = beginning;
