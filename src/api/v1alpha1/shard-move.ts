@@ -234,7 +234,7 @@ export const shardMoveStatus = z
       ),
     attempt: z.int().optional().describe('Number of the switch; counts announcements in the ShardMap.'),
     copy: z.int().optional().describe('Number of the copy; part of the names of all that it made.'),
-    failures: z.int().optional().describe('Attempts in a row that were rolled back.'),
+    failures: z.int().optional().describe('Attempts that were rolled back.'),
     fenceTries: z.int().optional().describe('Fences of this attempt that did not get their locks.'),
     timelines: z
       .object({

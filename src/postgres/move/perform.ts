@@ -19,18 +19,31 @@ export async function performStep(
   return result.kind === 'done' ? result : withEnd(context.move, step, result);
 }
 
+type Refused = Extract<StepResult, { kind: 'refused' }>;
+
+/** The steps of which none has been announced to writers. */
+const quietSteps: ReadonlySet<ShardStep['kind']> = new Set([
+  'stage',
+  'publish',
+  'copy-rows',
+  'subscribe',
+  'catch-up',
+  'index',
+  'verify',
+]);
+
 /**
- * A copy that was refused is not gone on with. A full disk ends the move, which gives back what it wrote: trying again would fill
- * the disk again, and whoever writes there needs it.
+ * A copy that was refused is not gone on with. A full disk ends a move that is not announced, which gives back what it wrote: trying
+ * again would fill the disk again, and whoever writes there needs it.
  */
-function withEnd(
-  { from, to }: Move,
-  { kind }: ShardStep,
-  result: Extract<StepResult, { kind: 'refused' }>,
-): StepResult {
+export function withEnd(
+  { from, to }: Pick<Move, 'from' | 'to'>,
+  { kind }: Pick<ShardStep, 'kind'>,
+  result: Refused,
+): Refused {
   const { reason, ends } = result;
-  if (ends !== undefined || (kind !== 'copy-rows' && kind !== 'index')) return result;
-  if (reason === 'DiskFull') {
+  if (ends !== undefined) return result;
+  if (reason === 'DiskFull' && quietSteps.has(kind)) {
     const message =
       `shard ${to} or ${from} has a full disk (${result.message}); what the move wrote there is dropped: ` +
       'raise spec.storage.size, and make the move again';

@@ -3,7 +3,7 @@ import { copyName, parseGid, type Side } from './names.ts';
 
 /** The longest that a bucket may be fenced before the attempt is rolled back. */
 export const budgetMs = 10_000;
-/** Attempts in a row that may be rolled back before the move gives up. */
+/** Attempts that may be rolled back before the move gives up. */
 const maxFailures = 8;
 
 /** Waits a moment. */

@@ -53,7 +53,7 @@ export interface MoveRecord {
   readonly attempt: number;
   /** Counts copies; part of the names of all that a copy needs. */
   readonly copy: number;
-  /** Attempts in a row that were rolled back. */
+  /** Attempts that were rolled back. */
   readonly failures: number;
   /** Timelines of both shards when the copy began. */
   readonly timelines?: { readonly source: number; readonly target: number };
