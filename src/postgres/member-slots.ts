@@ -5,8 +5,8 @@ import { statement } from './statement.ts';
 export interface MemberSlot {
   readonly name: string;
   readonly active: boolean;
-  /** Milliseconds since it was used last; 0 while it is. */
-  readonly idleMs: number;
+  /** Milliseconds since it was used last; 0 while it is; null if nobody has since its server became a primary. */
+  readonly idleMs: number | null;
 }
 
 /** Patroni's name for the slot of a member. */
@@ -14,11 +14,16 @@ export function memberSlotName(member: string): string {
   return member.replaceAll('-', '_');
 }
 
-/** Those that a server has for good. */
+/**
+ * Those that a server has for good. One that is loaded when a server starts, or starts again after a crash, counts as used then
+ * (`inactive_since`); the WAL writer of a primary starts after that.
+ */
 export async function readMemberSlots(connection: Connection): Promise<readonly MemberSlot[]> {
   return connection.query<MemberSlot>({
     text: `SELECT slot_name AS name, active,
-        coalesce(extract(epoch FROM clock_timestamp() - inactive_since) * 1000, 0)::float8 AS "idleMs" FROM pg_replication_slots
+        (CASE WHEN active THEN 0 WHEN inactive_since > (SELECT backend_start FROM pg_stat_activity WHERE backend_type = 'walwriter')
+          THEN extract(epoch FROM clock_timestamp() - inactive_since) * 1000 END)::float8 AS "idleMs"
+      FROM pg_replication_slots
       WHERE slot_type = 'physical' AND NOT temporary ORDER BY slot_name`,
   });
 }

@@ -58,3 +58,24 @@ it('a standby gives up the slot of a follower, says what WAL it has left, and ma
   await makeSlot(standby);
   expect(await stateOf(standby)).toMatchObject({ status: 'reserved' });
 });
+
+it('tells when a slot was used, and does not take the start of a server for it', async () => {
+  const server = await startPostgres();
+  onTestFinished(server.stop);
+  const before = await session(server, 'postgres');
+  await makeSlot(before);
+  const idle = async (connection: Connection) =>
+    (await readMemberSlots(connection)).map(({ idleMs }) => idleMs);
+  expect(await idle(await session(server, 'herdsman'))).toEqual([expect.any(Number)]);
+  // The end of a backend by a signal has the postmaster start all others anew, which loads the slots.
+  await expect(before.query({ text: "COPY (SELECT 1) TO PROGRAM 'kill -9 $PPID'" })).rejects.toThrow();
+  await waitFor('the server is up again', async () => {
+    const log = server.log();
+    return /reinitializing.*ready to accept connections/s.test(log) ? { done: true } : { state: log };
+  });
+  const postgres = await session(server, 'postgres');
+  const operator = await session(server, 'herdsman');
+  expect(await idle(operator)).toEqual([null]);
+  await postgres.query(statement('SELECT pg_replication_slot_advance($1, pg_current_wal_flush_lsn())', slot));
+  expect(await idle(operator)).toEqual([expect.any(Number)]);
+});

@@ -19,24 +19,24 @@ interface Sight {
 }
 
 /** What the primary has begins at 1,000 and ends at 3,000; the standby's slot was used 10 s ago. */
-type Primary = Partial<Omit<Source, 'idleMs'>> & { readonly idleMs?: number | 'no slot' };
+type Primary = Partial<Omit<Source, 'idleMs'>> & { readonly idleMs?: number | null | 'no slot' };
 
 const stray: MemberSketch = { facts: { state: 'running' } };
 const starting: MemberSketch = { ready: false, facts: { state: 'starting' } };
 const still = { replayed: 2_000, received: 2_000 };
 
-/** Looks every 15 s at a shard of two; answers what the last look says. */
+/** Looks every 15 s at a shard of three, of which the second is no primary; answers what the last look says. */
 async function look(sights: readonly (Sight | Sight['at'])[]): Promise<Stray[]> {
   const memory = emptyMemory();
   let found: Stray[] = [];
   for (const [turn, seen] of sights.entries()) {
     const { at, sketch = stray, options = {}, source = {} } = sightOf(seen);
     const use = async ({ host }: ConnectOptions): Promise<unknown> =>
-      host === 'member-0' ? sourceOf(heard(source)) : { startedMs: 1, waitsForWal: true, ...heard(at) };
+      host === 'member-1' ? { startedMs: 1, waitsForWal: true, ...heard(at) } : sourceOf(heard(source));
     const access = { asOperator: (_: string, host: string) => ({ host }) } as unknown as ShardAccess;
     const connections = { use } as unknown as Connections;
     const inquiry: StrayInquiry = { connections, access, memory, nowMs: turn * 15_000 };
-    const shard = withAddresses(sketchShard([{}, sketch], options));
+    const shard = withAddresses(sketchShard([{}, sketch, {}], options));
     found = await readStrays(inquiry, shard, shard.group);
   }
   return found;
@@ -67,6 +67,9 @@ function withAddresses(shard: ObservedShard): ObservedShard {
 
 const thrice = (at: Sight['at']): Sight['at'][] => [at, at, at];
 const starts = (source: Sight['source'] = {}): Sight => ({ at: 'silent', sketch: starting, source });
+const underAnother = (sight: Sight): Sight => ({ ...sight, options: { leader: 2 } });
+const away: Sight = { at: 'silent', sketch: { missing: true, facts: 'unknown' } };
+const unused = { idleMs: null };
 
 test('a standby that streams is none', async () => {
   expect(await look([still, { at: still, sketch: {} }])).toEqual([]);
@@ -138,7 +141,7 @@ describe('one that was started anew', () => {
 
   test.each<[string, Sight]>([
     ['its server is stopped', { at: 'silent', sketch: { ready: false, facts: { state: 'stopped' } } }],
-    ['its pod is made anew', { at: 'silent', sketch: { missing: true, facts: 'unknown' } }],
+    ['its pod is made anew', away],
     ['nobody leads', { ...starts(), options: { leader: 9 } }],
   ])('does not stand still while %s', async (_, meanwhile) => {
     expect(await look([...thrice(still), starts(), meanwhile])).toEqual([]);
@@ -168,11 +171,59 @@ test.each<[string, (Sight | Sight['at'])[], boolean]>([
   ['it has never told where it is', [...thrice('silent'), starts()], false],
   ['it has not reached the primary', [...thrice(still), starts({ idleMs: 60_000 })], false],
   ['it reached it before', [...thrice(still), starts(), starts({ idleMs: 60_000 })], true],
+  ['nobody has reached the primary since that started', [...thrice(still), starts(unused)], false],
+  ['it reached it before that started', [...thrice(still), starts(), starts(unused)], true],
   ['it has no slot', [...thrice(still), starts({ idleMs: 'no slot' })], false],
+  [
+    'its slot was made since',
+    [...thrice(still), starts({ idleMs: 'no slot' }), starts(), starts({ idleMs: 25_000 })],
+    false,
+  ],
+  [
+    'it used a slot that was made since',
+    [...thrice(still), starts({ idleMs: 'no slot' }), starts(), starts()],
+    true,
+  ],
+  [
+    'it was away for less than it takes to lose a slot',
+    [...thrice(still), ...Array(50).fill(away), starts()],
+    true,
+  ],
+  [
+    'it was away for so long that its slot was made anew',
+    [...thrice(still), ...Array(70).fill(away), starts(), starts({ idleMs: 25_000 })],
+    false,
+  ],
   ['it is up', [...thrice(still), { ...still, startedMs: 2 }], true],
   ['it was not started anew', thrice(still), false],
 ])('whether one is apart while %s', async (_, sights, isApart) => {
   expect(await look(sights)).toMatchObject([{ isApart }]);
+});
+
+describe('one whose primary is another one now', () => {
+  const other = underAnother({ at: { ...still, startedMs: 2 } });
+
+  test('has not reached that, and is left its time', async () => {
+    const before = [...thrice(still), starts()];
+    expect(await look(before)).toMatchObject([{ isRestarted: true, isApart: true }]);
+    expect(await look([...before, other])).toMatchObject([{ forMs: 0, isRestarted: false, isApart: false }]);
+    expect(await look([...before, other, other])).toMatchObject([{ forMs: 15_000, isRestarted: false }]);
+  });
+
+  test('is started anew for that, too', async () => {
+    const anew = underAnother({ at: { ...still, startedMs: 3 } });
+    expect(await look([...thrice(still), starts(), other, other, other, anew])).toMatchObject([
+      { forMs: 0, isRestarted: true, isApart: true },
+    ]);
+  });
+
+  test('is not given up if it had more than the one before', async () => {
+    const ahead: Sight = { at: still, source: { position: 1_900 } };
+    const anew = underAnother({ at: { ...still, startedMs: 3 } });
+    expect(await look([ahead, other, other, other, anew])).toMatchObject([
+      { isRestarted: true, isApart: false },
+    ]);
+  });
 });
 
 test('one that had more than its primary is not given up when that has no more of its WAL', async () => {

@@ -57,10 +57,10 @@ export async function readStrays(
     }),
   );
   // It is asked after them, since it goes on meanwhile: whatever they have and it has not, it never had.
-  const reading = await readingOf(() => connections.use(reach(primary), readSource));
+  const reading = await readingOf(() => connections.use(reach(primary.address), readSource));
   const source = reading.state === 'present' ? reading.value : undefined;
   return answers.map((answer) => {
-    const look = { ...answer, source, nowMs };
+    const look = { ...answer, primary: primary.name, source, nowMs };
     const still = standing(strays.get(answer.name), look);
     strays.set(answer.name, still);
     return strayOf(still, look);
@@ -92,11 +92,12 @@ async function readSource(connection: Connection): Promise<Source | undefined> {
   };
 }
 
-/** Address of the primary, if there is one that serves and nobody has told Patroni to keep still. */
+/** The primary, if there is one that serves and nobody has told Patroni to keep still. */
 function leaderAtWork(
   { leader, members, paused }: GroupFacts,
   pods: readonly ObservedMember[],
-): string | undefined {
+): { readonly name: string; readonly address: string } | undefined {
   if (paused || leader === undefined || members.get(leader)?.state !== 'running') return undefined;
-  return pods.find(({ name, ready }) => name === leader && ready)?.pod?.status?.podIP;
+  const address = pods.find(({ name, ready }) => name === leader && ready)?.pod?.status?.podIP;
+  return address === undefined ? undefined : { name: leader, address };
 }
