@@ -62,27 +62,7 @@ async function verify(): Promise<StageResult> {
   return { passed, skipped: 0, failures };
 }
 
-/** Runs one stage; that of PostgreSQL in three parts side by side, each with a server of its own, since its tests mostly wait. */
-async function runStage(stage: Stage, environment: NodeJS.ProcessEnv, filter: string): Promise<StageResult> {
-  if (stage === 'verify') return verify();
-  if (stage !== 'postgres') return runVitest(stage, environment, filter);
-  const parts = ['1/3', '2/3', '3/3'].map((part) =>
-    runVitest(stage, environment, filter, [`--shard=${part}`]),
-  );
-  const results = await Promise.all(parts);
-  return {
-    passed: results.reduce((sum, { passed }) => sum + passed, 0),
-    skipped: results.reduce((sum, { skipped }) => sum + skipped, 0),
-    failures: results.flatMap(({ failures }) => failures),
-  };
-}
-
-async function runVitest(
-  stage: Stage,
-  environment: NodeJS.ProcessEnv,
-  filter: string,
-  more: readonly string[] = [],
-): Promise<StageResult> {
+async function runVitest(stage: Stage, environment: NodeJS.ProcessEnv, filter: string): Promise<StageResult> {
   const folder = mkdtempSync(join(tmpdir(), 'herdsman-test-'));
   const file = join(folder, 'report.json');
   const program = [
@@ -96,7 +76,7 @@ async function runVitest(
   const report = ['--reporter=json', `--outputFile.json=${file}`];
   const named = filter === '' ? [] : ['-t', filter];
   const code = await new Promise<number | null>((resolve, reject) => {
-    const child = spawn('vitest', [...program, ...report, ...named, ...more], {
+    const child = spawn('vitest', [...program, ...report, ...named], {
       cwd: root,
       env: { ...process.env, ...environment, PATH: binPath() },
       stdio: ['ignore', 'inherit', 'inherit'],
@@ -162,7 +142,7 @@ async function main(): Promise<void> {
   for (const [index, stage] of chosen.entries()) {
     const begun = performance.now();
     console.log(`[${index + 1}/${chosen.length}] ${stage}  (${seconds(started)} since the start)`);
-    const result = await runStage(stage, environment, filter);
+    const result = stage === 'verify' ? await verify() : await runVitest(stage, environment, filter);
     results.push(result);
     console.log(`  ${result.passed} passed, ${result.failures.length} failed in ${seconds(begun)}`);
   }

@@ -31,8 +31,7 @@ export default defineConfig({
           name: 'postgres',
           include: ['test/postgres/**/*.test.ts'],
           globalSetup: ['test/support/postgres-global-setup.ts'],
-          // Some end every session of the server that all of them share.
-          fileParallelism: false,
+          maxWorkers,
           testTimeout: 3 * minute,
           hookTimeout: minute,
         },

@@ -137,7 +137,7 @@ async function measureSwitchover(): Promise<Measured> {
     await waitUntilPooling(key);
     for (let turn = 1; turn <= runs; turn += 1) {
       const before = await primaryPod(cluster);
-      const load = await startPoolerLoad(key, { clients: 50 });
+      const load = await startPoolerLoad(key, { clients: 50, everyMs: 20 });
       await atWork(load, 200);
       await applyLocks(64 + turn);
       await waitForAnotherPrimary(cluster, before);

@@ -38,7 +38,7 @@ beforeAll(async () => {
 
 describe('a ShardMove', () => {
   it('moves a bucket there and back under writers, which see no error', async () => {
-    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 8 });
+    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 8, everyMs: 10 });
     for (const [name, to] of [
       ['there', 's1'],
       ['back', 's0'],

@@ -29,7 +29,7 @@ beforeAll(async () => {
 
 it('writers that follow the map see redirects and no error, and every row is where it was written', async () => {
   const through = sessionsBy((shard) => poolerClientConfig(key, `app_${shard}`), 15_000);
-  const writers = startWriters(through, customers, { writers: 8 });
+  const writers = startWriters(through, customers, { writers: 8, everyMs: 10 });
   for (const [name, to] of [
     ['there', 's1'],
     ['back', 's0'],

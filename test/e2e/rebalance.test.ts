@@ -112,7 +112,7 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
   const keys = Array.from({ length: 60 }, (_, index) => index * 10 + 1);
   const ledger = new RowLedger();
   const startWork = (run: number) =>
-    startWriters(applicationOf(key, 5_000), keys, { writers: 8, everyMs: 20, run, ledger });
+    startWriters(applicationOf(key, 5_000), keys, { writers: 8, everyMs: 50, run, ledger });
 
   beforeAll(async () => {
     await applyCluster(key, spec);

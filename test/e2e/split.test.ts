@@ -111,7 +111,7 @@ afterEach(async () => {
 
 describe('a ShardMove', () => {
   it('splits a bucket and merges its parts under writers, which see no error', async () => {
-    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 8 });
+    const writers = startWriters(applicationOf(key, 5_000), customers, { writers: 8, everyMs: 10 });
     const split = await change('split', { operation: 'split', group: 'customer', buckets: [0], to: 's1' });
     expect(split.children).toEqual([
       { id: 4, hash: { modulus: 8, remainder: 0 } },

@@ -1,7 +1,8 @@
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Table } from '../../src/api/v1alpha1/table.ts';
 import { readShardLoad, readTopKeys, type ShardLoadStats } from '../../src/postgres/bucket-stats.ts';
 import { addSamples, type LoadState, noLoad } from '../../src/sharding/rebalance/load.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { build, makeWorld, open, rows, type TestShard, type World } from './world.ts';
 
@@ -115,7 +116,7 @@ describe('load of buckets, as PostgreSQL counts it', () => {
   });
 
   it('starts anew, recognisably, when somebody resets the statistics', async () => {
-    const superuser = await open('postgres', inject('postgres').password, shard.database);
+    const superuser = await open('postgres', sharedPostgres().password, shard.database);
     const measure = (state: LoadState, stats: ShardLoadStats, atMs: number) =>
       addSamples(state, new Map([['s0', { ...stats, atMs }]]), 1_000);
     try {

@@ -1,5 +1,6 @@
-import { afterAll, beforeAll, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { readHoldings } from '../../src/postgres/holdings.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 import { makeWorld, open, type World } from './world.ts';
 
 let world: World;
@@ -30,7 +31,7 @@ it('are tables with rows in all schemas of the application, and large objects', 
 
 it('are tables that may not be read: they may have rows', async () => {
   const { operator, database } = world.shard(1);
-  const { user, password } = inject('postgres');
+  const { user, password } = sharedPostgres();
   const superuser = await open(user, password, database);
   await superuser.query({ text: 'CREATE SCHEMA hidden; CREATE TABLE hidden.secrets ()' });
   await superuser.close();

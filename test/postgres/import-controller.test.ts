@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
 import { type Connection, connect } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
@@ -14,6 +14,7 @@ import type { RunningController } from '../../src/runtime/controller.ts';
 import { persistentVolumeClaimType, secretType } from '../../src/runtime/kubernetes-types.ts';
 import { type MemoryApi, memoryApi } from '../support/memory-api.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { makeWorld, rows, type World } from './world.ts';
 
@@ -38,7 +39,7 @@ beforeAll(async () => {
     text: `${schema}; INSERT INTO public.orders (note) SELECT 'x' FROM generate_series(1, 1000)`,
   });
   api = memoryApi();
-  const { host, port, password } = inject('postgres');
+  const { host, port, password } = sharedPostgres();
   const database = world.shard(0).database;
   running = importController({
     client: api.client,

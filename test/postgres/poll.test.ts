@@ -1,16 +1,17 @@
-import { afterAll, expect, inject, it } from 'vitest';
+import { afterAll, expect, it } from 'vitest';
 import { createConnections } from '../../src/postgres/connections.ts';
 import type { Inquiry } from '../../src/resources/read-replica-set/inquiry.ts';
 import { readOldest } from '../../src/resources/read-replica-set/observe-primary.ts';
 import { createPoll } from '../../src/resources/read-replica-set/poll.ts';
 import { readers } from '../../src/resources/read-replica-set/test-support/world.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { openOperator } from './world.ts';
 
 const connections = createConnections();
 const poll = createPoll(connections);
 const options = () => {
-  const { host, port, password } = inject('postgres');
+  const { host, port, password } = sharedPostgres();
   return { host, port, password, user: 'herdsman', database: 'postgres', tls: 'off' as const };
 };
 

@@ -179,13 +179,19 @@ describe('a server that is lost for a while', () => {
   it('is an error for those that ask when maxPause is over, and for those that have waited so long', async () => {
     const queryWait = () =>
       scene.withConsole(0, async (console) => (await console.showConfig()).get('query_wait_timeout'));
-    const waiting = await scene.client();
     const revision = await scene.poolers.write({ sizing: 'manual', poolSize, maxPause: '1s' });
     await scene.withConsole(0, (console) => console.reload());
     expect(revision).not.toBe(scene.poolers.revision);
+    // It asks before the loss, and waits for those that are served: who asks between the loss and the pause is turned away.
+    const working = await Promise.all(Array.from({ length: poolSize }, () => scene.client()));
+    const work = working.map((each) => each.query('SELECT pg_sleep(60)').catch(() => undefined));
+    const waiting = await scene.client();
+    const turnedAway = expect(waiting.query('SELECT 1')).rejects.toThrow(/query_wait_timeout/);
+    await waitUntil('it waits', async () => (await waitingClients()) === 1);
     await way.cut();
     const lowered = waitUntil('all wait no longer than that', async () => (await queryWait()) === '1');
-    await expect(waiting.query('SELECT 1')).rejects.toThrow(/query_wait_timeout/);
+    await turnedAway;
+    await Promise.all(work);
     await waitFor('others are turned away', async () => {
       const error = await scene.client({ connectionTimeoutMillis: 500 }).then(
         () => 'got in',

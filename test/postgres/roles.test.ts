@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
 import {
   ensurePasswords,
@@ -8,6 +8,7 @@ import {
   readRoles,
 } from '../../src/postgres/roles.ts';
 import { scramVerifier, verifierMatches } from '../../src/postgres/scram.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 import { makeWorld, open, rows, type World } from './world.ts';
 
 let world: World;
@@ -119,6 +120,6 @@ describe('roles', () => {
     const failing = ensurePasswords(operator, [{ name: 'nobody_here', password: 'topsecret' }]);
     const error = await failing.catch((reason: Error) => reason);
     expect(JSON.stringify(error, Object.getOwnPropertyNames(error))).not.toMatch(/topsecret|SCRAM-SHA/);
-    expect(inject('postgres').password).not.toBe('');
+    expect(sharedPostgres().password).not.toBe('');
   });
 });

@@ -1,6 +1,7 @@
 import { Client, type ClientConfig } from 'pg';
-import { afterAll, beforeAll, describe, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 
 async function withClient<T>(config: ClientConfig, use: (client: Client) => Promise<T>): Promise<T> {
   const client = new Client(config);
@@ -14,7 +15,7 @@ async function withClient<T>(config: ClientConfig, use: (client: Client) => Prom
 
 describe('the shared server', () => {
   it('is PostgreSQL 17', async () => {
-    await withClient({ ...inject('postgres'), database: 'postgres' }, async (client) => {
+    await withClient({ ...sharedPostgres(), database: 'postgres' }, async (client) => {
       const { rows } = await client.query(
         "SELECT current_setting('server_version_num')::int / 10000 AS major",
       );
@@ -23,7 +24,7 @@ describe('the shared server', () => {
   });
 
   it('refuses a wrong password', async () => {
-    const config = { ...inject('postgres'), database: 'postgres', password: 'wrong' };
+    const config = { ...sharedPostgres(), database: 'postgres', password: 'wrong' };
     await expect(withClient(config, async () => undefined)).rejects.toMatchObject({ code: '28P01' });
   });
 });

@@ -1,4 +1,4 @@
-import { afterAll, beforeAll, expect, inject, it } from 'vitest';
+import { afterAll, beforeAll, expect, it } from 'vitest';
 import { shardedClusterSpec } from '../../src/api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
@@ -12,6 +12,7 @@ import type { EventInput } from '../../src/runtime/events.ts';
 import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { podType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
 import { memoryApi } from '../support/memory-api.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 import { waitFor } from '../support/wait.ts';
 import { makeWorld, rows, type World } from './world.ts';
 
@@ -84,7 +85,7 @@ it('drops the slots of members that were taken away, and of no other', async () 
   for (const name of ['shop-s0-0', 'readers-s0-replicas-0', 'readers-s0-replicas-1'])
     api.create<KubernetesObject>(podType, { apiVersion: 'v1', kind: 'Pod', metadata: metadata(name) });
 
-  const { host, port, password } = inject('postgres');
+  const { host, port, password } = sharedPostgres();
   const options: ConnectOptions = {
     host,
     port,

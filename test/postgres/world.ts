@@ -1,4 +1,3 @@
-import { inject } from 'vitest';
 import type { ShardMapSpec } from '../../src/api/v1alpha1/shard-map.ts';
 import type { Table } from '../../src/api/v1alpha1/table.ts';
 import { applyBatches, readCatalog, readLedger } from '../../src/postgres/catalog.ts';
@@ -11,6 +10,7 @@ import { scramVerifier } from '../../src/postgres/scram.ts';
 import { type Layout, layoutOf } from '../../src/sharding/layout.ts';
 import { type LeavesPlan, planLeaves } from '../../src/sharding/leaves.ts';
 import { initialMap } from '../../src/sharding/map.ts';
+import { sharedPostgres } from '../support/shared-postgres.ts';
 
 /** A database that acts as a shard, made as the operator makes one. */
 export interface TestShard {
@@ -39,7 +39,7 @@ export function open(
   database: string,
   options: Pick<ConnectOptions, 'applicationName'> = {},
 ): Promise<Connection> {
-  const { host, port } = inject('postgres');
+  const { host, port } = sharedPostgres();
   return connect({
     host,
     port,
@@ -54,7 +54,7 @@ export function open(
 
 /** Opens a session as the operator: its password is the superuser's on a server without TLS. */
 export function openOperator(database: string): Promise<Connection> {
-  return open('herdsman', inject('postgres').password, database);
+  return open('herdsman', sharedPostgres().password, database);
 }
 
 /** Makes shards `s0`, `s1`, … as databases with roles, schemas and passwords. */

@@ -177,11 +177,13 @@ export interface LoadOptions {
   readonly work?: (client: pg.Client) => Promise<unknown>;
   /** Transactions after which a client connects anew, as pools of applications do; never by default. */
   readonly leaveAfter?: number;
+  /** Pause of a client between two transactions; 50 by default. */
+  readonly everyMs?: number;
 }
 
 /** Starts clients that run one short transaction after the other, and connect anew after an error. */
 export async function startPoolerLoad(key: PoolerKey, options: LoadOptions): Promise<PoolerLoad> {
-  const { clients, database, work = (client) => client.query('SELECT 1') } = options;
+  const { clients, database, work = (client) => client.query('SELECT 1'), everyMs = 50 } = options;
   const leaveAfter = options.leaveAfter ?? Number.POSITIVE_INFINITY;
   const config = await poolerClientConfig(key, database);
   const errors: LoadError[] = [];
@@ -208,7 +210,7 @@ export async function startPoolerLoad(key: PoolerKey, options: LoadOptions): Pro
         client = undefined;
       }
       longestMs = Math.max(longestMs, performance.now() - begunMs);
-      await new Promise((resolve) => setTimeout(resolve, 20));
+      await new Promise((resolve) => setTimeout(resolve, everyMs));
     }
     await client?.end().catch(() => undefined);
   }
