@@ -63,7 +63,7 @@ class Course {
     this.conditions = statusOf(view, decision).conditions ?? [];
     for (const { name, group, id, from, to } of decision.create) {
       expect(this.moves.map((move) => move.name)).not.toContain(name);
-      this.moves.push({ name, buckets: [{ group, id, from, to }], isRunning: true });
+      this.moves.push({ name, group, buckets: [{ group, id, from, to }], isRunning: true });
     }
     return decision.create.length;
   }

@@ -48,6 +48,8 @@ export interface Measurements {
 /** A ShardMove, as far as a plan needs to know it. */
 export interface MoveFacts {
   readonly name: string;
+  readonly group: string;
+  /** None of a tenant's isolation that has not begun: which bucket it is of is not known yet. */
   readonly buckets: readonly Move[];
   readonly isRunning: boolean;
   /** When its bucket was on its new shard. */

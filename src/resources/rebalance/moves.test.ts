@@ -6,12 +6,14 @@ import { sketchCluster } from './sketch.ts';
 
 const MiB = 1024 ** 2;
 
-function shardMove(status?: ShardMove['status']): ShardMove {
+const customer7 = { group: 'customer', buckets: [7], to: 's2' };
+
+function shardMove(status?: ShardMove['status'], spec: object = customer7): ShardMove {
   return {
     apiVersion: 'herdsman.dev/v1alpha1',
     kind: 'ShardMove',
     metadata: { name: 'm', namespace: 'test', uid: 'uid', creationTimestamp: '2026-01-09T11:00:00Z' },
-    spec: shardMoveSpec.parse({ cluster: 'shop', group: 'customer', buckets: [7], to: 's2' }),
+    spec: shardMoveSpec.parse({ cluster: 'shop', ...spec }),
     ...(status === undefined ? {} : { status }),
   };
 }
@@ -21,6 +23,7 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     const facts = moveFacts(shardMove({ phase, from: 's1' }));
     expect(facts).toEqual({
       name: 'm',
+      group: 'customer',
       buckets: [{ group: 'customer', id: 7, from: 's1', to: 's2' }],
       isRunning: true,
     });
@@ -48,6 +51,18 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     const facts = moveFacts(shardMove({ phase, finishedAt: '2026-01-09T11:30:00Z' }));
     expect(facts).toMatchObject({ isRunning: false, failedAtMs: Date.parse('2026-01-09T11:30:00Z') });
     expect(facts.movedAtMs).toBeUndefined();
+  });
+
+  it('is of its group, too, when a tenant was not isolated, and of which bucket was never asked', () => {
+    const isolate = { operation: 'isolate', group: 'accounts', tenant: 'acme', to: 's2' };
+    expect(moveFacts(shardMove({ phase: 'failed', finishedAt: '2026-01-09T11:30:00Z' }, isolate))).toEqual({
+      name: 'm',
+      group: 'accounts',
+      buckets: [],
+      isRunning: false,
+      isReshape: true,
+      failedAtMs: Date.parse('2026-01-09T11:30:00Z'),
+    });
   });
 
   it('is made for a planned move; a drain leaves nothing on the shard that goes', () => {

@@ -20,6 +20,7 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
   const isReshape = spec.operation !== undefined && spec.operation !== 'move';
   const facts = {
     name: metadata.name,
+    group: spec.group,
     buckets,
     isRunning: false,
     ...(isReshape ? { isReshape } : {}),

@@ -43,7 +43,7 @@ describe('the rebalancer', () => {
 
   it('waits for the shards of a move, and names the next attempt of one that failed', () => {
     const move = { group: 'customer', id: 0, from: 's0', to: 's3' };
-    const running = { name: 'shop-customer-b0000-e1', buckets: [move], isRunning: true };
+    const running = { name: 'shop-customer-b0000-e1', group: 'customer', buckets: [move], isRunning: true };
     const during = decide(sketchView(wider, { moves: [running] }));
     expect(during).toMatchObject({ phase: 'Moving', message: '1 move under way, 7 to come' });
     expect(during.create.map(({ from, to }) => [from, to])).toEqual([['s1', 's2']]);
@@ -59,7 +59,13 @@ describe('the rebalancer', () => {
   it('never names an attempt like one that is there, whichever are gone', () => {
     const move = { group: 'customer', id: 0, from: 's0', to: 's3' };
     const failedAtMs = start.getTime() - 3_600_000;
-    const second = { name: 'shop-customer-b0000-e1-2', buckets: [move], isRunning: false, failedAtMs };
+    const second = {
+      name: 'shop-customer-b0000-e1-2',
+      group: 'customer',
+      buckets: [move],
+      isRunning: false,
+      failedAtMs,
+    };
     const { create } = decide(sketchView(wider, { moves: [second] }));
     expect(create[0]?.name).toBe('shop-customer-b0000-e1-3');
   });
@@ -72,6 +78,7 @@ describe('the rebalancer', () => {
     const bucket = { group: 'customer', id: 0, from: 's0', to: 's3' };
     const moved = {
       name: 'm',
+      group: 'customer',
       buckets: [bucket],
       isRunning: false,
       tookMs,
@@ -107,7 +114,13 @@ describe('the rebalancer', () => {
     const lasting = since('2026-01-09T11:58:30Z');
     expect(decide(lasting).create).toMatchObject([{ id: 2, from: 's0', to: 's1', reason: 'balance' }]);
     const move = { group: 'customer', id: 2, from: 's1', to: 's0' };
-    const moved = { name: 'm', buckets: [move], isRunning: false, movedAtMs: start.getTime() - 60_000 };
+    const moved = {
+      name: 'm',
+      group: 'customer',
+      buckets: [move],
+      isRunning: false,
+      movedAtMs: start.getTime() - 60_000,
+    };
     expect(decide({ ...lasting, moves: [moved] }).create).toMatchObject([{ id: 4, from: 's0' }]);
   });
 
@@ -190,6 +203,7 @@ describe('the rebalancer', () => {
   it('leaves a group alone whose moves keep failing, and says so', () => {
     const failed = [0, 1, 2].map((id) => ({
       name: `m${id}`,
+      group: 'customer',
       buckets: [{ group: 'customer', id, from: 's0', to: 's3' }],
       isRunning: false,
       failedAtMs: start.getTime() - 1_200_000,
@@ -202,6 +216,7 @@ describe('the rebalancer', () => {
     const moved = {
       ...failed[0],
       name: 'm',
+      group: 'customer',
       buckets: [{ group: 'customer', id: 9, from: 's1', to: 's3' }],
       isRunning: false,
     };
@@ -213,6 +228,7 @@ describe('the rebalancer', () => {
   it('ends the retention of its own moves from a shard that shall go', () => {
     const kept = (name: string, from: string, isRetained: boolean) => ({
       name,
+      group: 'customer',
       buckets: [{ group: 'customer', id: 0, from, to: 's0' }],
       isRunning: false,
       movedAtMs: start.getTime() - 3_600_000,

@@ -60,7 +60,7 @@ describe('heat that no shard can bear', () => {
   });
 
   const movedBucket = { group: 'customer', id: 90, from: 's0', to: 's1' };
-  const base = { name: 'm', buckets: [movedBucket], isReshape: true };
+  const base = { name: 'm', group: 'customer', buckets: [movedBucket], isReshape: true };
   it.each<[string, RebalanceView]>([
     ['its heat is one key, which a split leaves whole', view(hash, hotKey('customer'))],
     ['load is not what is balanced', view({ ...hash, rebalance: { strategy: 'byCount' } })],
@@ -81,5 +81,26 @@ describe('heat that no shard can bear', () => {
   it('is split again when the group has rested', () => {
     const moves = [{ ...base, isRunning: false, movedAtMs: start.getTime() - 700_000 }];
     expect(created(view(hash, {}, { moves }))).toMatchObject([{ operation: 'split' }]);
+  });
+
+  // Which bucket the tenant is in is not known before the move begins, nor when it was refused.
+  const isolation = { name: 'm', group: 'accounts', buckets: [], isReshape: true, isRunning: false };
+  const failedAgo = (ms: number) => ({ ...isolation, failedAtMs: start.getTime() - ms });
+  it.each([
+    ['not isolated again while that has not begun', { ...isolation, isRunning: true }, []],
+    ['not isolated again when that has just been refused', failedAgo(1_000), []],
+    ['isolated again when the group has rested since that was refused', failedAgo(700_000), ['isolate']],
+    ['isolated when another group was not changed', { ...failedAgo(1_000), group: 'other' }, ['isolate']],
+  ])('is that of a tenant who is %s', (_, move, operations) => {
+    const made = created(view(directory, hotKey('accounts'), { moves: [move] }));
+    expect(made.flatMap(({ operation }) => operation ?? [])).toEqual(operations);
+  });
+
+  it('that cannot be mended does not keep other buckets of the group from leaving a shard', () => {
+    const moves = [60, 660, 1_260].map((seconds) => failedAgo(seconds * 1_000));
+    const draining = { ...directory, shards: { count: 2 } };
+    expect(created(view(draining, hotKey('accounts'), { moves }))).toMatchObject([
+      { from: 's2', reason: 'drain' },
+    ]);
   });
 });

@@ -17,14 +17,15 @@ export interface Remedy extends Move {
   readonly tenant?: string;
 }
 
-/** After a group was changed its load is measured anew before it is changed again. */
+/** After a group was changed its load is measured anew before it is changed again; a change that failed is not tried again sooner. */
 const restMs = 600_000;
 /** Parts of a bucket of the first layout that are not split further: what is hot then is a key. */
 const smallestPart = 64;
 
 /**
  * The one bucket to split, or tenant to isolate, that heat asks for most, where load is what is balanced: nothing while anything
- * moves, and nothing of a group that was changed lately, or whose moves fail. It goes to the shard with room that is used least.
+ * moves, and nothing of a group that is being changed, or was lately, or whose moves fail. It goes to the shard with room that is used
+ * least.
  */
 export function remedyOf(
   view: RebalanceView,
@@ -69,10 +70,10 @@ function rank(spot: HotSpot): number {
 
 function isResting({ moves, now }: RebalanceView, group: string): boolean {
   return moves.some(
-    ({ buckets, movedAtMs, failedAtMs, isReshape }) =>
+    ({ isReshape, group: changed, isRunning, movedAtMs, failedAtMs }) =>
       isReshape === true &&
-      buckets.some((bucket) => bucket.group === group) &&
-      now.getTime() - (movedAtMs ?? failedAtMs ?? 0) < restMs,
+      changed === group &&
+      (isRunning || now.getTime() - (movedAtMs ?? failedAtMs ?? 0) < restMs),
   );
 }
 

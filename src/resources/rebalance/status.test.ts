@@ -19,7 +19,17 @@ describe('the status of the rebalancer', () => {
     const { rebalance, load, conditions } = status(
       sketchView(
         { owners: 2, shards: { count: 4 } },
-        { moves: [{ name: 'done', buckets: [], isRunning: false, bytesPerSecond: 20 * 1024 ** 2 }] },
+        {
+          moves: [
+            {
+              name: 'done',
+              group: 'customer',
+              buckets: [],
+              isRunning: false,
+              bytesPerSecond: 20 * 1024 ** 2,
+            },
+          ],
+        },
       ),
     );
     expect(rebalance).toMatchObject({

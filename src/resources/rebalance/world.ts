@@ -188,7 +188,10 @@ function coresPerOperation({ map, measurements }: RebalanceView, cores: number):
   return operations === 0 ? 0 : Math.min(used / operations, mostCoresPerOperation);
 }
 
-/** Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. */
+/**
+ * Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. A tenant's
+ * isolation that was refused before it had a bucket does not count: it says nothing of moves.
+ */
 export function failingGroups({ moves, now }: Pick<RebalanceView, 'moves' | 'now'>): ReadonlySet<string> {
   const groups = new Set(moves.flatMap(({ buckets }) => buckets.map(({ group }) => group)));
   return new Set(
