@@ -29,7 +29,7 @@ import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts'
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
-import { watchSteps } from './progress.ts';
+import { watchSteps, withProgress } from './progress.ts';
 import { readModelThatCopies } from './read-model-copies.ts';
 import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
@@ -337,11 +337,9 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   ): Promise<boolean> {
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
     if (latest === undefined || isCancelled(latest)) return false;
-    const { message: _, ...status } = latest.status ?? {};
-    if (progress === 'older-transactions') {
-      const message = `the copy begins when the transactions that were open on shard ${status.from} have ended`;
-      await say(latest, 'OlderTransactions', message, signal);
-    } else if (progress !== undefined) await writeStatus(latest, { ...status, progress }, signal);
+    const { status = {} } = latest;
+    const told = withProgress(status, progress);
+    if (told !== status) await writeStatus(latest, told, signal);
     return true;
   }
 

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { createManualClock } from '../../../test/support/manual-clock.ts';
-import { progressOf, watchSteps } from './progress.ts';
+import { progressOf, watchSteps, withProgress } from './progress.ts';
 
 it.each([
   [{ bytes: 0, total: 0, rows: 0 }, 10, { percent: 100, bytesPerSecond: 0 }],
@@ -52,6 +52,18 @@ it('is that of a copy which waits for older transactions only while it does', as
     await expect.poll(() => told).toHaveLength(3);
   });
   expect(told).toEqual([undefined, 'older-transactions', undefined]);
+});
+
+it('is told by the status, which tells of older transactions only while the copy waits for them', () => {
+  const before = { phase: 'copy' as const, from: 's1' };
+  const waits = withProgress(before, 'older-transactions');
+  expect(waits).toEqual({ ...before, message: expect.stringMatching(/^OlderTransactions: .* on shard s1 /) });
+  expect(withProgress(waits, 'older-transactions')).toBe(waits);
+  expect(withProgress(waits, undefined)).toEqual(before);
+  const progress = progressOf({ bytes: 10, total: 30, rows: 1 }, 1_000);
+  expect(withProgress(waits, progress)).toEqual({ ...before, progress });
+  const paused = { ...before, message: 'Paused: before fence' };
+  expect(withProgress(paused, undefined)).toBe(paused);
 });
 
 it('that nobody wants any more is aborted', async () => {

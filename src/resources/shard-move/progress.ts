@@ -2,6 +2,9 @@ import type { ShardMoveStatus } from '../../api/v1alpha1/shard-move.ts';
 import type { CopyProgress } from '../../postgres/move/context.ts';
 import type { Clock } from '../../runtime/clock.ts';
 
+/** Why the status says that a copy has not begun. */
+const olderTransactions = 'OlderTransactions';
+
 type Progress = NonNullable<ShardMoveStatus['progress']>;
 
 /** Follows the steps that take long: tells now and then how far a copy is, and asks whether the move is still wanted. */
@@ -63,6 +66,20 @@ export function watchSteps(
       }
     },
   };
+}
+
+/** The status with what is told during a step that takes long: the same one when that is nothing new. */
+export function withProgress(
+  status: ShardMoveStatus,
+  told: Progress | 'older-transactions' | undefined,
+): ShardMoveStatus {
+  const { message, ...rest } = status;
+  if (told === 'older-transactions') {
+    const waits = `${olderTransactions}: the copy begins when the transactions that were open on shard ${status.from} have ended`;
+    return message === waits ? status : { ...status, message: waits };
+  }
+  if (told !== undefined) return { ...rest, progress: told };
+  return message?.startsWith(olderTransactions) === true ? rest : status;
 }
 
 /** What the status says of a copy that has taken so long. */
