@@ -6,13 +6,9 @@ import { keyOf, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
+import { releasedAtAnnotation } from '../sharded-cluster/names.ts';
 import type { VolumeHolder, VolumeOwner } from './holder.ts';
-import {
-  decideRetention,
-  deletionPolicyAnnotation,
-  holdPeriodAnnotation,
-  releasedAtAnnotation,
-} from './plan.ts';
+import { decideRetention, deletionPolicyAnnotation, holdPeriodAnnotation } from './plan.ts';
 import { podOfClaim, type Usage } from './usage.ts';
 
 /** What the controller works with. */

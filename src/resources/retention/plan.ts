@@ -1,9 +1,8 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
+import { releasedAtAnnotation } from '../sharded-cluster/names.ts';
 import type { Usage } from './usage.ts';
 
-/** Annotation with the time since which no member uses the volume. */
-export const releasedAtAnnotation = 'herdsman.dev/released-at';
 /** Annotation with `spec.deletionPolicy` of the owner, kept on the claim since it outlives the owner. */
 export const deletionPolicyAnnotation = 'herdsman.dev/deletion-policy';
 /** Annotation with `spec.holdPeriod` of the owner. */

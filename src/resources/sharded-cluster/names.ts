@@ -23,6 +23,9 @@ export const initializeAnnotation = 'initialize';
 /** Annotation of a StatefulSet with the image that its cluster has unless the spec names one. */
 export const defaultImageAnnotation = 'herdsman.dev/default-image';
 
+/** Annotation of a claim with the time since which no member uses its volume. */
+export const releasedAtAnnotation = 'herdsman.dev/released-at';
+
 /** Port of PostgreSQL. */
 export const postgresPort = 5432;
 /** Port of Patroni's REST API. */
