@@ -53,6 +53,7 @@ export class Import {
       source,
       connection: connectionHash(conninfo),
       volumeBytes: 2 ** 40,
+      isVolumeGrowing: false,
       nowMs: Date.now(),
     };
     return { plan: planImport(view), view };

@@ -1,21 +1,29 @@
 import { expect, it } from 'vitest';
 import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
 import { shardedCluster } from '../sharded-cluster/test-support/world.ts';
-import { diskFilled, filledBefore, missingRoom } from './room.ts';
+import { diskFilled, diskFull, filledBefore, missingRoom } from './room.ts';
 
 const gibibyte = 2 ** 30;
 const cluster = shardedCluster({ storage: { size: '10Gi' } });
 
 it.each([
-  ['room for the copies', { group: 5 * gibibyte, database: 2 * gibibyte }, 10, []],
+  ['room for the copies', { group: 5 * gibibyte, database: 2 * gibibyte }, 10, undefined],
   [
     'too little room in a volume that has not grown yet',
     { group: 5 * gibibyte, database: 2 * gibibyte },
     9,
-    ['VolumeTooSmall'],
+    /has 9216 MiB: it waits until the volume has grown to 10Gi$/,
   ],
-])('a conversion finds %s', (_, bytes, volume, codes) => {
-  expect(missingRoom('customer', bytes, volume * gibibyte).map(({ code }) => code)).toEqual(codes);
+  [
+    'too little room in a volume that is as large as was asked for',
+    { group: 6 * gibibyte, database: 2 * gibibyte },
+    10,
+    /has 10240 MiB: raise spec.storage.size$/,
+  ],
+])('a conversion finds %s', (_, bytes, volume, message) => {
+  const problem = { code: 'VolumeTooSmall', message: expect.stringMatching(message ?? '') };
+  const expected = message === undefined ? [] : [problem];
+  expect(missingRoom(cluster, 'customer', bytes, volume * gibibyte)).toEqual(expected);
 });
 
 it.each([
@@ -24,6 +32,13 @@ it.each([
 ])('a conversion that has filled a disk %s', (_, volume, reason, message) => {
   const refused = diskFilled(cluster, 's0', volume * gibibyte, 'No space left');
   expect(refused).toMatchObject({ kind: 'refused', reason, message: expect.stringMatching(message) });
+});
+
+it('a conversion that has not begun waits for room on a full disk, and tells of no copies', () => {
+  const message = expect.stringMatching(
+    /^No space left: the disk of shard s0 was full before anything was copied;/,
+  );
+  expect(diskFull('s0', 'No space left')).toEqual({ kind: 'waiting', reason: 'DiskFull', message });
 });
 
 /** What was told of the group, of which generation; the cluster has generation 1. */

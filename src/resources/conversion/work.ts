@@ -24,7 +24,7 @@ import { byCluster, clusterIndexValue } from '../sharded-cluster/sources.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
 import { volumeBytes } from '../sharded-cluster/volume.ts';
 import type { ConversionDependencies } from './controller.ts';
-import { diskFilled, filledBefore, missingRoom } from './room.ts';
+import { diskFilled, diskFull, filledBefore, missingRoom } from './room.ts';
 import type { GroupReport } from './status.ts';
 
 /** How long a pass goes from step to step before it tells how far it is. */
@@ -127,7 +127,7 @@ export function createWork({
       const problems = await at(scene, shard, (connection) => findConversionObstacles(connection, group));
       if (problems.length === 0) {
         const bytes = await at(scene, shard, (connection) => measureGroup(connection, group));
-        problems.push(...missingRoom(group.name, bytes, room));
+        problems.push(...missingRoom(scene.cluster, group.name, bytes, room));
       }
       const [first] = problems;
       if (first !== undefined) {
@@ -151,9 +151,11 @@ export function createWork({
     }
     const canGiveUp = conversion === undefined || isBeforeSwitch(conversion);
     if (result.kind === 'waiting' && result.reason === 'DiskFull' && canGiveUp) {
-      // The applications need what is left of the disk. What the first step would have made is not there.
-      const given = conversion === undefined ? undefined : await perform('tidy');
-      if (given !== undefined && given.kind !== 'done') return { ...given, kind: 'waiting' };
+      // What the first step would have made is not there.
+      if (conversion === undefined) return diskFull(shard, result.message);
+      // The applications need what is left of the disk.
+      const given = await perform('tidy');
+      if (given.kind !== 'done') return { ...given, kind: 'waiting' };
       return diskFilled(scene.cluster, shard, volumeOf(scene.cluster, shard), result.message);
     }
     if (result.kind === 'waiting') return { ...result, kind: 'waiting' };

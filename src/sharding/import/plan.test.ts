@@ -97,6 +97,7 @@ function view(rest: Partial<ImportView> = {}, facts: Partial<SourceFacts> = {}):
     source: { state: 'known', facts: server(facts) },
     connection: 'hash',
     volumeBytes: 200,
+    isVolumeGrowing: false,
     nowMs: 2_000,
     ...rest,
   };
@@ -117,6 +118,14 @@ function word(plan: ImportPlan): string {
 }
 
 describe('the next step of an import', () => {
+  it.each([
+    ['is as large as was asked for', false, /: raise spec.storage.size$/],
+    ['still grows', true, /: it waits until the volume has grown$/],
+  ])('waits for room in a volume that %s', (_, isVolumeGrowing, message) => {
+    const small = view({ volumeBytes: 199, isVolumeGrowing }, { slot: undefined });
+    expect(planImport(small)).toMatchObject({ message: expect.stringMatching(message) });
+  });
+
   it.each<[string, ImportView, string]>([
     ['nothing is wanted', view({ wanted: undefined }), 'none'],
     ['the shard is silent', view({ shard: undefined }), 'PrimaryUnknown'],

@@ -15,6 +15,8 @@ export interface ImportView {
   readonly connection: string;
   /** Size of the shard's volume. */
   readonly volumeBytes: number;
+  /** Whether it has not grown yet to what the spec asks for. */
+  readonly isVolumeGrowing: boolean;
   readonly nowMs: number;
 }
 
@@ -64,12 +66,14 @@ export function planImport(view: ImportView): ImportPlan {
 }
 
 function begin(view: ImportView, wanted: ImportSpec, { tables, databaseBytes }: ShardFacts): ImportPlan {
-  const { source, volumeBytes } = view;
+  const { source, volumeBytes, isVolumeGrowing } = view;
   if (source.state === 'unknown') return { ...source, kind: 'refuse' };
   const { facts } = source;
   const problems = importProblems(wanted, facts, tables);
-  if (problems.length === 0)
-    problems.push(...volumeProblems(importedTables(wanted, facts), facts, { volumeBytes, databaseBytes }));
+  if (problems.length === 0) {
+    const room = { volumeBytes, isVolumeGrowing, databaseBytes };
+    problems.push(...volumeProblems(importedTables(wanted, facts), facts, room));
+  }
   const [first] = problems;
   if (first === undefined) return step('prepare');
   return { kind: 'refuse', reason: first.code, message: problems.map(({ message }) => message).join('; ') };

@@ -58,15 +58,20 @@ function roomProblems({ freeSlots, freeSenders }: SourceFacts): Problem[] {
 export function volumeProblems(
   names: readonly string[],
   source: SourceFacts,
-  { volumeBytes, databaseBytes }: { readonly volumeBytes: number; readonly databaseBytes: number },
+  {
+    volumeBytes,
+    isVolumeGrowing,
+    databaseBytes,
+  }: { readonly volumeBytes: number; readonly isVolumeGrowing: boolean; readonly databaseBytes: number },
 ): Problem[] {
   const tables = source.tables.filter(({ name }) => names.includes(name));
   const needed = roomFactor * tables.reduce((sum, { bytes }) => sum + bytes, 0);
   const free = Math.max(0, usableVolume * volumeBytes - databaseBytes);
   if (needed <= free) return [];
+  const remedy = isVolumeGrowing ? 'it waits until the volume has grown' : 'raise spec.storage.size';
   const message =
     `the tables need ${mebibytes(needed)} (${roomFactor} times what they have on the server, without indexes), and the volume of ` +
-    `shard s0 has room for ${mebibytes(free)}: raise spec.storage.size`;
+    `shard s0 has room for ${mebibytes(free)}: ${remedy}`;
   return [{ code: 'VolumeTooSmall', message }];
 }
 
