@@ -87,9 +87,8 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       askedAtMs: Number.NEGATIVE_INFINITY,
     }));
     const intervalMs = intervalOf(cluster);
-    const moves = sources.moves.cache
-      .byIndex(byCluster, clusterIndexValue(key.namespace, key.name))
-      .map(moveFacts);
+    const ofCluster = clusterIndexValue(key.namespace, key.name);
+    const moves = sources.moves.cache.byIndex(byCluster, ofCluster).map(moveFacts);
     if (monotonicMs() - memory.askedAtMs >= intervalMs) await measure(cluster, memory, map, moves, context);
     const { measurements } = memory;
     const view: RebalanceView = {
@@ -97,6 +96,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       map,
       measurements,
       moves,
+      claims: sources.claims.cache.byIndex(byCluster, ofCluster),
       now: clock.now(),
     };
     const decision = decideRebalance(view, cluster.status.autoscaling);

@@ -57,6 +57,7 @@ class Course {
       map: this.map,
       measurements: sketchMeasurements(this.map, busy, 1),
       moves: this.moves,
+      claims: [],
       now: this.now,
     };
     const decision = decideRebalance(view, undefined);

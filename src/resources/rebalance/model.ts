@@ -3,6 +3,7 @@ import type { ShardLoadStats } from '../../postgres/bucket-stats.ts';
 import type { LoadWindow } from '../../sharding/rebalance/hot.ts';
 import type { LoadState } from '../../sharding/rebalance/load.ts';
 import type { BucketKey, Move } from '../../sharding/rebalance/model.ts';
+import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 
 /** What one shard said at one time. */
@@ -72,5 +73,7 @@ export interface RebalanceView {
   readonly map: ShardMapSpec;
   readonly measurements: Measurements;
   readonly moves: readonly MoveFacts[];
+  /** Claims of its members' volumes. */
+  readonly claims: readonly PersistentVolumeClaim[];
   readonly now: Date;
 }

@@ -27,6 +27,17 @@ describe('the rebalancer', () => {
     expect(plan?.shards.map((shard) => shard.bucketsAfter)).toEqual([4, 4, 4, 4]);
   });
 
+  it('moves nothing onto a shard whose volume has not grown yet', () => {
+    const claim = {
+      apiVersion: 'v1',
+      kind: 'PersistentVolumeClaim',
+      metadata: { name: 'data-shop-s3-0', labels: { 'herdsman.dev/shard': 's3' } },
+      status: { capacity: { storage: '100Mi' } },
+    };
+    const { plan } = decide(sketchView(wider, { claims: [claim] }));
+    expect(new Set(plan?.moves.map(({ to }) => to))).toEqual(new Set(['s2']));
+  });
+
   it.each([
     ['dryRun', { dryRun: true }, 'dryRun'],
     ['mode manual', { mode: 'manual' }, 'mode is manual'],

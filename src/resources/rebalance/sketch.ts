@@ -118,6 +118,7 @@ export function sketchView(sketch: Sketch = {}, more: Partial<RebalanceView> = {
     map,
     measurements: sketchMeasurements(map, busy),
     moves: [],
+    claims: [],
     now: start,
     ...more,
   };

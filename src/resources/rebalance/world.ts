@@ -10,10 +10,11 @@ import {
   type ShardCapacity,
 } from '../../sharding/rebalance/model.ts';
 import { placementOf } from '../../sharding/rebalance/placement.ts';
-import { bytesOf, parseQuantity } from '../sharded-cluster/desired/quantity.ts';
+import { parseQuantity } from '../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
+import { volumeBytes } from '../sharded-cluster/volume.ts';
 import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import { mostCoresPerOperation, settlingMs } from './measure.ts';
 import type { MoveFacts, RebalanceView } from './model.ts';
@@ -110,11 +111,11 @@ export function worldOf(view: RebalanceView): RebalanceInput {
   };
 }
 
-function capacityOf({ cluster, measurements }: RebalanceView, name: string): ShardCapacity {
+function capacityOf({ cluster, claims, measurements }: RebalanceView, name: string): ShardCapacity {
   const item = cluster.status?.shards?.items.find((candidate) => candidate.name === name);
   const newest = cluster.spec.schema.at(-1)?.name;
   const stats = measurements.latest.get(name)?.stats;
-  const volume = bytesOf(cluster.spec.storage.size);
+  const volume = volumeBytes(cluster, claims, name);
   return {
     name,
     capacity: coresOf(cluster),
