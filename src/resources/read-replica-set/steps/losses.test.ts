@@ -61,6 +61,25 @@ describe('members whose WAL is gone', () => {
     );
   });
 
+  test.each<{ what: string; first: Partial<ObservedReplica>; second: Partial<ObservedReplica> }>([
+    {
+      what: 'another that is lost has never served',
+      first: {},
+      second: { isLost: true, rotation: undefined },
+    },
+    { what: 'another has never served yet', first: {}, second: { rotation: undefined } },
+    { what: 'another is not in rotation yet', first: {}, second: { rotation: 'out' } },
+    {
+      what: 'another that is lost is out as well',
+      first: { rotation: 'out' },
+      second: { isLost: true, rotation: undefined },
+    },
+  ])('are not copied anew where one serves, and $what', ({ first, second }) => {
+    const two = readers({ replicas: 2, maxConcurrentClones: 2, whenNoneFresh: 'keepFreshest' });
+    const members = [member(two, 0, { isLost: true, ...first }), member(two, 1, second)];
+    expect(copied(input(two, [shard(members)]))).not.toContain('readers-s0-replicas-0');
+  });
+
   test('are named while they wait', () => {
     const waiting = settled(input(set, [shard([member(set, 0), lost(1), lost(2)])]));
     expect(plan(waiting).progress).toContainEqual({

@@ -60,10 +60,16 @@ function keptAsItIs(member: ObservedReplica): Finding {
   return { reason: 'MemberLost', message };
 }
 
-/** The one that serves on while all of a shard's members have lost their WAL, or are copied. */
+/**
+ * The one that serves on while no member that has its WAL is in rotation: a lost one that is, or else could be, since one that
+ * has never been in rotation cannot serve.
+ */
 function lastToServe({ members }: ObservedReplicaShard): ObservedReplica[] {
-  const serving = members.filter((member) => !isCopy(member));
-  return members.length > 1 && serving.every(({ isLost }) => isLost) ? serving.slice(-1) : [];
+  if (members.length < 2) return [];
+  const able = members.filter((member) => !isCopy(member) && member.rotation !== undefined);
+  const inRotation = able.filter(({ rotation }) => rotation === 'in');
+  const serving = inRotation.length === 0 ? able : inRotation;
+  return serving.every(({ isLost }) => isLost) ? serving.slice(-1) : [];
 }
 
 /** Lost, and not told of it yet. */
