@@ -29,12 +29,12 @@ import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts'
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
-import { watchSteps, withProgress } from './progress.ts';
+import { watchSteps } from './progress.ts';
 import { readModelThatCopies } from './read-model-copies.ts';
-import { isCancelled, isOver, moveOf, withRecord } from './record.ts';
+import { isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
-import { conditionsOf } from './status.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
+import { createTelling } from './telling.ts';
 import { closedWindow } from './window.ts';
 import { createMoveWorld, type memberAddress, type ShardMoveWorld } from './world.ts';
 
@@ -60,11 +60,11 @@ const passMs = 3_000;
 /** An ended move is looked at again after so long, and by each new leader for as long as `recentMs`. */
 const lateMs = 60_000;
 const recentMs = 3_600_000;
-const waitingMs = 5_000;
 
 /** Moves buckets: one bounded step a pass, but for the switch, while which writers wait. */
 export function shardMoveController(dependencies: ShardMoveDependencies): Controller {
   const { client, sources, connections, events, clock, findPrimaries, addressOf } = dependencies;
+  const { say, tell, tellProgress, writeStatus } = createTelling({ client, events, clock });
   const stopwatches = new Map<string, Stopwatch>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
@@ -280,83 +280,6 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     await writeStatus(shardMove, { ...status, message: `${reason}: ${message}` }, signal);
     events.record(shardMove, { type: 'Warning', reason, action: 'Move', note: message });
     return release(shardMove, signal);
-  }
-
-  /** Says what is waited for. */
-  async function say(
-    shardMove: ShardMove,
-    reason: string,
-    message: string,
-    signal: AbortSignal,
-  ): Promise<ReconcileResult> {
-    const text = `${reason}: ${message}`;
-    if (shardMove.status?.message !== text)
-      await writeStatus(shardMove, { ...shardMove.status, message: text }, signal);
-    return { requeueAfterMs: waitingMs };
-  }
-
-  /** After a pass: what it came to, and conditions, if they say something new. */
-  async function tell(
-    before: ShardMove,
-    message: string,
-    lagBytes: number | undefined,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const { namespace, name } = before.metadata;
-    const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
-    if (latest === undefined) return;
-    const { message: _message, lagBytes: _lagBytes, ...rest } = latest.status ?? {};
-    const status: ShardMoveStatus = {
-      ...rest,
-      // What is passing in a moment is not worth a request.
-      ...(message === '' || message.startsWith('Working') ? {} : { message }),
-      ...(lagBytes === undefined ? {} : { lagBytes }),
-    };
-    await writeStatus(latest, status, signal);
-    if (before.status?.phase === latest.status?.phase) return;
-    const { phase, lastEnding } = latest.status ?? {};
-    if (phase === 'failed' || phase === 'cancelled') {
-      const note = `the move ended: ${lastEnding?.message ?? phase}`;
-      events.record(latest, {
-        type: 'Warning',
-        reason: lastEnding?.reason ?? 'Failed',
-        action: 'Move',
-        note,
-      });
-    } else if (phase === 'retain' || (phase === 'done' && before.status?.phase !== 'retain')) {
-      const note = `shard ${latest.spec.to} owns the bucket; it took no writes for ${status.fenceMs ?? 'an unknown number of'} ms`;
-      events.record(latest, { type: 'Normal', reason: 'Moved', action: 'Move', note });
-    }
-  }
-
-  /** During a step that takes long: how far a copy is, or what its slot waits for; `false` when the move is not wanted any more. */
-  async function tellProgress(
-    { metadata: { namespace, name } }: ShardMove,
-    progress: ShardMoveStatus['progress'] | 'older-transactions',
-    signal: AbortSignal,
-  ): Promise<boolean> {
-    const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
-    if (latest === undefined || isCancelled(latest)) return false;
-    const { status = {} } = latest;
-    const told = withProgress(status, progress);
-    if (told !== status) await writeStatus(latest, told, signal);
-    return true;
-  }
-
-  async function writeStatus(object: ShardMove, status: ShardMoveStatus, signal: AbortSignal): Promise<void> {
-    const { generation } = object.metadata;
-    const wanted: ShardMoveStatus = {
-      ...status,
-      ...(generation === undefined ? {} : { observedGeneration: generation }),
-      conditions: conditionsOf(status, object.status?.conditions, clock.now()),
-    };
-    if (JSON.stringify(wanted) === JSON.stringify(object.status)) return;
-    try {
-      await client.updateStatus(shardMoveType, { ...object, status: wanted }, { signal });
-    } catch (error) {
-      // Somebody changed the object meanwhile; the next pass says it again.
-      if (!(error instanceof ApiError) || error.status !== 409) throw error;
-    }
   }
 
   async function release(shardMove: ShardMove, signal: AbortSignal): Promise<undefined> {
