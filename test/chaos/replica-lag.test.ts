@@ -1,11 +1,8 @@
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { type Heartbeat, startHeartbeat } from '../support/heartbeat.ts';
-import { query } from '../support/pg.ts';
 import {
   applySet,
   holdReplay,
-  patientReplay,
-  type ReplicaSpec,
   readConfig,
   replicaPods,
   waitForSet,
@@ -13,38 +10,14 @@ import {
   waitUntilServing,
 } from '../support/read-replica-set.ts';
 import { type LagFault, lagFaults } from '../support/replica-faults.ts';
-import { namespaceForFile } from '../support/scene.ts';
-import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
+import { replicaSceneForFile } from '../support/replica-scene.ts';
 import { waitFor } from '../support/wait.ts';
 
 // Every way of being late, with a row that is renewed ten times a second and read through the Service all along: on new
 // connections, and on sessions that stay on each member for as long as it lets them.
 
 describe('late read replicas', () => {
-  const namespace = namespaceForFile('replica-lag');
-  const cluster: ClusterKey = { namespace, name: 'shop' };
-  const set: ClusterKey = { namespace, name: 'readers' };
-  const shard = { namespace, cluster: cluster.name };
-  const maxSeconds = 4;
-  const spec: ReplicaSpec = {
-    cluster: cluster.name,
-    replicas: 2,
-    maxConcurrentClones: 2,
-    lag: { maxBytes: '1Mi', maxSeconds },
-    parameters: patientReplay,
-  };
-
-  beforeAll(async () => {
-    await applyCluster(cluster, { members: 2 });
-    await applySet(set, spec);
-    await waitUntilReady(cluster);
-    await query(shard, 'CREATE TABLE items AS SELECT generate_series(1, 1000) AS id');
-  });
-
-  beforeEach(async () => {
-    await applySet(set, spec);
-    await waitUntilServing(set, 2);
-  });
+  const { cluster, set, target: shard, maxSeconds, spec } = replicaSceneForFile('replica-lag');
 
   it.each(Object.entries<LagFault>(lagFaults))('%s: one leaves and comes back', async (what, inject) => {
     const heartbeat = await startHeartbeat(shard, await readConfig(set, cluster.name), { staysOn: 2 });

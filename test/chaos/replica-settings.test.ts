@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { readReplicaSetType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { nodeType } from '../../src/runtime/kubernetes-types.ts';
 import { startClientPod } from '../support/client-pod.ts';
@@ -10,7 +10,6 @@ import {
   copySource,
   inPod,
   patientReplay,
-  type ReplicaSpec,
   readConfig,
   readOnce,
   readSet,
@@ -18,46 +17,16 @@ import {
   waitUntilServing,
   watchCopy,
 } from '../support/read-replica-set.ts';
-import { namespaceForFile } from '../support/scene.ts';
+import { replicaSceneForFile } from '../support/replica-scene.ts';
 import { followEndpoints } from '../support/service-endpoints.ts';
-import {
-  applyCluster,
-  type ClusterKey,
-  type MemberPod,
-  primaryPod,
-  waitUntilReady,
-} from '../support/sharded-cluster.ts';
+import { type ClusterKey, type MemberPod, primaryPod } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
 // What a user chooses of a set, and changes while it serves.
 
-const namespace = namespaceForFile('replica-settings');
-const cluster: ClusterKey = { namespace, name: 'shop' };
-const set: ClusterKey = { namespace, name: 'readers' };
-const target = { namespace, cluster: cluster.name };
-const maxSeconds = 4;
+const { namespace, cluster, set, target, maxSeconds, spec } = replicaSceneForFile('replica-settings');
 /** No read is staler than the limit, and the 3 s within which a change reaches the Service. */
 const stalestMs = (maxSeconds + 3) * 1_000;
-const spec: ReplicaSpec = {
-  cluster: cluster.name,
-  replicas: 2,
-  maxConcurrentClones: 2,
-  lag: { maxBytes: '1Mi', maxSeconds },
-  parameters: patientReplay,
-};
-
-beforeAll(async () => {
-  await applyCluster(cluster, { members: 2 });
-  await applySet(set, spec);
-  await waitUntilReady(cluster);
-  await query(target, 'CREATE TABLE items AS SELECT generate_series(1, 1000) AS id');
-});
-
-beforeEach(async () => {
-  await applySet(set, spec);
-  await waitUntilServing(set, 2);
-});
-
 it('restarts one member at a time, out of the Service, for a parameter that needs it, and lets its query finish', async () => {
   const startTimes = (pods: readonly MemberPod[]) =>
     Promise.all(

@@ -1,4 +1,4 @@
-import { beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { describe, expect, it } from 'vitest';
 import { persistentVolumeClaimType, podType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import { startHeartbeat } from '../support/heartbeat.ts';
@@ -9,8 +9,6 @@ import {
   copiesOf,
   holdReplay,
   inPod,
-  patientReplay,
-  type ReplicaSpec,
   readConfig,
   readOnce,
   readSet,
@@ -20,37 +18,13 @@ import {
   waitUntilServing,
 } from '../support/read-replica-set.ts';
 import { pauseReplay } from '../support/replica-faults.ts';
-import { namespaceForFile } from '../support/scene.ts';
-import { applyCluster, type ClusterKey, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
+import { replicaSceneForFile } from '../support/replica-scene.ts';
+import { applyCluster, primaryPod, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-const namespace = namespaceForFile('replicas');
-const cluster: ClusterKey = { namespace, name: 'shop' };
-const set: ClusterKey = { namespace, name: 'readers' };
-const target = { namespace, cluster: cluster.name };
-const maxSeconds = 4;
+const { namespace, cluster, set, target, maxSeconds, spec } = replicaSceneForFile('replicas');
 /** No read is staler than the limit, and the 3 s within which a change reaches the Service. */
 const stalestMs = (maxSeconds + 3) * 1_000;
-const spec: ReplicaSpec = {
-  cluster: cluster.name,
-  replicas: 2,
-  maxConcurrentClones: 2,
-  lag: { maxBytes: '1Mi', maxSeconds },
-  parameters: patientReplay,
-};
-
-beforeAll(async () => {
-  await applyCluster(cluster, { members: 2 });
-  await applySet(set, spec);
-  await waitUntilReady(cluster);
-  await query(target, 'CREATE TABLE items AS SELECT generate_series(1, 1000) AS id');
-});
-
-beforeEach(async () => {
-  await applySet(set, spec);
-  await waitUntilServing(set, 2);
-});
-
 async function memberState(name: string): Promise<string | undefined> {
   const { status } = await readSet(set);
   return status?.shards?.[0]?.members.find((member) => member.name === name)?.rotation;
