@@ -52,8 +52,7 @@ export class Import {
       shard,
       source,
       connection: connectionHash(conninfo),
-      volumeBytes: 2 ** 40,
-      isVolumeGrowing: false,
+      volume: { bytes: 2 ** 40 },
       nowMs: Date.now(),
     };
     return { plan: planImport(view), view };

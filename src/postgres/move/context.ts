@@ -4,6 +4,7 @@ import type { Endpoint } from '../../sharding/mirror.ts';
 import { bucketsOn, idsOf } from '../../sharding/move/buckets.ts';
 import type { Move, StepResult } from '../../sharding/move/model.ts';
 import { applicationSchema, leafName, leafParent, markerName } from '../../sharding/names.ts';
+import type { Volume } from '../../sharding/room.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { PostgresError } from '../postgres-error.ts';
@@ -37,6 +38,8 @@ export interface MoveContext {
   readonly targetEndpoint: Endpoint;
   /** How the target's server reaches the source's: parameters of libpq, without user and password. */
   readonly sourceAddress: Readonly<Record<string, string>>;
+  /** What fits on the shards, where that is known. */
+  readonly volumes?: Readonly<Record<Side, Volume>>;
   /** Lends a session of the operator on a primary; a patient one has no statement timeout, but ends when the move is cancelled. */
   use<T>(side: Side, work: (connection: Connection) => Promise<T>, patient?: boolean): Promise<T>;
   /** Opens a session without statement timeout on a primary; whoever asks closes it. */

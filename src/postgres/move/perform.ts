@@ -1,5 +1,5 @@
 import type { ShardStep } from '../../sharding/move/drive.ts';
-import type { Move, MoveView, StepResult } from '../../sharding/move/model.ts';
+import type { MoveView, StepResult } from '../../sharding/move/model.ts';
 import { type MoveContext, refusable } from './context.ts';
 import { publish, stage, subscribe, unpublish, unstage, unsubscribe } from './copy.ts';
 import { copyRows } from './copy-rows.ts';
@@ -16,7 +16,7 @@ export async function performStep(
   view: MoveView,
 ): Promise<StepResult> {
   const result = await refusable(() => perform(context, step, view));
-  return result.kind === 'done' ? result : withEnd(context.move, step, result);
+  return result.kind === 'done' ? result : withEnd(context, step, result);
 }
 
 type Refused = Extract<StepResult, { kind: 'refused' }>;
@@ -32,21 +32,29 @@ const quietSteps: ReadonlySet<ShardStep['kind']> = new Set([
   'verify',
 ]);
 
+/** What the words about the end of a move need. */
+interface EndContext extends Pick<MoveContext, 'volumes'> {
+  readonly move: Pick<MoveContext['move'], 'from' | 'to'>;
+}
+
 /**
  * A copy that was refused is not gone on with. A full disk ends a move that is not announced, which gives back what it wrote: trying
  * again would fill the disk again, and whoever writes there needs it.
  */
 export function withEnd(
-  { from, to }: Pick<Move, 'from' | 'to'>,
+  { move: { from, to }, volumes }: EndContext,
   { kind }: Pick<ShardStep, 'kind'>,
   result: Refused,
 ): Refused {
   const { reason, ends } = result;
   if (ends !== undefined) return result;
   if (reason === 'DiskFull' && quietSteps.has(kind)) {
+    const growsTo = volumes?.target.growsTo ?? volumes?.source.growsTo;
+    const way =
+      growsTo === undefined ? 'raise spec.storage.size' : `wait until its volume has grown to ${growsTo}`;
     const message =
       `shard ${to} or ${from} has a full disk (${result.message}); what the move wrote there is dropped: ` +
-      'raise spec.storage.size, and make the move again';
+      `${way}, and make the move again`;
     return { ...result, message, ends: 'failed' };
   }
   return kind === 'copy-rows' && reason !== 'CopyBegan' ? { ...result, ends: 'copy' } : result;

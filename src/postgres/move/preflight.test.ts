@@ -4,13 +4,14 @@ import type { MoveContext, Side } from './context.ts';
 import { diskObstacle, findObstacles } from './preflight.ts';
 
 const mb = 1e6;
+const volume = { bytes: 1_000 * mb };
 
 it('a move for which the target has room is begun', () => {
-  expect(diskObstacle('s1', 100 * mb, 700 * mb, 1_000 * mb)).toBeUndefined();
+  expect(diskObstacle('s1', 100 * mb, 700 * mb, volume)).toBeUndefined();
 });
 
 it('a move for which the target is too small waits, and says how much it needs', () => {
-  expect(diskObstacle('s1', 200 * mb, 700 * mb, 1_000 * mb)).toEqual({
+  expect(diskObstacle('s1', 200 * mb, 700 * mb, volume)).toEqual({
     code: 'DiskTooSmall',
     permanent: false,
     message:
@@ -19,8 +20,13 @@ it('a move for which the target is too small waits, and says how much it needs',
   });
 });
 
+it('a move for which the target is too small as long as its volume grows says so', () => {
+  const obstacle = diskObstacle('s1', 200 * mb, 700 * mb, { ...volume, growsTo: '2Gi' });
+  expect(obstacle?.message).toMatch(/: it waits until the volume has grown to 2Gi, or move less$/);
+});
+
 it('a volume that holds more than it should has nothing free', () => {
-  expect(diskObstacle('s1', 0, 1_200 * mb, 1_000 * mb)).toMatchObject({
+  expect(diskObstacle('s1', 0, 1_200 * mb, volume)).toMatchObject({
     message: expect.stringContaining('has 0 MB of 1000 MB free'),
   });
 });

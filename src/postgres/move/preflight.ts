@@ -1,6 +1,7 @@
 import { isReshape } from '../../sharding/move/buckets.ts';
 import type { Move, Obstacle } from '../../sharding/move/model.ts';
 import { applicationSchema, hasPlace, placeName } from '../../sharding/names.ts';
+import { roomFactor, usableVolume, type Volume, wayToRoom } from '../../sharding/room.ts';
 import type { Connection } from '../connection.ts';
 import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
@@ -45,9 +46,9 @@ SELECT current_setting('wal_level') AS "walLevel",
   to_regclass('herdsman.moves') IS NOT NULL AS installed,
   ((SELECT sum(pg_database_size(d.oid)) FROM pg_database d) + (SELECT sum(w.size) FROM pg_ls_waldir() w))::float8 AS used`;
 
-/** Step 0: what is in the way of a move, before anything is made. The capacity is that of the target's volume. */
-export async function findObstacles(context: MoveContext, capacityBytes?: number): Promise<Obstacle[]> {
-  const { move } = context;
+/** Step 0: what is in the way of a move, before anything is made. */
+export async function findObstacles(context: MoveContext): Promise<Obstacle[]> {
+  const { move, volumes } = context;
   const read = (side: Side) =>
     context.use(side, async (connection) => (await connection.query<Server>({ text: serverQuery }))[0]);
   const [source, target] = await Promise.all([read('source'), read('target')]);
@@ -75,9 +76,9 @@ export async function findObstacles(context: MoveContext, capacityBytes?: number
   obstacles.push(...(await context.use('target', (connection) => targetObstacles(connection, context))));
   const size = await context.use('source', (connection) => sizeOf(connection, context));
   const disk =
-    capacityBytes === undefined
+    volumes === undefined
       ? undefined
-      : diskObstacle(move.to, size * copiesOn(move), target.used, capacityBytes);
+      : diskObstacle(move.to, size * copiesOn(move), target.used, volumes.target);
   return disk === undefined ? obstacles : [...obstacles, disk];
 }
 
@@ -135,19 +136,19 @@ function copiesOn(move: Move): number {
   return isReshape(move) && move.parents.length > 1 ? 2 : 1;
 }
 
-/** The target needs 1.3 times the size, and a tenth of its volume has to stay free. */
+/** The target needs room for what is written there, and a tenth of its volume has to stay free. */
 export function diskObstacle(
   shard: string,
   size: number,
   used: number,
-  capacity: number,
+  volume: Volume,
 ): Obstacle | undefined {
-  const free = Math.max(0, capacity - used);
-  const needed = size * 1.3 + capacity / 10;
+  const free = Math.max(0, volume.bytes - used);
+  const needed = roomFactor * size + (1 - usableVolume) * volume.bytes;
   if (needed <= free) return undefined;
   const message =
-    `shard ${shard} has ${megabytes(free)} of ${megabytes(capacity)} free, and the move needs ${megabytes(needed)} ` +
-    '(1.3 times what is written there, and a tenth of the volume): raise spec.storage.size, or move less';
+    `shard ${shard} has ${megabytes(free)} of ${megabytes(volume.bytes)} free, and the move needs ${megabytes(needed)} ` +
+    `(${roomFactor} times what is written there, and a tenth of the volume): ${wayToRoom(volume)}, or move less`;
   return { code: 'DiskTooSmall', message, permanent: false };
 }
 

@@ -1,10 +1,17 @@
 import { expect, it } from 'vitest';
 import type { ShardedClusterStatus } from '../../api/v1alpha1/sharded-cluster.ts';
+import type { Volume } from '../../sharding/room.ts';
 import { shardedCluster } from '../sharded-cluster/test-support/world.ts';
 import { diskFilled, diskFull, filledBefore, missingRoom } from './room.ts';
 
 const gibibyte = 2 ** 30;
-const cluster = shardedCluster({ storage: { size: '10Gi' } });
+const cluster = shardedCluster();
+
+/** A volume of so many GiB where 10Gi are asked for. */
+function volumeOf(gibibytes: number): Volume {
+  const bytes = gibibytes * gibibyte;
+  return gibibytes < 10 ? { bytes, growsTo: '10Gi' } : { bytes };
+}
 
 it.each([
   ['room for the copies', { group: 5 * gibibyte, database: 2 * gibibyte }, 10, undefined],
@@ -23,22 +30,26 @@ it.each([
 ])('a conversion finds %s', (_, bytes, volume, message) => {
   const problem = { code: 'VolumeTooSmall', message: expect.stringMatching(message ?? '') };
   const expected = message === undefined ? [] : [problem];
-  expect(missingRoom(cluster, 'customer', bytes, volume * gibibyte)).toEqual(expected);
+  expect(missingRoom('customer', bytes, volumeOf(volume))).toEqual(expected);
 });
 
 it.each([
   ['wants a larger one', 10, 'DiskFull', /No space left: .* raise spec.storage.size/],
   ['waits while the volume grows', 5, 'VolumeGrows', /has 5120 MiB, has grown to 10Gi/],
 ])('a conversion that has filled a disk %s', (_, volume, reason, message) => {
-  const refused = diskFilled(cluster, 's0', volume * gibibyte, 'No space left');
+  const refused = diskFilled('s0', volumeOf(volume), 'No space left');
   expect(refused).toMatchObject({ kind: 'refused', reason, message: expect.stringMatching(message) });
 });
 
-it('a conversion that has not begun waits for room on a full disk, and tells of no copies', () => {
+it.each([
+  ['is as large as was asked for', 10, 'or raise spec.storage.size'],
+  ['still grows', 5, 'its volume has yet to grow to 10Gi'],
+])('a conversion that has not begun waits for room in a volume that %s', (_, volume, remedy) => {
   const message = expect.stringMatching(
-    /^No space left: the disk of shard s0 was full before anything was copied;/,
+    `^No space left: the disk of shard s0 was full before anything was copied, .*${remedy}$`,
   );
-  expect(diskFull('s0', 'No space left')).toEqual({ kind: 'waiting', reason: 'DiskFull', message });
+  const full = diskFull('s0', volumeOf(volume), 'No space left');
+  expect(full).toEqual({ kind: 'waiting', reason: 'DiskFull', message });
 });
 
 /** What was told of the group, of which generation; the cluster has generation 1. */
@@ -60,6 +71,6 @@ it.each([
   ['a step waits for room', told('staged', 'DiskFull', 1), 10, undefined],
   ['it was refused for something else', told('refused', 'Unlogged', 1), 5, undefined],
 ])('of a conversion is refused again when %s', (_, status, volume, reason) => {
-  const found = filledBefore({ ...cluster, ...(status && { status }) }, 'customer', 's0', volume * gibibyte);
+  const found = filledBefore({ ...cluster, ...(status && { status }) }, 'customer', 's0', volumeOf(volume));
   expect(found?.reason).toBe(reason);
 });

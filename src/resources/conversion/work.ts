@@ -17,12 +17,13 @@ import {
 } from '../../sharding/conversion/plan.ts';
 import { type Layout, layoutOf } from '../../sharding/layout.ts';
 import { gatheredGroup, ownerCounts } from '../../sharding/map.ts';
+import type { Volume } from '../../sharding/room.ts';
 import { shardMapType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardIndex, shardMapName } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue } from '../sharded-cluster/sources.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
-import { volumeBytes } from '../sharded-cluster/volume.ts';
+import { volumeOf } from '../sharded-cluster/volume.ts';
 import type { ConversionDependencies } from './controller.ts';
 import { diskFilled, diskFull, filledBefore, missingRoom } from './room.ts';
 import type { GroupReport } from './status.ts';
@@ -121,13 +122,13 @@ export function createWork({
     const perform = (kind: ConversionStepKind): Promise<ConversionStep> =>
       at(scene, shard, (connection) => performConversionStep(connection, context, kind, input), true);
     if (plan.step === 'stage') {
-      const room = volumeOf(scene.cluster, shard);
-      const full = filledBefore(scene.cluster, group.name, shard, room);
+      const volume = volumeAt(scene, shard);
+      const full = filledBefore(scene.cluster, group.name, shard, volume);
       if (full !== undefined) return full;
       const problems = await at(scene, shard, (connection) => findConversionObstacles(connection, group));
       if (problems.length === 0) {
         const bytes = await at(scene, shard, (connection) => measureGroup(connection, group));
-        problems.push(...missingRoom(scene.cluster, group.name, bytes, room));
+        problems.push(...missingRoom(group.name, bytes, volume));
       }
       const [first] = problems;
       if (first !== undefined) {
@@ -152,11 +153,11 @@ export function createWork({
     const canGiveUp = conversion === undefined || isBeforeSwitch(conversion);
     if (result.kind === 'waiting' && result.reason === 'DiskFull' && canGiveUp) {
       // What the first step would have made is not there.
-      if (conversion === undefined) return diskFull(shard, result.message);
+      if (conversion === undefined) return diskFull(shard, volumeAt(scene, shard), result.message);
       // The applications need what is left of the disk.
       const given = await perform('tidy');
       if (given.kind !== 'done') return { ...given, kind: 'waiting' };
-      return diskFilled(scene.cluster, shard, volumeOf(scene.cluster, shard), result.message);
+      return diskFilled(shard, volumeAt(scene, shard), result.message);
     }
     if (result.kind === 'waiting') return { ...result, kind: 'waiting' };
     const note = canGiveUp
@@ -167,10 +168,10 @@ export function createWork({
     return tidied.kind === 'done' ? going : { ...tidied, kind: 'waiting' };
   }
 
-  function volumeOf(cluster: ShardedCluster, shard: string): number {
+  function volumeAt({ cluster }: Scene, shard: string): Volume {
     const { namespace, name } = cluster.metadata;
     const claims = sources.claims.cache.byIndex(byCluster, clusterIndexValue(namespace, name));
-    return volumeBytes(cluster, claims, shard);
+    return volumeOf(cluster, claims, shard);
   }
 
   function tellStep(

@@ -25,7 +25,7 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { primaryHost } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import { isGrowing, volumeBytes } from '../sharded-cluster/volume.ts';
+import { volumeOf } from '../sharded-cluster/volume.ts';
 import { createLoginReader } from './login.ts';
 import type { ImportReport } from './status.ts';
 
@@ -128,14 +128,12 @@ export function createWork({
     const login = found.state === 'known' ? found.login : { username: '', password: '' };
     const acting = contextOf(cluster, source, login, primary, context);
     const claims = sources.claims.cache.byIndex(byCluster, ofCluster);
-    const bytes = volumeBytes(cluster, claims, shardName);
     const view: ImportView = {
       wanted,
       shard,
       source: found.state === 'known' ? await lookAt(acting) : found,
       connection: connectionHash(sourceConninfo(source, login, name)),
-      volumeBytes: bytes,
-      isVolumeGrowing: isGrowing(cluster, bytes),
+      volume: volumeOf(cluster, claims, shardName),
       nowMs,
     };
     const plan = planImport(view);

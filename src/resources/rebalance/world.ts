@@ -10,19 +10,16 @@ import {
   type ShardCapacity,
 } from '../../sharding/rebalance/model.ts';
 import { placementOf } from '../../sharding/rebalance/placement.ts';
+import { roomFactor, usableVolume } from '../../sharding/room.ts';
 import { parseQuantity } from '../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
-import { volumeBytes } from '../sharded-cluster/volume.ts';
+import { volumeOf } from '../sharded-cluster/volume.ts';
 import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
 import { mostCoresPerOperation, settlingMs } from './measure.ts';
 import type { MoveFacts, RebalanceView } from './model.ts';
 
-/** Part of a volume that may be filled. */
-const usableVolume = 0.9;
-/** What a bucket needs on its new shard, as a multiple of its size: WAL and indexes while they are built. */
-const roomFactor = 1.3;
 /** A bucket whose move failed stays for so long, and one that has moved is not moved again for mere balance. */
 const holdMs = 600_000;
 
@@ -115,7 +112,7 @@ function capacityOf({ cluster, claims, measurements }: RebalanceView, name: stri
   const item = cluster.status?.shards?.items.find((candidate) => candidate.name === name);
   const newest = cluster.spec.schema.at(-1)?.name;
   const stats = measurements.latest.get(name)?.stats;
-  const volume = volumeBytes(cluster, claims, name);
+  const volume = volumeOf(cluster, claims, name);
   return {
     name,
     capacity: coresOf(cluster),
@@ -128,7 +125,9 @@ function capacityOf({ cluster, claims, measurements }: RebalanceView, name: stri
       (newest === undefined || item.schemaVersion === newest),
     ...(stats === undefined
       ? {}
-      : { freeBytes: Math.max(0, Math.floor((usableVolume * volume - stats.databaseBytes) / roomFactor)) }),
+      : {
+          freeBytes: Math.max(0, Math.floor((usableVolume * volume.bytes - stats.databaseBytes) / roomFactor)),
+        }),
   };
 }
 

@@ -24,7 +24,7 @@ import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts
 import { shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import { volumeBytes } from '../sharded-cluster/volume.ts';
+import { volumeOf } from '../sharded-cluster/volume.ts';
 import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts';
 import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
@@ -132,6 +132,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const stopwatch = stopwatches.get(key) ?? createStopwatch(clock, move.verify);
     stopwatches.set(key, stopwatch);
     const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
+    const claims = sources.claims.cache.byIndex(byCluster, ofCluster);
     const watch = watchSteps(clock, (progress) => tellProgress(shardMove, progress, signal));
     const world = createMoveWorld({
       client,
@@ -151,7 +152,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         tell: (latest, reason, message) => say(latest, reason, message, signal),
       }),
       watch,
-      capacityBytes: volumeBytes(cluster, sources.claims.cache.byIndex(byCluster, ofCluster), move.to),
+      volumes: { source: volumeOf(cluster, claims, from), target: volumeOf(cluster, claims, move.to) },
       others: () => sources.moves.cache.byIndex(byCluster, ofCluster),
       findings: stopwatch.findings,
       onStep(step, result, tookMs, view) {

@@ -45,8 +45,8 @@ export interface WorldOptions {
   readonly hold: NonNullable<MoveWorld['hold']>;
   /** The ShardMoves of the cluster as they were lately, this one among them. */
   readonly others: () => readonly ShardMove[];
-  /** What fits on the target. */
-  readonly capacityBytes: number;
+  /** What fits on the shards. */
+  readonly volumes: NonNullable<MoveContext['volumes']>;
   /** Follows the steps that take long. */
   readonly watch: StepWatch;
   /** Measured so far: written together with what the record says, so that both are there at once. */
@@ -113,10 +113,7 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
       context.use(side, (connection) => readFacts(connection, context, side, now().getTime())),
     async obstacles() {
       const busy = busyObstacle(shardMove, options.others());
-      return [
-        ...(busy === undefined ? [] : [busy]),
-        ...(await findObstacles(context, options.capacityBytes)),
-      ];
+      return [...(busy === undefined ? [] : [busy]), ...(await findObstacles(context))];
     },
     async rival() {
       const { namespace } = cluster.metadata;
@@ -138,7 +135,7 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
     isCancelled: () => isUnwanted,
   };
 
-  function contextOf({ connections, map, addressOf }: WorldOptions): MoveContext {
+  function contextOf({ connections, map, addressOf, volumes }: WorldOptions): MoveContext {
     const { name, namespace } = cluster.metadata;
     const { maxBytesPerSecond } = shardMove.spec;
     const group = layoutOf(cluster.spec.tables).groups.find((candidate) => candidate.name === move.group);
@@ -157,6 +154,7 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
       owned,
       targetEndpoint: endpoint(move.to),
       sourceAddress: addressOf(cluster, move.from),
+      volumes,
       use(side, work, patient = false) {
         const reachable = primaryOf(side);
         return patient

@@ -1,6 +1,6 @@
 import { expect, it } from 'vitest';
 import { shardedCluster } from './test-support/world.ts';
-import { isGrowing, volumeBytes } from './volume.ts';
+import { volumeOf } from './volume.ts';
 
 const released = { 'herdsman.dev/released-at': '2026-01-01T00:00:00Z' };
 const cluster = shardedCluster({ storage: { size: '10Gi' } });
@@ -21,13 +21,13 @@ it.each([
   ['those volumes that are measured', [claim('s1'), claim('s1', '20Gi')], 20],
   ['the volumes that members use', [claim('s1', '12Gi'), claim('s1', '8Gi', released)], 12],
 ])('the room on a shard is that of %s', (_, claims, expected) => {
-  expect(volumeBytes(cluster, claims, 's1')).toBe(expected * 2 ** 30);
+  expect(volumeOf(cluster, claims, 's1').bytes).toBe(expected * 2 ** 30);
 });
 
 it.each([
-  [9, true],
-  [10, false],
-  [11, false],
-])('a volume of %i GiB where 10Gi are asked for grows: %s', (gibibytes, expected) => {
-  expect(isGrowing(cluster, gibibytes * 2 ** 30)).toBe(expected);
+  [9, '10Gi'],
+  [10, undefined],
+  [11, undefined],
+])('a volume of %i GiB where 10Gi are asked for grows to: %s', (gibibytes, expected) => {
+  expect(volumeOf(cluster, [claim('s1', `${gibibytes}Gi`)], 's1').growsTo).toBe(expected);
 });

@@ -1,3 +1,4 @@
+import type { Volume } from '../../sharding/room.ts';
 import { bytesOf } from './desired/quantity.ts';
 import type { PersistentVolumeClaim } from './kubernetes.ts';
 import type { ShardedCluster } from './model.ts';
@@ -8,11 +9,11 @@ import { releasedAtAnnotation, shardLabel } from './names.ts';
  * them; what the spec asks for while none is measured. Volumes of members that are gone do not count: nothing mounts them, so
  * they never grow.
  */
-export function volumeBytes(
+export function volumeOf(
   { spec }: Pick<ShardedCluster, 'spec'>,
   claims: readonly PersistentVolumeClaim[],
   shard: string,
-): number {
+): Volume {
   const measured = claims
     .filter(
       ({ metadata }) =>
@@ -21,10 +22,7 @@ export function volumeBytes(
     .flatMap(({ status }) =>
       status?.capacity?.storage === undefined ? [] : bytesOf(status.capacity.storage),
     );
-  return measured.length === 0 ? bytesOf(spec.storage.size) : Math.min(...measured);
-}
-
-/** Whether a volume has not grown yet to what the spec asks for. */
-export function isGrowing({ spec }: Pick<ShardedCluster, 'spec'>, volumeBytes: number): boolean {
-  return volumeBytes < bytesOf(spec.storage.size);
+  const wanted = bytesOf(spec.storage.size);
+  const bytes = measured.length === 0 ? wanted : Math.min(...measured);
+  return bytes < wanted ? { bytes, growsTo: spec.storage.size } : { bytes };
 }

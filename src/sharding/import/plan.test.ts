@@ -96,8 +96,7 @@ function view(rest: Partial<ImportView> = {}, facts: Partial<SourceFacts> = {}):
     shard: shard(),
     source: { state: 'known', facts: server(facts) },
     connection: 'hash',
-    volumeBytes: 200,
-    isVolumeGrowing: false,
+    volume: { bytes: 200 },
     nowMs: 2_000,
     ...rest,
   };
@@ -119,10 +118,10 @@ function word(plan: ImportPlan): string {
 
 describe('the next step of an import', () => {
   it.each([
-    ['is as large as was asked for', false, /: raise spec.storage.size$/],
-    ['still grows', true, /: it waits until the volume has grown$/],
-  ])('waits for room in a volume that %s', (_, isVolumeGrowing, message) => {
-    const small = view({ volumeBytes: 199, isVolumeGrowing }, { slot: undefined });
+    ['is as large as was asked for', { bytes: 199 }, /: raise spec.storage.size$/],
+    ['still grows', { bytes: 199, growsTo: '200' }, /: it waits until the volume has grown to 200$/],
+  ])('waits for room in a volume that %s', (_, volume, message) => {
+    const small = view({ volume }, { slot: undefined });
     expect(planImport(small)).toMatchObject({ message: expect.stringMatching(message) });
   });
 
@@ -130,7 +129,7 @@ describe('the next step of an import', () => {
     ['nothing is wanted', view({ wanted: undefined }), 'none'],
     ['the shard is silent', view({ shard: undefined }), 'PrimaryUnknown'],
     ['all is well', view({}, { slot: undefined, isPublished: false }), 'prepare'],
-    ['the volume is too small', view({ volumeBytes: 199 }, { slot: undefined }), 'VolumeTooSmall'],
+    ['the volume is too small', view({ volume: { bytes: 199 } }, { slot: undefined }), 'VolumeTooSmall'],
     ['the server is silent', view({ source: unreachable }), 'SourceUnreachable'],
     ['prepared', view({ shard: at('prepared') }, { slot: undefined, isPublished: false }), 'publish'],
     ['prepared, with a slot that is lost', view({ shard: at('prepared') }, { slot: 'lost' }), 'publish'],

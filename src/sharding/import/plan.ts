@@ -1,4 +1,5 @@
 import type { ImportSpec } from '../../api/v1alpha1/import.ts';
+import type { Volume } from '../room.ts';
 import { bytesBetween, hasReached, type ImportRecord, type ShardFacts, type SourceFacts } from './model.ts';
 import { importedTables, importProblems, tableProblems, volumeProblems } from './problems.ts';
 
@@ -13,10 +14,8 @@ export interface ImportView {
     | { readonly state: 'unknown'; readonly reason: string; readonly message: string };
   /** Hash of how the subscription is to connect. */
   readonly connection: string;
-  /** Size of the shard's volume. */
-  readonly volumeBytes: number;
-  /** Whether it has not grown yet to what the spec asks for. */
-  readonly isVolumeGrowing: boolean;
+  /** That of the shard. */
+  readonly volume: Volume;
   readonly nowMs: number;
 }
 
@@ -66,14 +65,12 @@ export function planImport(view: ImportView): ImportPlan {
 }
 
 function begin(view: ImportView, wanted: ImportSpec, { tables, databaseBytes }: ShardFacts): ImportPlan {
-  const { source, volumeBytes, isVolumeGrowing } = view;
+  const { source, volume } = view;
   if (source.state === 'unknown') return { ...source, kind: 'refuse' };
   const { facts } = source;
   const problems = importProblems(wanted, facts, tables);
-  if (problems.length === 0) {
-    const room = { volumeBytes, isVolumeGrowing, databaseBytes };
-    problems.push(...volumeProblems(importedTables(wanted, facts), facts, room));
-  }
+  if (problems.length === 0)
+    problems.push(...volumeProblems(importedTables(wanted, facts), facts, { volume, databaseBytes }));
   const [first] = problems;
   if (first === undefined) return step('prepare');
   return { kind: 'refuse', reason: first.code, message: problems.map(({ message }) => message).join('; ') };

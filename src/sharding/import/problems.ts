@@ -1,5 +1,6 @@
 import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import type { Problem } from '../problem.ts';
+import { mebibytes, roomFactor, usableVolume, type Volume, wayToRoom } from '../room.ts';
 import type { ImportColumn, ShardTable, SourceFacts, SourceTable } from './model.ts';
 
 /** The oldest PostgreSQL that publishes. */
@@ -8,10 +9,6 @@ export const firstVersion = 10_00_00;
 export const partitionedVersion = 13_00_00;
 /** Of the import itself, and one for a table that is being copied. */
 const neededSlots = 2;
-/** Part of a volume that may be filled. */
-const usableVolume = 0.9;
-/** What tables come to here, as a multiple of what they have on the server without indexes. */
-const roomFactor = 1.3;
 
 /** Tables that an import brings in: those that are named, or all of the server's. */
 export function importedTables(wanted: ImportSpec, source: SourceFacts): string[] {
@@ -54,29 +51,20 @@ function roomProblems({ freeSlots, freeSenders }: SourceFacts): Problem[] {
   ];
 }
 
-/** Whether the volume of the shard has room for the tables. */
+/** Whether the volume of the shard has room for the tables, whose size on the server is known without indexes. */
 export function volumeProblems(
   names: readonly string[],
   source: SourceFacts,
-  {
-    volumeBytes,
-    isVolumeGrowing,
-    databaseBytes,
-  }: { readonly volumeBytes: number; readonly isVolumeGrowing: boolean; readonly databaseBytes: number },
+  { volume, databaseBytes }: { readonly volume: Volume; readonly databaseBytes: number },
 ): Problem[] {
   const tables = source.tables.filter(({ name }) => names.includes(name));
   const needed = roomFactor * tables.reduce((sum, { bytes }) => sum + bytes, 0);
-  const free = Math.max(0, usableVolume * volumeBytes - databaseBytes);
+  const free = Math.max(0, usableVolume * volume.bytes - databaseBytes);
   if (needed <= free) return [];
-  const remedy = isVolumeGrowing ? 'it waits until the volume has grown' : 'raise spec.storage.size';
   const message =
     `the tables need ${mebibytes(needed)} (${roomFactor} times what they have on the server, without indexes), and the volume of ` +
-    `shard s0 has room for ${mebibytes(free)}: ${remedy}`;
+    `shard s0 has room for ${mebibytes(free)}: ${wayToRoom(volume)}`;
   return [{ code: 'VolumeTooSmall', message }];
-}
-
-function mebibytes(bytes: number): string {
-  return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }
 
 function serverProblems(source: SourceFacts): Problem[] {
