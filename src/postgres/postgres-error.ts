@@ -44,6 +44,8 @@ export class UnreachableError extends Error {
 export const insufficientPrivilege = '42501';
 /** SQLSTATE of a statement that was cancelled, as one that took longer than `statement_timeout`. */
 export const queryCanceled = '57014';
+/** SQLSTATE of what a full disk has no room for. */
+export const diskFull = '53100';
 
 /** SQLSTATEs after which the same transaction may succeed when run again: lock timeout, deadlock, serialization. */
 const retryable = new Set(['55P03', '40P01', '40001']);

@@ -186,6 +186,18 @@ it.each(['copy', 'index'])(
   },
 );
 
+it('a disk that gets full just before writers are told ends the move, too', async () => {
+  const { id, from, to } = bucketAt(3);
+  const refuse = `CREATE FUNCTION public.fill() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
+      RAISE 'could not extend file: No space left on device' USING ERRCODE = 'disk_full'; END $$;
+    CREATE TRIGGER full_by_arm BEFORE UPDATE ON herdsman.moves FOR EACH ROW WHEN (NEW.armed) EXECUTE FUNCTION public.fill()`;
+  await moves.shards.rows(to, refuse);
+  const status = await moves.end('full-arm', { group: 'orders', buckets: [id], to });
+  expect(status).toMatchObject({ phase: 'failed', failures: 1, lastEnding: { reason: 'DiskFull' } });
+  expect([await left(from), await left(to)]).toEqual([[], []]);
+  await moves.shards.rows(to, 'DROP FUNCTION public.fill() CASCADE');
+});
+
 it('"reverseOf" takes a move back while its retention runs, with what was written since', async () => {
   const { id, from, to } = bucketAt(1);
   moves.ask('there', { group: 'orders', buckets: [id], to, retention: '1h' });

@@ -4,7 +4,7 @@ import type { Group } from '../../sharding/layout.ts';
 import type { Endpoint } from '../../sharding/mirror.ts';
 import type { Connection } from '../connection.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
-import { PostgresError } from '../postgres-error.ts';
+import { diskFull, PostgresError } from '../postgres-error.ts';
 import { statement } from '../statement.ts';
 
 /** What the steps of one conversion work with, on the shard that has the rows. */
@@ -96,7 +96,7 @@ const reasons: Readonly<Record<string, string>> = {
   '40P01': 'Locked',
   '40001': 'Overtaken',
   '57014': 'TookTooLong',
-  '53100': 'DiskFull',
+  [diskFull]: 'DiskFull',
 };
 
 interface ConversionRow {

@@ -7,7 +7,7 @@ import { applicationSchema, leafName, leafParent, markerName } from '../../shard
 import type { Volume } from '../../sharding/room.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
-import { PostgresError } from '../postgres-error.ts';
+import { diskFull, PostgresError } from '../postgres-error.ts';
 
 /** Which shard of a move. */
 export type Side = 'source' | 'target';
@@ -157,7 +157,7 @@ const reasons: Readonly<Record<string, string>> = {
   '55P03': 'Locked',
   '40P01': 'Locked',
   '57014': 'TookTooLong',
-  '53100': 'DiskFull',
+  [diskFull]: 'DiskFull',
   [refusal]: 'AttemptIsOver',
 };
 

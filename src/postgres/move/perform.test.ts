@@ -12,7 +12,7 @@ it.each([
   ['catch-up', 'DiskFull', 'failed'],
   ['index', 'DiskFull', 'failed'],
   ['verify', 'DiskFull', 'failed'],
-  ['arm', 'DiskFull', undefined],
+  ['arm', 'DiskFull', 'failed'],
   ['fence', 'DiskFull', undefined],
   ['unstage', 'DiskFull', undefined],
   ['detach', 'DiskFull', undefined],

@@ -30,6 +30,7 @@ const quietSteps: ReadonlySet<ShardStep['kind']> = new Set([
   'catch-up',
   'index',
   'verify',
+  'arm',
 ]);
 
 /** What the words about the end of a move need. */

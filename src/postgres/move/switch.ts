@@ -7,7 +7,7 @@ import type { MoveView, Step, StepResult } from '../../sharding/move/model.ts';
 import { gidOf } from '../../sharding/move/names.ts';
 import type { Connection } from '../connection.ts';
 import { quoteLiteral } from '../identifier.ts';
-import { isRetryable, PostgresError } from '../postgres-error.ts';
+import { diskFull, isRetryable, PostgresError } from '../postgres-error.ts';
 import { statement } from '../statement.ts';
 import {
   asOwner,
@@ -61,7 +61,7 @@ async function rehearse(context: MoveContext, attempt: number): Promise<StepResu
       if (!connection.closed) await connection.query({ text: 'ROLLBACK' });
       // Changes come in all the while, and have the leaves locked in an order of their own.
       if (isRetryable(error)) return done;
-      if (!(error instanceof PostgresError) || error.sqlstate === refusal) throw error;
+      if (!(error instanceof PostgresError) || [refusal, diskFull].includes(error.sqlstate)) throw error;
       return { kind: 'refused', reason: 'Refused', message: error.message, ends: 'copy' };
     }
   });
