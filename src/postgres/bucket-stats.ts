@@ -1,4 +1,5 @@
 import type { Connection } from './connection.ts';
+import { usedBytes } from './used-bytes.ts';
 
 /** What PostgreSQL has counted for one bucket, over the leaves of all tables of its group. */
 export interface BucketStats {
@@ -31,6 +32,8 @@ export interface ShardLoadStats {
   readonly activeMs: number;
   /** Bytes of all buckets' leaves and of everything else in the database. */
   readonly databaseBytes: number;
+  /** What the server has on its volume, WAL and other databases, too. */
+  readonly usedBytes: number;
 }
 
 /** Attached leaves only: one that is being copied, and one that was moved away, belong to nobody's load. */
@@ -63,7 +66,7 @@ SELECT pg_is_in_recovery() AS "inRecovery",
   current_setting('max_connections')::int AS "maxConnections",
   (d.xact_commit + d.xact_rollback)::float8 AS transactions,
   d.active_time AS "activeMs",
-  pg_database_size(d.datid)::float8 AS "databaseBytes"
+  pg_database_size(d.datid)::float8 AS "databaseBytes", ${usedBytes} AS "usedBytes"
 FROM pg_stat_database d WHERE d.datname = current_database()`;
 
 /**

@@ -97,6 +97,7 @@ describe('load of buckets, as PostgreSQL counts it', () => {
     expect(bucketOf(after, 'customer', 2)).toMatchObject({ writes: 0 });
     expect(bucketOf(after, 'customer', 0).bytes).toBeGreaterThan(bucketOf(after, 'customer', 2).bytes);
     expect(after.databaseBytes).toBeGreaterThan(bucketOf(after, 'customer', 0).bytes);
+    expect(after.usedBytes).toBeGreaterThan(after.databaseBytes);
     await rows(shard.application, 'SELECT count(note) FROM public.customers');
     await rows(shard.application, 'SELECT count(id) FROM public.orders');
     const reads = (stats: ShardLoadStats) =>

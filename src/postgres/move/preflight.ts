@@ -5,6 +5,7 @@ import { roomFactor, usableVolume, type Volume, wayToRoom } from '../../sharding
 import type { Connection } from '../connection.ts';
 import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
+import { usedBytes } from '../used-bytes.ts';
 import { leavesOf, type MoveContext, type Side } from './context.ts';
 
 interface Server {
@@ -44,7 +45,7 @@ SELECT current_setting('wal_level') AS "walLevel",
   coalesce((SELECT string_agg(l.name || ':' || l.checksum, ',' ORDER BY l.position) FROM herdsman.migrations l), '') AS ledger,
   (SELECT count(*)::int FROM herdsman.tables) AS tables, (SELECT count(*)::int FROM herdsman.shard_map) AS buckets,
   to_regclass('herdsman.moves') IS NOT NULL AS installed,
-  ((SELECT sum(pg_database_size(d.oid)) FROM pg_database d) + (SELECT sum(w.size) FROM pg_ls_waldir() w))::float8 AS used`;
+  ${usedBytes} AS used`;
 
 /** Step 0: what is in the way of a move, before anything is made. */
 export async function findObstacles(context: MoveContext): Promise<Obstacle[]> {

@@ -45,7 +45,7 @@ describe('heat that no shard can bear', () => {
     const { measurements } = roomy;
     const full = measurements.latest.get('s2');
     if (full === undefined) throw new Error('s2 is not measured');
-    const stats = { ...full.stats, databaseBytes: 2 ** 40 };
+    const stats = { ...full.stats, usedBytes: 2 ** 40 };
     const latest = new Map([...measurements.latest, ['s2', { ...full, stats }] as const]);
     expect(created(view(hash, { latest }))).toMatchObject([{ operation: 'split', to: 's1' }]);
   });

@@ -126,7 +126,7 @@ function capacityOf({ cluster, claims, measurements }: RebalanceView, name: stri
     ...(stats === undefined
       ? {}
       : {
-          freeBytes: Math.max(0, Math.floor((usableVolume * volume.bytes - stats.databaseBytes) / roomFactor)),
+          freeBytes: Math.max(0, Math.floor((usableVolume * volume.bytes - stats.usedBytes) / roomFactor)),
         }),
   };
 }
