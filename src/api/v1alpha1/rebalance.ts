@@ -125,7 +125,7 @@ export const rebalanceStatus = z
     stuck: z
       .array(z.string())
       .max(20)
-      .describe('Buckets that should move and cannot, and why; at most 20 are shown.'),
+      .describe('What should be moved, split or isolated and cannot, and why; at most 20 are shown.'),
   })
   .describe('What the rebalancer plans and does.');
 

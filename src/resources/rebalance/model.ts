@@ -61,7 +61,9 @@ export interface MoveFacts {
   readonly failedAtMs?: number;
   /** Whether it changes which buckets there are. */
   readonly isReshape?: boolean;
-  /** Whether the rebalancer made it, and only its retention is left. */
+  /** Tenant that it isolates. */
+  readonly tenant?: string;
+  /** Whether the rebalancer made it, and only its retention is left, which nobody has ended. */
   readonly isRetained?: boolean;
   /** Rate of its copy, when it is done and was big enough to tell. */
   readonly bytesPerSecond?: number;

@@ -47,6 +47,15 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     expect(small.bytesPerSecond).toBeUndefined();
   });
 
+  it.each([
+    ['24h', true],
+    ['0s', undefined],
+  ])('that the operator made keeps its shard for a retention of %s: %s', (retention, isRetained) => {
+    const moved = shardMove({ phase: 'retain' }, { ...customer7, retention });
+    const labels = { 'app.kubernetes.io/managed-by': 'herdsman' };
+    expect(moveFacts({ ...moved, metadata: { ...moved.metadata, labels } }).isRetained).toBe(isRetained);
+  });
+
   it.each(['failed', 'cancelled'] as const)('has not moved it when it is %s', (phase) => {
     const facts = moveFacts(shardMove({ phase, finishedAt: '2026-01-09T11:30:00Z' }));
     expect(facts).toMatchObject({ isRunning: false, failedAtMs: Date.parse('2026-01-09T11:30:00Z') });
@@ -61,6 +70,7 @@ describe('a ShardMove, as the rebalancer sees it', () => {
       buckets: [],
       isRunning: false,
       isReshape: true,
+      tenant: 'acme',
       failedAtMs: Date.parse('2026-01-09T11:30:00Z'),
     });
   });

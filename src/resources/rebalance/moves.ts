@@ -1,3 +1,4 @@
+import { durationMs } from '../../api/v1alpha1/duration.ts';
 import { controllerReference, type KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import type { Move } from '../../sharding/rebalance/model.ts';
 import type { ShardMove } from '../shard-move/model.ts';
@@ -24,18 +25,20 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
     buckets,
     isRunning: false,
     ...(isReshape ? { isReshape } : {}),
+    ...(spec.tenant === undefined ? {} : { tenant: spec.tenant }),
   };
   const endedMs = Date.parse(finishedAt ?? metadata.creationTimestamp ?? '');
   switch (phase) {
     case 'retain':
     case 'done': {
       const isOurs = metadata.labels?.[managedByLabel] === 'herdsman';
+      const isRetained = isOurs && phase === 'retain' && durationMs(spec.retention) !== 0;
       const tookMs = endedMs - Date.parse(status?.phases?.[0]?.startedAt ?? '');
       const moved = {
         ...facts,
         movedAtMs: endedMs,
         ...(Number.isNaN(tookMs) ? {} : { tookMs }),
-        ...(isOurs && phase === 'retain' ? { isRetained: true } : {}),
+        ...(isRetained ? { isRetained } : {}),
       };
       const seconds = secondsOf(status);
       if (bytes === undefined || bytes < tellingBytes || seconds === undefined) return moved;

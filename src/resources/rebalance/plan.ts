@@ -13,7 +13,7 @@ import { planRebalance } from '../../sharding/rebalance/plan.ts';
 import { conditionsBefore } from '../sharded-cluster/status.ts';
 import { decideAutoscaling } from './autoscale.ts';
 import type { RebalanceView } from './model.ts';
-import { type Remedy, remedyOf } from './remedies.ts';
+import { type Remedies, type Remedy, remediesFor, restingText } from './remedies.ts';
 import { failingGroups, intervalOf, restingShards, runningMoves, shardsOf, worldOf } from './world.ts';
 
 /** So many rounds must show a lack of balance before buckets move for it: load that comes and goes moves nothing. */
@@ -42,6 +42,8 @@ export interface RebalanceDecision extends Phase {
   /** ShardMoves of ours whose retention keeps a shard that shall go; its volumes keep the data, too. */
   readonly release: readonly string[];
   readonly hot: readonly HotSpot[];
+  /** What heat asks for, has failed, and is tried again later. */
+  readonly resting: Remedies['resting'];
   /** Absent without `spec.shards.autoscaling`. */
   readonly autoscaling: AutoscaleDecision | undefined;
 }
@@ -64,33 +66,30 @@ export function decideRebalance(
       create: [],
       release: [],
       hot,
+      resting: [],
       autoscaling: undefined,
     };
   }
   const world = worldOf(view);
   const plan = planRebalance(world);
   const obstacle = obstacleOf(view, plan);
+  const remedies = remediesFor(view, world, hot);
   return {
-    ...phaseOf(plan, world, obstacle, view),
+    ...phaseOf(plan, world, obstacle, view, remedies),
     plan,
     running,
-    create: toCreate(view, world, plan, hot),
+    create: toCreate(view, plan, remedies),
     release: releasable(view, world),
     hot,
+    resting: remedies.resting,
     autoscaling: decideAutoscaling(view, world, plan, before),
   };
 }
 
 /** What is too hot for any one shard comes first: until it is in parts, others cannot be balanced with it. */
-function toCreate(
-  view: RebalanceView,
-  world: RebalanceInput,
-  plan: RebalancePlan,
-  hot: readonly HotSpot[],
-): NewMove[] {
+function toCreate(view: RebalanceView, plan: RebalancePlan, { next }: Remedies): NewMove[] {
   if (mayNotAct(view) !== undefined) return [];
-  const remedy = remedyOf(view, world, hot);
-  if (remedy !== undefined) return [newMove({ ...remedy, reason: 'hot' }, view)];
+  if (next !== undefined) return [newMove({ ...next, reason: 'hot' }, view)];
   return plan.moves.length === 0 ? [] : due(plan, view).map((move) => newMove(move, view));
 }
 
@@ -146,6 +145,7 @@ function phaseOf(
   { running, shards }: RebalanceInput,
   obstacle: string | undefined,
   view: RebalanceView,
+  { resting: [resting] }: Remedies,
 ): Phase {
   const { cluster } = view;
   const { threshold, improvementThreshold } = cluster.spec.rebalance;
@@ -175,6 +175,7 @@ function phaseOf(
       message: `bucket ${bucketText(stuck)} should leave ${stuck.shard}: ${stuck.message}`,
     };
   }
+  if (!plan.isBalanced && resting !== undefined) return { phase: 'Stuck', message: restingText(resting) };
   const message = plan.isBalanced
     ? `every shard is within ${threshold} % of its fair share`
     : `no move helps by ${improvementThreshold} % of what the bucket costs`;

@@ -3,6 +3,7 @@ import type { RebalanceView } from './model.ts';
 import { shardMoveFor } from './moves.ts';
 import { decideRebalance } from './plan.ts';
 import { type Sketch, sketchCluster, sketchMap, sketchMeasurements, sketchView, start } from './sketch.ts';
+import { statusOf } from './status.ts';
 
 const hash: Sketch = { owners: 3, shards: { count: 3 } };
 const directory: Sketch = {
@@ -84,7 +85,8 @@ describe('heat that no shard can bear', () => {
   });
 
   // Which bucket the tenant is in is not known before the move begins, nor when it was refused.
-  const isolation = { name: 'm', group: 'accounts', buckets: [], isReshape: true, isRunning: false };
+  const reshape = { name: 'm', isReshape: true, isRunning: false };
+  const isolation = { ...reshape, group: 'accounts', buckets: [], tenant: 'acme' };
   const failedAgo = (ms: number) => ({ ...isolation, failedAtMs: start.getTime() - ms });
   it.each([
     ['not isolated again while that has not begun', { ...isolation, isRunning: true }, []],
@@ -94,6 +96,48 @@ describe('heat that no shard can bear', () => {
   ])('is that of a tenant who is %s', (_, move, operations) => {
     const made = created(view(directory, hotKey('accounts'), { moves: [move] }));
     expect(made.flatMap(({ operation }) => operation ?? [])).toEqual(operations);
+  });
+
+  /** So many failures in a row, the last one so long ago. */
+  const failures = (count: number, lastAgoMs: number, tenant = 'acme') =>
+    Array.from({ length: count }, (_, index) => ({
+      ...failedAgo(lastAgoMs + index * 30_000_000),
+      name: `m-${count - index}`,
+      tenant,
+    }));
+  const movedAgo = (ms: number) => ({ ...isolation, movedAtMs: start.getTime() - ms });
+  it.each([
+    ['the second time', failures(2, 1_190_000), false],
+    ['the second time, and has rested', failures(2, 1_210_000), true],
+    ['the third time', failures(3, 2_390_000), false],
+    ['the third time, and has rested', failures(3, 2_410_000), true],
+    ['for the whole day', failures(30, 21_590_000), false],
+    ['for the whole day, and has rested', failures(30, 21_610_000), true],
+    ['often for another tenant', failures(30, 610_000, 'globex'), true],
+    ['often, and then once since it succeeded', [...failures(30, 610_000), movedAgo(620_000)], true],
+  ])('is left longer when isolation has failed %s', (_, moves, isIsolated) => {
+    const { create, resting } = decideRebalance(view(directory, hotKey('accounts'), { moves }), undefined);
+    expect(create.some(({ operation }) => operation === 'isolate')).toBe(isIsolated);
+    expect(resting).toHaveLength(isIsolated ? 0 : 1);
+  });
+
+  it('is left longer when splits of its bucket fail, too', () => {
+    const buckets = [{ ...movedBucket, id: 0 }];
+    const failed = [610_000, 30_000_000].map((ms) => {
+      return { ...reshape, group: 'customer', buckets, failedAtMs: start.getTime() - ms };
+    });
+    expect(created(view(hash, {}, { moves: failed.slice(0, 1) }))).toMatchObject([{ operation: 'split' }]);
+    expect(created(view(hash, {}, { moves: failed })).map(({ operation }) => operation)).not.toContain(
+      'split',
+    );
+  });
+
+  it('is told of when what would help has failed', () => {
+    const world = view(directory, hotKey('accounts'), { moves: failures(2, 600_000) });
+    const message =
+      'tenant "acme" of bucket accounts/0 on s0 should be isolated: after failed attempt 2 (see ShardMove m-2) it is tried again at ' +
+      '2026-01-09T12:10:00Z';
+    expect(statusOf(world, decideRebalance(world, undefined)).rebalance?.stuck).toEqual([message]);
   });
 
   it('that cannot be mended does not keep other buckets of the group from leaving a shard', () => {

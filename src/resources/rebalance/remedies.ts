@@ -8,7 +8,7 @@ import {
   type RebalanceInput,
   type ShardCapacity,
 } from '../../sharding/rebalance/model.ts';
-import type { RebalanceView } from './model.ts';
+import type { MoveFacts, RebalanceView } from './model.ts';
 import { failingGroups } from './world.ts';
 
 /** A bucket that is too hot for any one shard, and what is done about it on the way to another one. */
@@ -17,50 +17,116 @@ export interface Remedy extends Move {
   readonly tenant?: string;
 }
 
+/** One that has failed so many times in a row, at last as that ShardMove, and is not tried before (ms since 1970). */
+export interface RestingRemedy extends Remedy {
+  readonly failures: number;
+  readonly shardMove: string;
+  readonly untilMs: number;
+}
+
+/** What heat asks for: what is done now, and what has failed and is tried again later. */
+export interface Remedies {
+  readonly next?: Remedy;
+  readonly resting: readonly RestingRemedy[];
+}
+
 /** After a group was changed its load is measured anew before it is changed again; a change that failed is not tried again sooner. */
 const restMs = 600_000;
+/** With each failure in a row a change rests twice as long, but no longer than this. */
+const longestRestMs = 6 * 3_600_000;
 /** Parts of a bucket of the first layout that are not split further: what is hot then is a key. */
 const smallestPart = 64;
 
 /**
  * The one bucket to split, or tenant to isolate, that heat asks for most, where load is what is balanced: nothing while anything
  * moves, and nothing of a group that is being changed, or was lately, or whose moves fail. It goes to the shard with room that is used
- * least.
+ * least. What fails again and again is tried more and more rarely, as a tenant whom somebody has to give a right first.
  */
-export function remedyOf(
-  view: RebalanceView,
-  { shards, running, buckets, settings }: RebalanceInput,
-  hot: readonly HotSpot[],
-): Remedy | undefined {
-  if (running.length > 0 || settings.strategy !== 'byLoad') return undefined;
+export function remediesFor(view: RebalanceView, input: RebalanceInput, hot: readonly HotSpot[]): Remedies {
+  const resting: RestingRemedy[] = [];
+  if (input.settings.strategy !== 'byLoad') return { resting };
   const failing = failingGroups(view);
-  const rates = view.measurements.rates;
-  const available = shards.filter(({ isAvailable, isDraining }) => isAvailable && !isDraining);
-  const useOf = ({ name }: ShardCapacity) => rates.get(name)?.utilisation ?? 0;
-  const byUse = [...available].sort((a, b) => useOf(a) - useOf(b));
+  let next: Remedy | undefined;
   for (const spot of [...hot].sort((a, b) => rank(a) - rank(b))) {
-    if (spot.kind === 'shard' || failing.has(spot.bucket.group) || isResting(view, spot.bucket.group))
-      continue;
-    const group = view.map.groups.find(({ name }) => name === spot.bucket.group);
-    const bucket = group?.buckets.find(({ id }) => id === spot.bucket.id);
-    if (group === undefined || bucket === undefined || bucket.shard !== spot.shard) continue;
-    const load = buckets.find((item) => item.group === group.name && item.id === bucket.id);
-    if (load?.isHeld === true || load?.immovable !== undefined) continue;
-    const to = byUse.find(
+    const remedy = remedyFor(spot, view, input);
+    if (remedy === undefined) continue;
+    const rest = restOf(remedy, view);
+    if (rest !== undefined) resting.push(rest);
+    else if (!failing.has(remedy.group) && !isResting(view, remedy.group) && !isHeld(remedy, input))
+      next ??= remedy;
+  }
+  return next === undefined || input.running.length > 0 ? { resting } : { next, resting };
+}
+
+/** What would help, whatever has been tried. */
+function remedyFor(
+  spot: HotSpot,
+  view: RebalanceView,
+  { shards, buckets }: RebalanceInput,
+): Remedy | undefined {
+  if (spot.kind === 'shard') return undefined;
+  const group = view.map.groups.find(({ name }) => name === spot.bucket.group);
+  const bucket = group?.buckets.find(({ id }) => id === spot.bucket.id);
+  if (group === undefined || bucket === undefined || bucket.shard !== spot.shard) return undefined;
+  const load = buckets.find((item) => item.group === group.name && item.id === bucket.id);
+  if (load?.immovable !== undefined) return undefined;
+  const useOf = ({ name }: ShardCapacity) => view.measurements.rates.get(name)?.utilisation ?? 0;
+  const available = shards.filter(({ isAvailable, isDraining }) => isAvailable && !isDraining);
+  const to = [...available]
+    .sort((a, b) => useOf(a) - useOf(b))
+    .find(
       ({ name, freeBytes = Number.POSITIVE_INFINITY }) =>
         name !== bucket.shard && load?.allowed?.includes(name) !== false && freeBytes >= (load?.bytes ?? 0),
     );
-    if (to === undefined || byUse.every(({ name }) => name !== bucket.shard)) continue;
-    const move = { group: group.name, id: bucket.id, from: bucket.shard, to: to.name };
-    if (spot.kind === 'tenant') {
-      if (group.strategy === 'directory' && bucket.isDefault === true) {
-        return { ...move, operation: 'isolate', tenant: spot.tenant };
-      }
-    } else if (spot.remedy === 'split' && canSplit(view, group, bucket)) {
-      return { ...move, operation: 'split' };
-    }
+  if (to === undefined || available.every(({ name }) => name !== bucket.shard)) return undefined;
+  const move = { group: group.name, id: bucket.id, from: bucket.shard, to: to.name };
+  if (spot.kind === 'tenant') {
+    const isTenants = group.strategy === 'directory' && bucket.isDefault === true;
+    return isTenants ? { ...move, operation: 'isolate', tenant: spot.tenant } : undefined;
   }
-  return undefined;
+  return spot.remedy === 'split' && canSplit(view, group, bucket)
+    ? { ...move, operation: 'split' }
+    : undefined;
+}
+
+function isHeld({ group, id }: Remedy, { buckets }: RebalanceInput): boolean {
+  return buckets.some((item) => item.group === group && item.id === id && item.isHeld === true);
+}
+
+/** The rest of a remedy that has failed since it succeeded last. */
+function restOf(remedy: Remedy, { moves, now }: RebalanceView): RestingRemedy | undefined {
+  const same = moves.filter((move) => isTryOf(remedy, move));
+  const movedMs = Math.max(...same.map(({ movedAtMs = Number.NEGATIVE_INFINITY }) => movedAtMs));
+  const failed = same
+    .flatMap(({ name, failedAtMs }) => (failedAtMs === undefined ? [] : [{ name, failedAtMs }]))
+    .filter(({ failedAtMs }) => failedAtMs > movedMs)
+    .sort((a, b) => a.failedAtMs - b.failedAtMs);
+  const last = failed.at(-1);
+  if (last === undefined) return undefined;
+  const failures = failed.length;
+  const untilMs = last.failedAtMs + Math.min(restMs * 2 ** (failures - 1), longestRestMs);
+  return now.getTime() < untilMs ? { ...remedy, failures, shardMove: last.name, untilMs } : undefined;
+}
+
+function isTryOf({ group, id, tenant }: Remedy, move: MoveFacts): boolean {
+  if (move.isReshape !== true || move.group !== group || move.tenant !== tenant) return false;
+  return tenant !== undefined || move.buckets.some((bucket) => bucket.id === id);
+}
+
+/** What rests, and for how long, in one sentence. */
+export function restingText({
+  tenant,
+  from,
+  failures,
+  shardMove,
+  untilMs,
+  ...bucket
+}: RestingRemedy): string {
+  const what = `bucket ${bucketText(bucket)} on ${from}`;
+  const should =
+    tenant === undefined ? `${what} should be split` : `tenant "${tenant}" of ${what} should be isolated`;
+  const time = `${new Date(untilMs).toISOString().slice(0, 19)}Z`;
+  return `${should}: after failed attempt ${failures} (see ShardMove ${shardMove}) it is tried again at ${time}`;
 }
 
 /** Tenants first: a split leaves a tenant whole. */

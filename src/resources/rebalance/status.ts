@@ -10,6 +10,7 @@ import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
 import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { RebalanceView } from './model.ts';
 import type { RebalanceDecision } from './plan.ts';
+import { restingText } from './remedies.ts';
 import { shardsOf } from './world.ts';
 
 /** The fields of `status` that the rebalancer writes. */
@@ -31,8 +32,11 @@ export function statusOf(view: RebalanceView, decision: RebalanceDecision): OwnS
   };
 }
 
-function rebalanceStatus({ phase, message, plan, running }: RebalanceDecision): RebalanceStatus {
+function rebalanceStatus({ phase, message, plan, running, resting }: RebalanceDecision): RebalanceStatus {
   const moves = plan?.moves ?? [];
+  const stuck = (plan?.stuck ?? []).map(
+    (bucket) => `bucket ${bucketText(bucket)} on ${bucket.shard}: ${bucket.message}`,
+  );
   return {
     phase,
     message,
@@ -57,9 +61,7 @@ function rebalanceStatus({ phase, message, plan, running }: RebalanceDecision): 
     runningMoves: running.length,
     bytes: rounded(moves.reduce((sum, move) => sum + move.bytes, 0)),
     ...(plan === undefined || moves.length === 0 ? {} : { etaSeconds: rounded(plan.seconds) }),
-    stuck: (plan?.stuck ?? [])
-      .slice(0, shown.notes)
-      .map((bucket) => `bucket ${bucketText(bucket)} on ${bucket.shard}: ${bucket.message}`),
+    stuck: [...stuck, ...resting.map(restingText)].slice(0, shown.notes),
   };
 }
 
