@@ -26,6 +26,8 @@ let world: World;
 let api: MemoryApi;
 let running: RunningController;
 let source: Connection;
+let isPrimaryThere = true;
+let looks = 0;
 const told: string[] = [];
 const connections = createConnections();
 const abort = new AbortController();
@@ -55,8 +57,11 @@ beforeAll(async () => {
       flush: async () => undefined,
     },
     clock: systemClock,
-    findPrimaries: async () =>
-      new Map([['s0', { host, port, database, user: 'herdsman', password, tls: 'off' as const }]]),
+    findPrimaries: async () => {
+      looks += 1;
+      const primary = { host, port, database, user: 'herdsman', password, tls: 'off' as const };
+      return new Map(isPrimaryThere ? [['s0', primary]] : []);
+    },
   }).start({ signal: abort.signal });
 });
 
@@ -192,6 +197,25 @@ describe('the controller of imports', () => {
     expect(await leftAtSource()).toEqual([]);
     expect(told).toContainEqual(expect.stringMatching(/^ImportWithdrawn: the import of database "postgres"/));
     api.delete(shardedClusterType, { namespace, name: 'given-up' });
+  });
+
+  it('gives up what is removed while the shard has no primary when it has one again', async () => {
+    createCluster('removed', 'old');
+    await waitForReason('removed', 'AwaitingCutover');
+    isPrimaryThere = false;
+    await waitForReason('removed', 'PrimaryUnknown');
+    api.change(shardedClusterType, { namespace, name: 'removed' }, { bootstrap: undefined });
+    const before = looks;
+    await waitFor('it was looked for twice', () => (looks > before + 1 ? { done: true } : { state: looks }));
+    expect(read('removed').metadata.finalizers).toEqual(['herdsman.dev/import']);
+    isPrimaryThere = true;
+    await waitFor('nothing is left', () => {
+      const { status, metadata } = read('removed');
+      const isOver = status?.import === undefined && metadata.finalizers?.length === 0;
+      return isOver ? { done: true } : { state: [status, metadata] };
+    });
+    expect(await leftAtSource()).toEqual([]);
+    api.delete(shardedClusterType, { namespace, name: 'removed' });
   });
 
   it('lets a deleted cluster go when nothing is left at the other server', async () => {

@@ -121,6 +121,9 @@ export function createWork({
     const shard = await onShard(primary, (connection) => lookAtShard(connection, name), context);
     const wanted = isEnding ? undefined : cluster.spec.bootstrap?.import;
     const source = wanted ?? shard?.record?.source ?? cluster.spec.bootstrap?.import;
+    // That nothing is wanted does not say that nothing is there: the shard does.
+    if (source === undefined && shard === undefined)
+      throw new UnreachableError(`shard ${shardName} has no primary that is ready`);
     if (source === undefined) return undefined;
     const nowMs = clock.now().getTime();
     const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
