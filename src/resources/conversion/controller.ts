@@ -39,6 +39,8 @@ const waitingMs = 1_000;
 /** How often the plain tables of a conversion that can be taken back are brought up. */
 const followMs = 2_000;
 const refusedMs = 5_000;
+/** What is waited for without haste: an end of the way back, and room on a disk. */
+const patient: ReadonlySet<string> = new Set(['Reversible', 'DiskFull']);
 /** What the ShardedCluster's own controller says when it waits for a conversion. */
 const reasons: ReadonlySet<string> = new Set(['Converting', 'ConversionRefused', 'Reverting']);
 
@@ -77,10 +79,12 @@ export function conversionController(dependencies: ConversionDependencies): Cont
     }
     idle.delete(owner);
     if (reports.some(({ outcome }) => outcome.kind === 'going')) return { requeueAfterMs: soonMs };
-    if (reports.some(({ outcome }) => outcome.kind === 'waiting' && outcome.reason !== 'Reversible'))
+    if (reports.some(({ outcome }) => outcome.kind === 'waiting' && !patient.has(outcome.reason)))
       return { requeueAfterMs: waitingMs };
-    const isRefused = reports.some(({ outcome }) => outcome.kind === 'refused');
-    return { requeueAfterMs: isRefused ? refusedMs : followMs };
+    const isIdle = reports.every(
+      ({ outcome }) => outcome.kind === 'waiting' && outcome.reason === 'Reversible',
+    );
+    return { requeueAfterMs: isIdle ? followMs : refusedMs };
   }
 
   async function write(found: ShardedCluster, status: OwnStatus, signal: AbortSignal): Promise<void> {

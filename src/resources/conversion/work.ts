@@ -1,6 +1,6 @@
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { ConnectOptions } from '../../postgres/connection.ts';
-import { type ConversionStep, readConversions, refusable } from '../../postgres/conversion/context.ts';
+import { type ConversionStep, done, readConversions, refusable } from '../../postgres/conversion/context.ts';
 import { lookAtTables } from '../../postgres/conversion/look.ts';
 import { findConversionObstacles, measureGroup } from '../../postgres/conversion/obstacles.ts';
 import { performConversionStep } from '../../postgres/conversion/perform.ts';
@@ -25,7 +25,8 @@ import { byCluster, clusterIndexValue } from '../sharded-cluster/sources.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
 import { volumeOf } from '../sharded-cluster/volume.ts';
 import type { ConversionDependencies } from './controller.ts';
-import { diskFilled, diskFull, filledBefore, missingRoom } from './room.ts';
+import { filledBefore, missingRoom } from './room.ts';
+import { sequelOf } from './sequel.ts';
 import type { GroupReport } from './status.ts';
 
 /** How long a pass goes from step to step before it tells how far it is. */
@@ -33,7 +34,10 @@ const passMs = 5_000;
 
 /** What carries plans of conversions out. */
 export interface ConversionWork {
-  /** Goes on with every group until it has to wait; `undefined` when a shard does not answer. */
+  /**
+   * Goes on with every group until it has to wait; `undefined` when a shard does not answer, or spec.tables has problems: what was
+   * told of conversions, which keeps their buckets where they are, still holds then.
+   */
   pass(cluster: ShardedCluster, context: ReconcileContext): Promise<readonly GroupReport[] | undefined>;
 }
 
@@ -144,28 +148,12 @@ export function createWork({
         { group: group.name, shard, step: plan.step, tookMs, result },
         'step of a conversion',
       );
-    if (result.kind === 'done') {
-      tellStep(scene.cluster, plan, conversion);
-      return plan.step === 'follow'
-        ? { kind: 'waiting', reason: 'Reversible', message: 'the plain tables are kept in step' }
-        : going;
-    }
-    const canGiveUp = conversion === undefined || isBeforeSwitch(conversion);
-    if (result.kind === 'waiting' && result.reason === 'DiskFull' && canGiveUp) {
-      // What the first step would have made is not there.
-      if (conversion === undefined) return diskFull(shard, volumeAt(scene, shard), result.message);
-      // The applications need what is left of the disk.
-      const given = await perform('tidy');
-      if (given.kind !== 'done') return { ...given, kind: 'waiting' };
-      return diskFilled(shard, volumeAt(scene, shard), result.message);
-    }
-    if (result.kind === 'waiting') return { ...result, kind: 'waiting' };
-    const note = canGiveUp
-      ? `the conversion of group "${group.name}" begins again: ${result.message}`
-      : `the conversion of group "${group.name}" cannot be taken back any more: ${result.message}`;
-    record(scene.cluster, 'Warning', canGiveUp ? 'ConversionRestarted' : 'ConversionKept', note);
-    const tidied = await perform('tidy');
-    return tidied.kind === 'done' ? going : { ...tidied, kind: 'waiting' };
+    if (result.kind === 'done') tellStep(scene.cluster, plan, conversion);
+    const tried = { kind: plan.step, group: group.name, shard, volume: volumeAt(scene, shard), conversion };
+    const { outcome, tidies, warning } = sequelOf(tried, result);
+    if (warning !== undefined) record(scene.cluster, 'Warning', warning.reason, warning.note);
+    const tidied = tidies ? await perform('tidy') : done;
+    return tidied.kind === 'done' ? outcome : { ...tidied, kind: 'waiting' };
   }
 
   function volumeAt({ cluster }: Scene, shard: string): Volume {
@@ -267,7 +255,7 @@ export function createWork({
 
   return {
     async pass(cluster, context) {
-      if (layoutOf(cluster.spec.tables).problems.length > 0) return [];
+      if (layoutOf(cluster.spec.tables).problems.length > 0) return undefined;
       const scene = await sceneOf(cluster, context);
       if (scene === undefined) return undefined;
       const known = await conversionsOf(scene);

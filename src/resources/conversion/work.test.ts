@@ -1,0 +1,17 @@
+import { expect, it } from 'vitest';
+import type { ReconcileContext } from '../../runtime/controller.ts';
+import { shardedCluster } from '../sharded-cluster/test-support/world.ts';
+import type { ConversionDependencies } from './controller.ts';
+import { createWork } from './work.ts';
+
+const table = { name: 'orders', strategy: 'hash' as const, key: 'id' };
+const context = { signal: new AbortController().signal } as ReconcileContext;
+
+it.each([
+  ['no shard has a primary', [table]],
+  ['a table is written twice', [table, table]],
+])('nothing new is told of conversions while %s', async (_, tables) => {
+  const findPrimaries: ConversionDependencies['findPrimaries'] = async () => new Map();
+  const work = createWork({ findPrimaries } as ConversionDependencies);
+  expect(await work.pass(shardedCluster({ tables }), context)).toBeUndefined();
+});
