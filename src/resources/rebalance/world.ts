@@ -220,6 +220,7 @@ const assumedBytesPerSecond = 40 * 1024 ** 2;
 /** The middle of the rates of recent moves: one that waited long does not spoil the estimate. */
 function medianRate({ moves }: RebalanceView): number | undefined {
   const rates = moves
+    .toSorted((a, b) => (a.movedAtMs ?? 0) - (b.movedAtMs ?? 0))
     .flatMap(({ bytesPerSecond }) => bytesPerSecond ?? [])
     .slice(-20)
     .sort((a, b) => a - b);
