@@ -198,6 +198,7 @@ describe('the next step of an import', () => {
     ],
     ['fenced, and all is there', view({ shard: at('fenced') }, { isFenced: true }), 'verify'],
     ['verified', view({ shard: at('verified') }, { isFenced: true }), 'switch'],
+    ['verified, and the server is silent', view({ source: unreachable, shard: at('verified') }), 'switch'],
     ['different', view({ shard: at('failed') }, { isFenced: true }), 'unfence'],
     ['different, and writes go on', view({ shard: at('failed') }), 'VerificationFailed'],
     [

@@ -77,16 +77,17 @@ function begin(view: ImportView, wanted: ImportSpec, { tables, databaseBytes }: 
 }
 
 function goOn(view: ImportView, wanted: ImportSpec, shard: ShardFacts, record: ImportRecord): ImportPlan {
+  const { phase } = record;
+  // Neither of the two takes writes, and all that the other server had is here.
+  if (phase === 'verified') return step('switch');
   if (view.source.state === 'unknown') return { ...view.source, kind: 'wait' };
   const { facts } = view.source;
-  const { phase } = record;
   if (phase === 'failed') {
     if (facts.isFenced) return step('unfence');
     if (wanted.cutover === 'manual') return step('restart', record.failure ?? 'rows differed');
     const message = `${record.failure}; write "cutover: manual" to copy again`;
     return { kind: 'refuse', reason: 'VerificationFailed', message };
   }
-  if (phase === 'verified') return step('switch');
   if (phase === 'prepared') {
     // Of an earlier attempt there may be more than the slot.
     const isPublished = facts.isPublished && facts.slot === 'present' && record.connection !== null;
