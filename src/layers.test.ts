@@ -7,7 +7,7 @@ const source = import.meta.dirname;
 /** Modules with effects: what decides must not reach them, not even through others. */
 const effects = [
   /^node:(net|tls|http|https|http2|fs|fs\/promises|child_process|timers|timers\/promises|dns)$/,
-  /^(pg|pg-copy-streams|pino|prom-client|@kubernetes\/client-node)$/,
+  /^(pg|pino|prom-client|@kubernetes\/client-node)$/,
 ];
 
 /** What decides: plans, steps, builders, statuses, and everything about buckets. */

@@ -1,8 +1,7 @@
-import { pipeline } from 'node:stream/promises';
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import type { ForeignKey } from '../sharding/shard-catalog.ts';
 import { readKeyCatalog } from './catalog.ts';
 import type { Connection } from './connection.ts';
+import { relayCopy } from './copy-relay.ts';
 import { qualified, quoteIdentifier } from './identifier.ts';
 import { statement } from './statement.ts';
 
@@ -106,10 +105,10 @@ async function copyTable(source: Connection, target: Connection, table: string):
   for (const trigger of triggers)
     await target.query({ text: `ALTER TABLE ${name} DISABLE TRIGGER ${trigger.name}` });
   const columns = (await columnsOf(source, table)).map(quoteIdentifier).join(', ');
-  await pipeline(
-    source.client.query(copyTo(`COPY ${name} (${columns}) TO STDOUT (FORMAT binary)`)),
-    target.client.query(copyFrom(`COPY ${name} (${columns}) FROM STDIN (FORMAT binary)`)),
-  );
+  await relayCopy(source, target, {
+    from: `COPY ${name} (${columns}) TO STDOUT (FORMAT binary)`,
+    to: `COPY ${name} (${columns}) FROM STDIN (FORMAT binary)`,
+  });
   for (const trigger of triggers) {
     await target.query({ text: `ALTER TABLE ${name} ENABLE ${trigger.mode} ${trigger.name}` });
   }

@@ -1,9 +1,8 @@
 import { randomBytes } from 'node:crypto';
-import { pipeline } from 'node:stream/promises';
-import { from as copyFrom, to as copyTo } from 'pg-copy-streams';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName } from '../../sharding/move/names.ts';
-import { type Connection, typedError } from '../connection.ts';
+import type { Connection } from '../connection.ts';
+import { relayCopy } from '../copy-relay.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { scramVerifier } from '../scram.ts';
 import { statement } from '../statement.ts';
@@ -24,8 +23,6 @@ import { createPace, type Pace } from './pace.ts';
 
 /** COPYs that run at once: with one, either server waits for the other; with more, writers wait for both. */
 const streams = 2;
-/** Bytes that are read ahead. */
-const chunkBytes = 262_144;
 /** What text means the same on both sides by; rows that a policy hides are an error. */
 const settings = [
   "SET LOCAL DateStyle = 'ISO, YMD'",
@@ -165,7 +162,7 @@ async function copyParts(context: MoveContext, pairs: readonly Pair[]): Promise<
   const parts: CopyPart[] = [];
   for (const leaf of leavesOf(context, 'source')) parts.push(...(await partsOf(first.source, leaf)));
   const { maxBytesPerSecond, report, signal } = context.copying ?? {};
-  const pace = createPace(maxBytesPerSecond);
+  const pace = maxBytesPerSecond === undefined ? undefined : createPace(maxBytesPerSecond);
   const total = parts.reduce((sum, part) => sum + part.bytes, 0);
   let bytes = 0;
   let rows = 0;
@@ -196,28 +193,18 @@ async function copyParts(context: MoveContext, pairs: readonly Pair[]): Promise<
 async function copyPart(
   { source, target }: Pair,
   part: CopyPart,
-  pace: Pace,
+  pace: Pace | undefined,
   tell: (bytes: number) => void,
   signal: AbortSignal,
 ): Promise<number> {
   let told = 0;
-  const into = copyFrom(part.to);
-  await pipeline(
-    source.client.query(copyTo(part.from, { highWaterMark: chunkBytes })),
-    async function* (chunks: AsyncIterable<Buffer>) {
-      for await (const chunk of chunks) {
-        await pace.take(chunk.length);
-        const share = Math.min(chunk.length, part.bytes - told);
-        told += share;
-        tell(share);
-        yield chunk;
-      }
-    },
-    target.client.query(into),
-    { signal },
-  ).catch((error: unknown) => {
-    throw typedError(error, 'a stream of the copy ended');
-  });
+  const pass = (bytes: number) => {
+    const share = Math.min(bytes, part.bytes - told);
+    told += share;
+    tell(share);
+    return pace?.take(bytes);
+  };
+  const rows = await relayCopy(source, target, part, { pass, signal });
   tell(part.bytes - told);
-  return into.rowCount;
+  return rows;
 }

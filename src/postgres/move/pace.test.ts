@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { createPace } from './pace.ts';
 
 /** A pace on a clock that waiting moves on. */
-function pace(bytesPerSecond: number | undefined) {
+function pace(bytesPerSecond: number) {
   let now = 0;
   const waits: number[] = [];
   const made = createPace(
@@ -31,10 +31,4 @@ it('a pace does not make up for a long rest', async () => {
   sleep(60_000);
   await made.take(1_000);
   expect(waits).toEqual([900]);
-});
-
-it('no pace waits for nothing', async () => {
-  const { made, waits } = pace(undefined);
-  await made.take(1e12);
-  expect(waits).toEqual([]);
 });

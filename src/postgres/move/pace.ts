@@ -9,16 +9,15 @@ export interface Pace {
 /** The longest that is made up for when fewer bytes came than might have. */
 const burstMs = 100;
 
-/** A pace of so many bytes a second; none: no limit. */
+/** A pace of so many bytes a second. */
 export function createPace(
-  bytesPerSecond: number | undefined,
+  bytesPerSecond: number,
   monotonicMs: () => number = () => performance.now(),
   wait: (ms: number) => Promise<unknown> = sleep,
 ): Pace {
   let freeAtMs = monotonicMs();
   return {
     async take(bytes) {
-      if (bytesPerSecond === undefined) return;
       const now = monotonicMs();
       freeAtMs = Math.max(freeAtMs, now - burstMs) + (bytes * 1000) / bytesPerSecond;
       if (freeAtMs > now) await wait(freeAtMs - now);
