@@ -123,31 +123,47 @@ const hashedTypes = [
   ...['date', 'time', 'timestamp', 'timestamptz', 'bytea'],
 ];
 
-/** A column, and what of it is hashed. */
+/** A column, and an expression of its hash, which is null where the value is. */
 interface Column {
   readonly name: string;
-  readonly hashed: string;
+  readonly hash: string;
+}
+
+interface ColumnRow {
+  readonly name: string;
+  readonly type: string;
+  readonly builtIn: boolean;
+  readonly hashedBy: string | null;
 }
 
 /**
- * What of each column is hashed, by its name, since the two sides may have them in another order. Text is taken byte by byte.
- * A type's own output makes text of everything else: a cast may be a user's function, which would run with the operator's rights.
+ * The hash of each column, by its name, since the two sides may have them in another order; the place is the seed, so that values
+ * that change places show. A function is called directly where there is one of the very type: a row of one column costs more.
+ * Text is taken byte by byte. A type's own output makes text of everything else: a cast may be a user's function, which would run
+ * with the operator's rights.
  */
 async function columnsOf(connection: Connection, leaf: Leaf | undefined): Promise<Column[]> {
-  const rows = await connection.query<{ name: string; type: string; builtIn: boolean }>(
+  const rows = await connection.query<ColumnRow>(
     statement(
-      `SELECT a.attname AS name, t.typname AS type, t.typnamespace = 'pg_catalog'::regnamespace AS "builtIn"
+      `SELECT a.attname AS name, t.typname AS type, t.typnamespace = 'pg_catalog'::regnamespace AS "builtIn", (
+          SELECT f.proname FROM pg_opclass o JOIN pg_am m ON m.oid = o.opcmethod AND m.amname = 'hash'
+            JOIN pg_amproc p ON p.amprocfamily = o.opcfamily AND p.amproclefttype = t.oid AND p.amprocrighttype = t.oid
+            JOIN pg_proc f ON f.oid = p.amproc AND f.pronamespace = 'pg_catalog'::regnamespace AND f.proargtypes[0] = t.oid
+            WHERE o.opcintype = t.oid AND o.opcdefault AND p.amprocnum = 2) AS "hashedBy"
         FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
         WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped ORDER BY a.attname`,
       leaf?.qualified,
     ),
   );
-  return rows.map(({ name, type, builtIn }) => {
+  return rows.map(({ name, type, builtIn, hashedBy }, seed) => {
     const column = `t.${quoteIdentifier(name)}`;
-    if (builtIn && hashedTypes.includes(type)) return { name, hashed: column };
+    if (builtIn && hashedTypes.includes(type)) {
+      if (hashedBy !== null) return { name, hash: `${quoteIdentifier(hashedBy)}(${column}, ${seed})` };
+      return { name, hash: `hash_record_extended(ROW(${column}), ${seed})` };
+    }
     const isText = builtIn && (type === 'text' || type === 'varchar');
     const text = `CASE WHEN ${column} IS DISTINCT FROM NULL THEN format('%s', ${column}) END`;
-    return { name, hashed: `(${isText ? column : text}) COLLATE "C"` };
+    return { name, hash: `hashtextextended((${isText ? column : text}) COLLATE "C", ${seed})` };
   });
 }
 
@@ -159,10 +175,10 @@ async function digest(
   columns: readonly Column[],
 ): Promise<Digest> {
   const list = columns.map(({ name }) => quoteIdentifier(name)).join(', ');
-  const row = columns.map(({ hashed }) => hashed).join(', ');
+  // Something else than any hash stands for null.
+  const values = columns.map(({ hash }, place) => `coalesce(${hash}, ${place})`).join(' # ');
   const rows = leaves.map((leaf) => `SELECT ${list} FROM ${leaf.qualified}`).join(' UNION ALL ');
-  const hash =
-    move.verify === 'counts' ? "''" : `coalesce(sum(hash_record_extended(ROW(${row}), 0)), 0)::text`;
+  const hash = move.verify === 'counts' ? "''" : `coalesce(sum(hashint8extended(${values}, 0)), 0)::text`;
   const settings =
     "SET DateStyle = ISO; SET TimeZone = 'UTC'; SET IntervalStyle = postgres; SET extra_float_digits = 1; SET bytea_output = hex";
   const [found] = await connection.query<Digest>({
