@@ -14,6 +14,8 @@ export interface Moved {
   readonly fromMs: number;
   readonly toMs: number;
   readonly phasesMs: Readonly<Record<string, number>>;
+  /** When each phase began, in order. */
+  readonly began: readonly (readonly [phase: string, atMs: number])[];
 }
 
 /** What was measured of moves and their writers. */
@@ -107,6 +109,10 @@ export function reportMoves({
         p50: Math.round(percentile(resting, 0.5)),
         p99: Math.round(percentile(resting, 0.99)),
       },
+      longestOfOthers: big.map((moved) => {
+        const isOther = (write: Write) => write.bucket !== moved.bucket;
+        return slowest(between(moved.fromMs, moved.toMs, isOther), moved);
+      }),
       stepsMs: stepTimes(moves.map(({ steps }) => steps)),
       usualP99Ms: Math.round(usual(() => true) * 10) / 10,
       errors: [...new Set(work.errors)].slice(0, 5),
@@ -123,6 +129,17 @@ export function reportMoves({
 
 function wholeRate({ bytes, wholeMs }: Moved): number {
   return bytes / (wholeMs / 1000);
+}
+
+/** The writes that waited longest during a move, and for what phase of it. */
+function slowest(writes: readonly Write[], { began }: Moved): string[] {
+  return [...writes]
+    .sort((a, b) => b.tookMs - a.tookMs)
+    .slice(0, 4)
+    .map(({ atMs, tookMs, bucket }) => {
+      const phase = began.findLast(([, fromMs]) => fromMs <= atMs)?.[0] ?? 'before';
+      return `${Math.round(tookMs)} ms in ${phase}, bucket ${bucket}`;
+    });
 }
 
 function detailOfLarge(

@@ -5,6 +5,7 @@ import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import { leafName } from '../../src/sharding/names.ts';
 import { kube } from '../support/cluster.ts';
+import { kubectl } from '../support/kubectl.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
 import { startPacedWriters, type WrittenBucket } from '../support/paced-writers.ts';
 import { applicationConfig, query } from '../support/pg.ts';
@@ -24,6 +25,8 @@ const writers = 8;
 const writesPerSecond = Number(process.env.WRITES ?? 400);
 /** How long writers are watched before anything moves. */
 const restingMs = 30_000;
+/** How long writers go on between copies, each of which begins after a checkpoint. */
+const settlingMs = 2_000;
 const fencesWanted = Number(process.env.FENCES ?? 100);
 
 /** What can be measured by itself. */
@@ -140,7 +143,9 @@ class Bench {
     const raw: number[] = [];
     const moves: Moved[] = [];
     for (let turn = 0; chosen.has('large') && turn < runCount(5); turn += 1) {
+      await this.#settle();
       raw.push(await this.#rawRate());
+      await this.#settle();
       moves.push(await this.#move(large));
       tell(moves.at(-1));
     }
@@ -210,6 +215,16 @@ class Bench {
     }
   }
 
+  /** Writes what the last copy has left to be written, so that the next one does not pay for it; writers' pages are logged whole again after. */
+  async #settle(): Promise<void> {
+    const { namespace, name } = this.#key;
+    for (const shard of ['s0', 's1']) {
+      const psql = ['psql', '-h', '/run/postgresql', '-U', 'postgres', '-c', 'CHECKPOINT'];
+      await kubectl(['exec', '-n', namespace, `${name}-${shard}-0`, '--', ...psql]);
+    }
+    await sleep(settlingMs);
+  }
+
   async #move(bucket: number): Promise<Moved> {
     this.#count += 1;
     const name = `move-${this.#count}`;
@@ -251,6 +266,7 @@ class Bench {
       steps: status.steps ?? [],
       fromMs,
       toMs: Date.now(),
+      began: order.map(({ name: phase, startedAt }) => [phase, Date.parse(startedAt)]),
       phasesMs: Object.fromEntries(
         order.map((entry, index) => [
           entry.name,
