@@ -69,6 +69,12 @@ async function tellOfMembers(key: ClusterKey, shard: string): Promise<string> {
   return (await Promise.all(told)).join('\n');
 }
 
+/** Members that may lead after the primary; after it has come back by itself it takes Patroni some seconds to name them again. */
+async function heirs({ namespace, name }: ClusterKey, shard: string): Promise<string[]> {
+  const found = await (await kube()).get(configMapType, { namespace, name: `${name}-${shard}-sync` });
+  return (found?.metadata.annotations?.sync_standby ?? '').split(',').filter((member) => member !== '');
+}
+
 /** Addresses of the members that the primary would ask whether it may go on while the API server is away. */
 async function failsafeHosts({ namespace, name }: ClusterKey, shard: string): Promise<string[]> {
   const found = await (await kube()).get(configMapType, { namespace, name: `${name}-${shard}-leader` });
@@ -77,7 +83,8 @@ async function failsafeHosts({ namespace, name }: ClusterKey, shard: string): Pr
 }
 
 /**
- * Waits until every member of a shard is there and streams, the primary knows where to find them, and commits wait for standbys where the spec says so: asked of
+ * Waits until every member of a shard is there and streams, the primary knows where to find them, and where the spec says so
+ * commits wait for standbys and one of them may lead next: asked of
  * Kubernetes and of PostgreSQL themselves, since a status may be a moment old.
  */
 export async function waitUntilWhole(key: ClusterKey, shard = 's0'): Promise<void> {
@@ -96,6 +103,7 @@ export async function waitUntilWhole(key: ClusterKey, shard = 's0'): Promise<voi
       const standbys = await readStandbys(config);
       const streaming = standbys.filter(({ state }) => state === 'streaming');
       const waitedFor = streaming.filter(({ sync }) => sync === 'quorum' || sync === 'sync');
+      if (isSynchronous && (await heirs(key, shard)).length === 0) return { state: 'nobody may lead next' };
       const isWhole = streaming.length === members - 1 && (!isSynchronous || waitedFor.length > 0);
       return isWhole ? { done: true } : { state: standbys };
     },
