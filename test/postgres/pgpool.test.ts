@@ -186,6 +186,7 @@ beforeAll(async () => {
     ({ nodes }) => nodes.map(({ up }) => up).join() === 'true,true,true,false',
   );
   await once('CREATE TABLE items AS SELECT generate_series(1, 10) AS id');
+  await once('CREATE TABLE others AS SELECT 1 AS id');
 });
 
 afterAll(async () => {
@@ -291,6 +292,36 @@ describe('reads and writes', () => {
       await made.query('COMMIT');
     }
     await made.end();
+  });
+
+  it.each([
+    ['transaction', { same: 'primary', other: 'primary', next: 'standby', later: 'standby' }],
+    ['transTransaction', { same: 'primary', other: 'primary', next: 'primary', later: 'standby' }],
+    ['dmlAdaptive', { same: 'primary', other: 'standby', next: 'standby', later: 'standby' }],
+    ['always', { same: 'primary', other: 'primary', next: 'primary', later: 'primary' }],
+  ] as const)('go to the primary after a write for as long as "%s" says', async (mode, expected) => {
+    await settle({
+      members: [member(0), member(1)],
+      pgpool: { maxLag: '5s', primaryWeight: 0, disableLoadBalanceOnWrite: mode },
+    });
+    await caughtUp();
+    const made = await settledClient();
+    const servedBy = async (table: string) => {
+      const { rows } = await made.query(`SELECT inet_server_port() AS port FROM ${table} LIMIT 1`);
+      return rows[0].port === primary.port ? 'primary' : 'standby';
+    };
+    expect(await servedBy('items')).toBe('standby');
+    await made.query('BEGIN');
+    await made.query('INSERT INTO items VALUES (200)');
+    const same = await servedBy('items');
+    const other = await servedBy('others');
+    await made.query('COMMIT');
+    await made.query('BEGIN');
+    const next = await servedBy('items');
+    await made.query('COMMIT');
+    const later = await servedBy('items');
+    await made.end();
+    expect({ same, other, next, later }).toEqual(expected);
   });
 
   it('can be chosen anew for each statement', async () => {

@@ -43,3 +43,18 @@ describe('sessions that use LISTEN', () => {
     );
   });
 });
+
+it('tells of the pools of all instances together', () => {
+  const wait = (waiting: number, maxWaitSeconds: number) => ({ database: 'app', waiting, maxWaitSeconds });
+  const instances = [
+    instance(0, { clients: 507, servers: 9, waits: [wait(3, 1), wait(2, 4)] }),
+    instance(1, { clients: 498, servers: 11, waits: [wait(4, 2)] }),
+  ];
+  const input = planInput(poolerConfig(), observedWorld({ instances }));
+  expect(statusOf(input, plan(input), []).pools).toEqual({
+    clients: 1000,
+    servers: 20,
+    waiting: 9,
+    maxWaitSeconds: 4,
+  });
+});
