@@ -41,7 +41,9 @@ const database = z
       .regex(/^[a-z_][a-z0-9_]*$/)
       .describe('Name as clients write it: app, app_s1, app_ro, …'),
     poolMode: poolMode.optional().describe('Pool mode of this database. Default: spec.poolMode.'),
-    poolSize: poolSize.optional().describe('Server connections per user and instance for this database.'),
+    poolSize: poolSize
+      .optional()
+      .describe('Server connections per user and instance for this database (pool_size).'),
   })
   .describe('Settings of one database.');
 
@@ -54,7 +56,9 @@ const user = z
       .regex(/^[a-z_][a-z0-9_]*$/)
       .describe('Name of the role.'),
     poolMode: poolMode.optional().describe('Pool mode of this user. Default: that of the database.'),
-    poolSize: poolSize.optional().describe('Server connections per database and instance for this user.'),
+    poolSize: poolSize
+      .optional()
+      .describe('Server connections per database and instance for this user (pool_size).'),
   })
   .describe('Settings of one user.');
 
@@ -63,19 +67,25 @@ const timeouts = z
     queryWait: duration
       .default('120s')
       .describe(
-        'How long a query may wait for a server connection before its client is told off; 0s: for ever. When a ' +
-          'primary has been lost for a maxPause that is shorter, that takes its place in all databases of the instance until ' +
-          'those who have waited so long are told off.',
+        'How long a query may wait for a server connection before its client gets an error (query_wait_timeout); 0s: for ever. ' +
+          'When a primary has been lost for a maxPause that is shorter, that takes its place in all databases of the instance ' +
+          'until those who have waited so long have got theirs.',
       ),
-    query: duration.default('0s').describe('How long a query may run; 0s: for ever.'),
+    query: duration.default('0s').describe('How long a query may run (query_timeout); 0s: for ever.'),
     idleTransaction: duration
       .default('0s')
-      .describe('How long a client may be idle in a transaction; 0s: for ever.'),
-    clientIdle: duration.default('0s').describe('How long a client may be idle; 0s: for ever.'),
-    serverIdle: duration.default('10m').describe('How long an unused server connection stays open.'),
+      .describe('How long a client may be idle in a transaction (idle_transaction_timeout); 0s: for ever.'),
+    clientIdle: duration
+      .default('0s')
+      .describe('How long a client may be idle (client_idle_timeout); 0s: for ever.'),
+    serverIdle: duration
+      .default('10m')
+      .describe('How long an unused server connection stays open (server_idle_timeout).'),
     serverLifetime: duration
       .default('1h')
-      .describe('How old a server connection may become before it is closed when nobody uses it.'),
+      .describe(
+        'How old a server connection may become before it is closed when nobody uses it (server_lifetime).',
+      ),
   })
   .describe('Timeouts.');
 
@@ -148,7 +158,7 @@ export const poolerConfigSpec = z
     poolMode: poolMode
       .default('transaction')
       .describe(
-        'When a server connection goes back to the pool. LISTEN, temporary tables, SET and advisory locks of a session ' +
+        'When a server connection goes back to the pool (pool_mode). LISTEN, temporary tables, SET and advisory locks of a session ' +
           'need "session".',
       ),
     maxClientConnections: z
@@ -156,7 +166,7 @@ export const poolerConfigSpec = z
       .min(1)
       .max(50_000)
       .default(1000)
-      .describe('Clients that one instance takes.'),
+      .describe('Clients that one instance takes (max_client_conn).'),
     sizing: z
       .enum(['auto', 'manual'])
       .default('auto')
@@ -165,14 +175,24 @@ export const poolerConfigSpec = z
       ),
     poolSize: poolSize
       .optional()
-      .describe('With sizing "manual": server connections per database, user and instance.'),
-    minPoolSize: z.int().min(0).max(10_000).default(0).describe('Server connections that are kept open.'),
+      .describe(
+        'With sizing "manual": server connections per database, user and instance (default_pool_size).',
+      ),
+    minPoolSize: z
+      .int()
+      .min(0)
+      .max(10_000)
+      .default(0)
+      .describe('Server connections of each pool in use that are kept open though idle (min_pool_size).'),
     reservePoolSize: z
       .int()
       .min(0)
       .max(10_000)
       .default(0)
-      .describe('Further server connections for clients that have waited for 5 seconds; part of the size.'),
+      .describe(
+        'Further server connections for clients that have waited for reserve_pool_timeout (spec.parameters; 5 seconds), ' +
+          'counted in the sizes (reserve_pool_size).',
+      ),
     reservedConnections: z
       .int()
       .min(0)
@@ -187,14 +207,14 @@ export const poolerConfigSpec = z
       .max(10_000)
       .default(200)
       .describe(
-        'Prepared statements kept on each server connection, so that they work in transaction mode; 0: off.',
+        'Prepared statements kept on each server connection, so that they work in transaction mode (max_prepared_statements); 0: off.',
       ),
     serverResetQuery: z
       .string()
       .max(256)
       .regex(/^[^\p{Cc}]*$/u)
       .default('DISCARD ALL')
-      .describe('What is run in session mode when a client leaves a server connection.'),
+      .describe('What is run in session mode when a client leaves a server connection (server_reset_query).'),
     databases: z
       .array(database)
       .max(300)
@@ -218,7 +238,7 @@ export const poolerConfigSpec = z
       .describe(
         'How long clients are made to wait at most while a primary changes on purpose, before which transactions have three ' +
           'tenths of it to end; 0s: never. When a primary is lost, clients wait too: who has waited so long, or asks after so ' +
-          'long, is told off until another one serves.',
+          'long, gets an error until another one serves.',
       ),
     drainTimeout: duration
       .default('1m')
