@@ -3,13 +3,17 @@
 PACKAGES=(containerd runc containernetworking-plugins iptables conntrack ethtool socat etcd-server etcd-client
 	buildah debootstrap iproute2 jq openssl curl ca-certificates procps util-linux)
 
+# Debian's maintainer scripts ask it whether they may start services.
+POLICY=/usr/sbin/policy-rc.d
+
 # without_services COMMAND… keeps packages that it installs from starting their services: the cluster starts its own processes.
 without_services() (
-	policy=/usr/sbin/policy-rc.d
-	if [[ ! -e $policy ]]; then
-		trap 'rm -f "$policy"' EXIT
-		printf '#!/bin/sh\nexit 101\n' >"$policy"
-		chmod +x "$policy"
+	mark='# by Herdsman, while it installs packages'
+	# One that was killed meanwhile has left its own behind; another is the user's.
+	if [[ ! -e $POLICY ]] || grep -qxF "$mark" "$POLICY"; then
+		trap 'rm -f "$POLICY"' EXIT
+		printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$POLICY"
+		chmod +x "$POLICY"
 	fi
 	"$@"
 )
