@@ -291,7 +291,10 @@ export const poolerConfigStatus = z
       .optional()
       .describe('metadata.generation of the spec that this status was made from.'),
     conditions: conditions.optional(),
-    phase: z.string().optional().describe('One word for people: Creating, Ready, Updating, Degraded.'),
+    phase: z
+      .string()
+      .optional()
+      .describe('One word for people: Creating, Ready, Updating, Degraded, Suspended.'),
     selector: z.string().optional().describe('Label selector of the instances, for /scale.'),
     service: z.string().optional().describe('Host name and port for clients.'),
     replicas: z

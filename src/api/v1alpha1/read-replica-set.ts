@@ -288,7 +288,10 @@ export const readReplicaSetStatus = z
       .optional()
       .describe('metadata.generation of the spec that this status was made from.'),
     conditions: conditions.optional(),
-    phase: z.string().optional().describe('One word for people: Creating, Ready, Scaling, Degraded, …'),
+    phase: z
+      .string()
+      .optional()
+      .describe('One word for people: Creating, Ready, Scaling, Degraded, Suspended, …'),
     selector: z
       .string()
       .optional()

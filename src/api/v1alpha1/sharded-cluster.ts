@@ -280,7 +280,10 @@ export const shardedClusterStatus = z
       .optional()
       .describe('metadata.generation of the spec that this status was made from.'),
     conditions: conditions.optional(),
-    phase: z.string().optional().describe('One word for people: Creating, Ready, Updating, Degraded, …'),
+    phase: z
+      .string()
+      .optional()
+      .describe('One word for people: Creating, Ready, Updating, Degraded, Suspended, …'),
     selector: z.string().optional().describe('Label selector of the members, for /scale.'),
     shards: z
       .object({

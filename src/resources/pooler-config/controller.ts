@@ -16,6 +16,7 @@ import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import type { Settings } from '../sharded-cluster/model.ts';
 import { fieldManager } from '../sharded-cluster/names.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
+import { suspended } from '../suspension.ts';
 import { executePooler, type PoolerExecution } from './execute.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { poolerConfigType } from './kinds.ts';
@@ -75,8 +76,16 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     }
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const pooler: PoolerConfig = { ...found, spec: poolerConfigSpec.parse(found.spec) };
-    if (pooler.spec.suspend) return undefined;
+    if (pooler.spec.suspend) return tellSuspended(pooler, owner, context.signal);
     return pass(pooler, owner, context);
+  }
+
+  /** The work begins again with the change that ends it. */
+  async function tellSuspended(pooler: PoolerConfig, owner: string, signal: AbortSignal): Promise<undefined> {
+    const said = suspended(pooler.status, pooler.metadata.generation, clock.now());
+    const status = { ...pooler.status, ...said };
+    const written = await writeStatus(client, poolerConfigType, pooler, status, { signal, fieldManager });
+    if (written.changed) expectations.expectWritten(owner, poolerSources.poolers.cache, written.object);
   }
 
   async function pass(

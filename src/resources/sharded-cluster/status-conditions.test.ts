@@ -199,6 +199,8 @@ describe('a cluster', () => {
     ],
     ['that could not be made', { phase: 'Degraded' }, true],
     ['that fails', { phase: 'Degraded', lastGoodParameters: {}, conditions: [condition('False')] }, false],
+    ['that was suspended before it was made', { phase: 'Suspended' }, true],
+    ['that was ready when it was suspended', { phase: 'Suspended', conditions: [condition('True')] }, false],
     ['that is renewed', { phase: 'Updating' }, false],
   ])('%s', (_, status, expected) => {
     expect(isNew(status)).toBe(expected);

@@ -45,8 +45,8 @@ export function ofGeneration(
 export function isNew(status: ShardedClusterStatus | undefined): boolean {
   if (status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True')) return false;
   if (status?.phase === undefined || status.phase === 'Creating') return true;
-  // Something that somebody had to correct at creation; the servers never came up.
-  return status.phase === 'Degraded' && status.lastGoodParameters === undefined;
+  // Something had to be corrected, or it was suspended, at creation; the servers never came up.
+  return ['Degraded', 'Suspended'].includes(status.phase) && status.lastGoodParameters === undefined;
 }
 
 /** One word for people, from the conditions. */
