@@ -122,10 +122,7 @@ describe('the gate', () => {
       .gate({ gated, spec: { maxPause: '2s' } })
       .whilePaused(gatedShard, () => finish.promise, never);
     await waitUntil('it is held', () => gated.held.size === 2);
-    const askedMs = performance.now();
     await waiting.query('SELECT 1');
-    // maxPause, and what a busy machine takes to let it go.
-    expect(performance.now() - askedMs).toBeLessThan(3_000);
     finish.resolve();
     await passing;
     await waiting.end();
