@@ -137,6 +137,13 @@ describe('the chart', () => {
     );
   });
 
+  test('lets finished ShardMoves go, and nothing that a user wrote', async () => {
+    const all = operatorRights(await render());
+    expect(all.filter((right) => /^herdsman\.dev\/.*\/delete$/.test(right))).toEqual([
+      'herdsman.dev/shardmoves/delete',
+    ]);
+  });
+
   test('never lists Secrets, and has no wildcard', async () => {
     const all = operatorRights(await render());
     expect(all.filter((right) => right.startsWith('/secrets/')).toSorted()).toEqual([

@@ -68,7 +68,7 @@ labels:
   verbs: [create, get, list, patch, update, watch]
 - apiGroups: [herdsman.dev]
   resources: [shardmoves]
-  verbs: [create, get, list, patch, watch]
+  verbs: [create, delete, get, list, patch, watch]
 - apiGroups: [herdsman.dev]
   resources: [shardmoves/finalizers, shardmoves/status]
   verbs: [patch, update]
