@@ -206,13 +206,12 @@ class CopyOut extends CopyQuery {
   #holdUntil(passed: Promise<void>): void {
     this.#holds += 1;
     this.stream?.pause();
-    passed.then(
-      () => {
+    passed
+      .catch((error) => this.handleError(error))
+      .then(() => {
         this.#holds -= 1;
         if (this.#holds === 0) this.stream?.resume();
-      },
-      (error) => this.handleError(error),
-    );
+      });
   }
 
   #giveBack(): void {
