@@ -114,7 +114,7 @@ const delays: readonly Delay[] = [
     step: 'verify',
     shard: 'to',
     begin: (session, leaf) => session.query({ text: `BEGIN; LOCK TABLE ${leaf} IN ACCESS EXCLUSIVE MODE` }),
-    waiting: "query LIKE '%sum(hash%' AND wait_event_type = 'Lock'",
+    waiting: "query LIKE '%sum(hash #%' AND wait_event_type = 'Lock'",
   },
 ];
 
