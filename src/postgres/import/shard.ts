@@ -140,7 +140,7 @@ export async function restart(
 ): Promise<void> {
   const { name } = record;
   await runTogether(connection, [
-    inPhase(name, 'copying', 'following', 'fenced', 'failed'),
+    inPhase(name, 'copying', 'following', 'fenced', 'verified', 'failed'),
     ...(shard.subscription === undefined ? [] : dropSubscription(name)),
     ...guards(record, shard, 'DISABLE'),
     ...emptyTables(record, shard),

@@ -64,6 +64,8 @@ export function planImport(view: ImportView): ImportPlan {
   return goOn(view, wanted, shard, record);
 }
 
+const fenceGone = 'the server takes writes again: what kept them out is gone';
+
 function begin(view: ImportView, wanted: ImportSpec, { tables, databaseBytes }: ShardFacts): ImportPlan {
   const { source, volume } = view;
   if (source.state === 'unknown') return { ...source, kind: 'refuse' };
@@ -78,8 +80,11 @@ function begin(view: ImportView, wanted: ImportSpec, { tables, databaseBytes }: 
 
 function goOn(view: ImportView, wanted: ImportSpec, shard: ShardFacts, record: ImportRecord): ImportPlan {
   const { phase } = record;
-  // Neither of the two takes writes, and all that the other server had is here.
-  if (phase === 'verified') return step('switch');
+  if (phase === 'verified') {
+    // A server that has lost its fence, as by a failover, has taken writes. From one that is silent nothing more can be had.
+    if (view.source.state === 'known' && !view.source.facts.isFenced) return step('restart', fenceGone);
+    return step('switch');
+  }
   if (view.source.state === 'unknown') return { ...view.source, kind: 'wait' };
   const { facts } = view.source;
   if (phase === 'failed') {
@@ -103,7 +108,7 @@ function goOn(view: ImportView, wanted: ImportSpec, shard: ShardFacts, record: I
   if (!facts.isPublished) return step('restart', 'its publication is gone');
   if (shard.subscription === undefined) return step('restart', 'its subscription is gone');
   if (record.connection !== view.connection) return step('reconnect');
-  if (phase === 'fenced') return drain(view, shard, record);
+  if (phase === 'fenced') return facts.isFenced ? drain(view, shard, record) : step('unfence', fenceGone);
   const [problem] = tableProblems(record.tables, facts, shard.tables);
   if (problem !== undefined) return { kind: 'refuse', reason: problem.code, message: problem.message };
   const { ready, total, errors } = shard.subscription;
