@@ -40,9 +40,11 @@ export async function relayCopy(
     const sink = await Promise.race([into.ready, into.failed, aborted.promise]);
     out.sendTo(sink, pass);
     source.client.query(out);
-    await Promise.race([out.done, into.failed, aborted.promise]);
+    const sent = await Promise.race([out.done, into.failed, aborted.promise]);
     into.end();
-    return await Promise.race([into.done, aborted.promise]);
+    const taken = await Promise.race([into.done, aborted.promise]);
+    if (taken !== sent) throw new Error(`${taken} of ${sent} rows arrived`);
+    return taken;
   } catch (error) {
     into.leave(target);
     out.leave(source);
@@ -159,11 +161,6 @@ class CopyOut extends CopyQuery {
     super.handleReadyForQuery();
   }
 
-  override handleError(error: Error): void {
-    this.#giveBack();
-    super.handleError(error);
-  }
-
   readonly #take = (chunk: Buffer): void => {
     const bytes = this.#header.length === 0 ? chunk : Buffer.concat([this.#header, chunk]);
     const { length } = bytes;
@@ -183,6 +180,8 @@ class CopyOut extends CopyQuery {
     }
     this.#header = bytes.subarray(at);
     this.#handOn(bytes.subarray(begin, at));
+    // The session is the driver's again, and so is the beginning of what comes next.
+    if (this.#driver === undefined && this.#header.length > 0) this.stream?.unshift(this.#header);
   };
 
   #handOn(bytes: Buffer): void {
@@ -214,6 +213,7 @@ class CopyOut extends CopyQuery {
       });
   }
 
+  /** What the server says after the copy is the driver's to read. */
   #giveBack(): void {
     if (this.#driver === undefined) return;
     this.stream?.off('data', this.#take);
