@@ -57,6 +57,10 @@ describe('a claim', () => {
     );
   });
 
+  it('is not given up while the cluster is suspended', () => {
+    expect(usage({ owner: cluster({ shards: { count: 1 }, suspend: true }) })).toBe('unknown');
+  });
+
   it('is used while autoscaling wants its shard, whatever the count says', () => {
     const metrics = [{ type: 'CPU' as const, target: '60' }];
     const owner = cluster({ shards: { count: 1, autoscaling: { minShards: 1, maxShards: 4, metrics } } });
@@ -120,6 +124,7 @@ describe('the claim of the second member of a read replica set', () => {
     ['the set wants its member', { owner: replicaSet({ replicas: 2 }) }, 'used'],
     ['the autoscaler has decided on it', { owner: replicaSet({ autoscaling }, 2) }, 'used'],
     ['the set is gone', {}, 'unused'],
+    ['the set is suspended', { owner: replicaSet({ suspend: true }, 1) }, 'unknown'],
     ['the set wants fewer', { owner: replicaSet({}, 1), statefulSet: replicas(1) }, 'unused'],
     ['the autoscaler wants fewer', { owner: replicaSet({ replicas: 9, autoscaling }, 1) }, 'unused'],
     ['the set has left the shard', { owner: replicaSet({ replicas: 2, shards: ['s0'] }) }, 'unused'],

@@ -41,6 +41,8 @@ export function usageOf(
   if (ordinal === undefined || shardIndex(shard) === undefined) return 'unknown';
   if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
   if (owner === undefined) return 'unused';
+  // As long as it is suspended nothing of it goes.
+  if (owner.spec.suspend === true) return 'unknown';
   // More shards are wanted than were chosen yet: it may be this one that comes back.
   if (wantedNames(owner).length < desiredShards(owner.spec, owner.status)) return 'unknown';
   const wanted = wantedNames(owner).includes(shard) && ordinal < (owner.spec.members ?? 3);
@@ -58,6 +60,8 @@ export function replicaUsage(
   if (ordinal === undefined) return 'unknown';
   if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
   if (owner === undefined) return 'unused';
+  // As long as it is suspended nothing of it goes.
+  if (owner.spec.suspend === true) return 'unknown';
   const { shards, replicas = 1, autoscaling } = owner.spec;
   if (shards !== undefined && !shards.includes(shard)) return 'unused';
   // The autoscaler goes between what it is bound to and what it has decided; either may be about to come true.
