@@ -101,7 +101,6 @@ const shardMapKind: Kind = {
       jsonPath: '.spec.epoch',
       description: 'Each change of an owner raises it.',
     },
-    { name: 'Buckets', jsonPath: '.status.summary', description: 'Buckets per shard.' },
     age,
   ],
 };

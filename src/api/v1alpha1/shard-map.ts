@@ -127,7 +127,6 @@ export const shardMapStatus = z
       .optional()
       .describe('metadata.generation of the spec that this status was made from.'),
     conditions: conditions.optional(),
-    summary: z.string().optional().describe('Buckets per shard, for people.'),
   })
   .describe('What was observed.');
 
