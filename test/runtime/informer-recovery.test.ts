@@ -1,3 +1,4 @@
+import type { ServerResponse } from 'node:http';
 import { expect, test, vi } from 'vitest';
 import { createInformer } from '../../src/runtime/informer.ts';
 import { configMapType } from '../../src/runtime/kubernetes-types.ts';
@@ -103,7 +104,14 @@ test('410 within the stream leads to a new list', async () => {
   expect(lists(server)).toBe(2);
 });
 
-test('a server that answers every watch with 410 is not asked in a tight loop', async () => {
+test.each<[string, (response: ServerResponse) => void, what: (server: ScriptedApiServer) => number]>([
+  ['answers every watch with 410', (response) => refuse(response, 410, 'Expired'), lists],
+  [
+    'ends every watch at once',
+    (response) => response.writeHead(200).end(),
+    (server) => watchRequests(server).length,
+  ],
+])('a server that %s is not asked in a tight loop', async (_, answer, asked) => {
   const server = await startServer();
   const { clock, changes } = await follow(server);
   // After an event the watch has been of use, so that its end alone makes nobody wait.
@@ -111,28 +119,13 @@ test('a server that answers every watch with 410 is not asked in a tight loop', 
   await until('the change came', () => changes.length === 1);
   server.intercept((request, response) => {
     if (!request.query.has('watch')) return false;
-    refuse(response, 410, 'Expired');
+    answer(response);
     return true;
   });
   server.watches[0]?.end();
   // The clock stands still: only what needs no waiting can happen.
   await until('it waits', () => clock.timers > 0);
-  expect(lists(server)).toBeLessThanOrEqual(3);
-});
-
-test('a server that ends every watch at once is not asked in a tight loop', async () => {
-  const server = await startServer();
-  const { clock, changes } = await follow(server);
-  server.put(configMaps, configMap('settings'));
-  await until('the change came', () => changes.length === 1);
-  server.intercept((request, response) => {
-    if (!request.query.has('watch')) return false;
-    response.writeHead(200).end();
-    return true;
-  });
-  server.watches[0]?.end();
-  await until('it waits', () => clock.timers > 0);
-  expect(watchRequests(server).length).toBeLessThanOrEqual(3);
+  expect(asked(server)).toBeLessThanOrEqual(3);
 });
 
 test('an object that was deleted and made anew unseen is told as two', async () => {
