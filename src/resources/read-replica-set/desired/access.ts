@@ -1,12 +1,10 @@
 import { maxReplicas } from '../../../api/v1alpha1/read-replica-set.ts';
 import type { Role, RoleBinding, ServiceAccount } from '../../sharded-cluster/desired/access.ts';
-import { type PatroniState, patroniState } from '../../sharded-cluster/names.ts';
 import type { ReadReplicaSet } from '../model.ts';
 import { replicaPod, replicasName } from '../names.ts';
 import { ownedMetadata } from './owned-object.ts';
 
 const rbac = 'rbac.authorization.k8s.io';
-const states: readonly PatroniState[] = ['config', 'failover', 'failsafe', 'leader', 'sync'];
 
 /** Identity of the members of a set in a shard; only their pods ask for its token. */
 export function serviceAccount(set: ReadReplicaSet, shard: string): ServiceAccount {
@@ -27,18 +25,12 @@ export function role(set: ReadReplicaSet, shard: string): Role {
     metadata: ownedMetadata(set, shard, replicasName(name, shard)),
     rules: [
       { apiGroups: [''], resources: ['configmaps'], verbs: ['list', 'watch'] },
-      {
-        apiGroups: [''],
-        resources: ['configmaps'],
-        resourceNames: states.map((state) => patroniState(set.spec.cluster, shard, state)),
-        verbs: ['get'],
-      },
       { apiGroups: [''], resources: ['pods'], verbs: ['list', 'watch'] },
       {
         apiGroups: [''],
         resources: ['pods'],
         resourceNames: Array.from({ length: maxReplicas }, (_, ordinal) => replicaPod(name, shard, ordinal)),
-        verbs: ['get', 'patch'],
+        verbs: ['patch'],
       },
     ],
   };

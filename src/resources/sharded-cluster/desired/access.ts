@@ -21,7 +21,7 @@ export interface RoleBinding extends KubernetesObject {
 }
 
 const rbac = 'rbac.authorization.k8s.io';
-const states: readonly PatroniState[] = ['config', 'failover', 'failsafe', 'leader', 'sync'];
+const states: readonly PatroniState[] = ['config', 'failover', 'leader', 'sync'];
 
 /** Identity of a shard's members; only their pods ask for its token. */
 export function serviceAccount(cluster: ShardedCluster, shard: string): ServiceAccount {
@@ -34,8 +34,8 @@ export function serviceAccount(cluster: ShardedCluster, shard: string): ServiceA
 }
 
 /**
- * What Patroni does with Kubernetes: it keeps its state in ConfigMaps of given names, and its role in the labels of its
- * own pod. Creating, listing and watching cannot be limited to names.
+ * What Patroni does with Kubernetes: it keeps its state in ConfigMaps of given names (who answers in failsafe mode is with the
+ * leader), and its role in the labels of its own pod. Creating, listing and watching cannot be limited to names.
  */
 export function role(cluster: ShardedCluster, shard: string): Role {
   const name = cluster.metadata.name;
@@ -56,7 +56,7 @@ export function role(cluster: ShardedCluster, shard: string): Role {
         apiGroups: [''],
         resources: ['pods'],
         resourceNames: Array.from({ length: maxMembers }, (_, ordinal) => podName(name, shard, ordinal)),
-        verbs: ['get', 'patch'],
+        verbs: ['patch'],
       },
     ],
   };
