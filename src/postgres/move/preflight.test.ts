@@ -3,31 +3,31 @@ import type { Connection } from '../connection.ts';
 import type { MoveContext, Side } from './context.ts';
 import { diskObstacle, findObstacles } from './preflight.ts';
 
-const mb = 1e6;
-const volume = { bytes: 1_000 * mb };
+const mebibyte = 2 ** 20;
+const volume = { bytes: 1_000 * mebibyte };
 
 it('a move for which the target has room is begun', () => {
-  expect(diskObstacle('s1', 100 * mb, 700 * mb, volume)).toBeUndefined();
+  expect(diskObstacle('s1', 100 * mebibyte, 700 * mebibyte, volume)).toBeUndefined();
 });
 
 it('a move for which the target is too small waits, and says how much it needs', () => {
-  expect(diskObstacle('s1', 200 * mb, 700 * mb, volume)).toEqual({
+  expect(diskObstacle('s1', 200 * mebibyte, 700 * mebibyte, volume)).toEqual({
     code: 'DiskTooSmall',
     permanent: false,
     message:
-      'shard s1 has 300 MB of 1000 MB free, and the move needs 360 MB (1.3 times what is written there, and a tenth of the volume): ' +
+      'shard s1 has 300 MiB of 1000 MiB free, and the move needs 360 MiB (1.3 times what is written there, and a tenth of the volume): ' +
       'raise spec.storage.size, or move less',
   });
 });
 
 it('a move for which the target is too small as long as its volume grows says so', () => {
-  const obstacle = diskObstacle('s1', 200 * mb, 700 * mb, { ...volume, growsTo: '2Gi' });
+  const obstacle = diskObstacle('s1', 200 * mebibyte, 700 * mebibyte, { ...volume, growsTo: '2Gi' });
   expect(obstacle?.message).toMatch(/: it waits until the volume has grown to 2Gi, or move less$/);
 });
 
 it('a volume that holds more than it should has nothing free', () => {
-  expect(diskObstacle('s1', 0, 1_200 * mb, volume)).toMatchObject({
-    message: expect.stringContaining('has 0 MB of 1000 MB free'),
+  expect(diskObstacle('s1', 0, 1_200 * mebibyte, volume)).toMatchObject({
+    message: expect.stringContaining('has 0 MiB of 1000 MiB free'),
   });
 });
 

@@ -1,7 +1,7 @@
 import { isReshape } from '../../sharding/move/buckets.ts';
 import type { Move, Obstacle } from '../../sharding/move/model.ts';
 import { applicationSchema, hasPlace, placeName } from '../../sharding/names.ts';
-import { roomFactor, usableVolume, type Volume, wayToRoom } from '../../sharding/room.ts';
+import { mebibytes, roomFactor, usableVolume, type Volume, wayToRoom } from '../../sharding/room.ts';
 import type { Connection } from '../connection.ts';
 import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
@@ -148,13 +148,9 @@ export function diskObstacle(
   const needed = roomFactor * size + (1 - usableVolume) * volume.bytes;
   if (needed <= free) return undefined;
   const message =
-    `shard ${shard} has ${megabytes(free)} of ${megabytes(volume.bytes)} free, and the move needs ${megabytes(needed)} ` +
+    `shard ${shard} has ${mebibytes(free)} of ${mebibytes(volume.bytes)} free, and the move needs ${mebibytes(needed)} ` +
     `(${roomFactor} times what is written there, and a tenth of the volume): ${wayToRoom(volume)}, or move less`;
   return { code: 'DiskTooSmall', message, permanent: false };
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.round(bytes / 1e6)} MB`;
 }
 
 async function sourceObstacles(connection: Connection, context: MoveContext): Promise<Obstacle[]> {

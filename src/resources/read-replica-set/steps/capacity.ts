@@ -1,3 +1,4 @@
+import { mebibytes } from '../../../sharding/room.ts';
 import { bytesOf } from '../../sharded-cluster/desired/quantity.ts';
 import type { ShardedCluster } from '../../sharded-cluster/model.ts';
 import type { Finding, ObservedReplicaShard, PrimaryFacts, SetInput, TakenByOthers } from '../model.ts';
@@ -48,8 +49,8 @@ export function capacityOf(
       problem: {
         reason: 'StorageTooSmall',
         message:
-          `shard ${shard.name} has ${megabytes(bytes)} of data, of which a copy needs ${megabytes(needed)} with room to grow and ` +
-          `for WAL (max_wal_size is ${megabytes(maxWalBytes)}), and a member's volume would have ${megabytes(storage)}: ` +
+          `shard ${shard.name} has ${mebibytes(bytes)} of data, of which a copy needs ${mebibytes(needed)} with room to grow and ` +
+          `for WAL (max_wal_size is ${mebibytes(maxWalBytes)}), and a member's volume would have ${mebibytes(storage)}: ` +
           'raise spec.storage.size',
       },
     };
@@ -117,8 +118,4 @@ function membersFed(
   if (source === 'standby') return hasStandby(standbys, cluster) ? onMember : onPrimary;
   if (source === 'cascade') return onPrimary < 1 ? 0 : onMember + 1;
   return onPrimary;
-}
-
-function megabytes(bytes: number): string {
-  return `${Math.ceil(bytes / 1024 ** 2)} MiB`;
 }
