@@ -21,3 +21,22 @@ export function wayToRoom({ growsTo }: Volume): string {
 export function mebibytes(bytes: number): string {
   return `${Math.ceil(bytes / 2 ** 20)} MiB`;
 }
+
+/** Room that something needs, as a text for people: about so much, and no less. */
+export function neededRoom(bytes: number): string {
+  return mebibytes(coarsely(bytes, Math.ceil));
+}
+
+/** Room that there is, as a text for people: about so much, and no more. */
+export function freeRoom(bytes: number): string {
+  return mebibytes(coarsely(bytes, Math.floor));
+}
+
+/** A segment of WAL. */
+const leastStep = 16 * 2 ** 20;
+
+/** In steps of a few percent: a status is written whenever its message is another, and sizes change with every write. */
+function coarsely(bytes: number, round: (steps: number) => number): number {
+  const step = Math.max(leastStep, 2 ** (Math.floor(Math.log2(bytes)) - 5));
+  return round(bytes / step) * step;
+}

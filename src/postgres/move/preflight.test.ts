@@ -15,9 +15,15 @@ it('a move for which the target is too small waits, and says how much it needs',
     code: 'DiskTooSmall',
     permanent: false,
     message:
-      'shard s1 has 300 MiB of 1000 MiB free, and the move needs 360 MiB (1.3 times what is written there, and a tenth of the volume): ' +
+      'shard s1 has 288 MiB of 1000 MiB free, and the move needs 368 MiB (1.3 times what is written there, and a tenth of the volume): ' +
       'raise spec.storage.size, or move less',
   });
+});
+
+it('a move that waits says the same while the target writes a little', () => {
+  const told = diskObstacle('s1', 200 * mebibyte, 700 * mebibyte, volume);
+  expect(diskObstacle('s1', 201 * mebibyte, 707 * mebibyte, volume)).toEqual(told);
+  expect(diskObstacle('s1', 200 * mebibyte, 800 * mebibyte, volume)).not.toEqual(told);
 });
 
 it('a move for which the target is too small as long as its volume grows says so', () => {

@@ -1,7 +1,15 @@
 import { isReshape } from '../../sharding/move/buckets.ts';
 import type { Move, Obstacle } from '../../sharding/move/model.ts';
 import { applicationSchema, hasPlace, placeName } from '../../sharding/names.ts';
-import { mebibytes, roomFactor, usableVolume, type Volume, wayToRoom } from '../../sharding/room.ts';
+import {
+  freeRoom,
+  mebibytes,
+  neededRoom,
+  roomFactor,
+  usableVolume,
+  type Volume,
+  wayToRoom,
+} from '../../sharding/room.ts';
 import type { Connection } from '../connection.ts';
 import { qualified } from '../identifier.ts';
 import { statement } from '../statement.ts';
@@ -148,7 +156,7 @@ export function diskObstacle(
   const needed = roomFactor * size + (1 - usableVolume) * volume.bytes;
   if (needed <= free) return undefined;
   const message =
-    `shard ${shard} has ${mebibytes(free)} of ${mebibytes(volume.bytes)} free, and the move needs ${mebibytes(needed)} ` +
+    `shard ${shard} has ${freeRoom(free)} of ${mebibytes(volume.bytes)} free, and the move needs ${neededRoom(needed)} ` +
     `(${roomFactor} times what is written there, and a tenth of the volume): ${wayToRoom(volume)}, or move less`;
   return { code: 'DiskTooSmall', message, permanent: false };
 }

@@ -1,5 +1,12 @@
 import type { Problem } from '../../sharding/problem.ts';
-import { mebibytes, roomFactor, usableVolume, type Volume, wayToRoom } from '../../sharding/room.ts';
+import {
+  mebibytes,
+  neededRoom,
+  roomFactor,
+  usableVolume,
+  type Volume,
+  wayToRoom,
+} from '../../sharding/room.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import type { GroupReport } from './status.ts';
 
@@ -13,7 +20,7 @@ export function missingRoom(
 ): Problem[] {
   if (bytes.database + roomFactor * bytes.group <= usableVolume * volume.bytes) return [];
   const message =
-    `the tables of group "${group}" need ${mebibytes(roomFactor * bytes.group)} beside what the database has, and the ` +
+    `the tables of group "${group}" need ${neededRoom(roomFactor * bytes.group)} beside what the database has, and the ` +
     `volume has ${mebibytes(volume.bytes)}: ${wayToRoom(volume)}`;
   return [{ code: 'VolumeTooSmall', message }];
 }

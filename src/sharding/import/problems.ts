@@ -1,6 +1,6 @@
 import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import type { Problem } from '../problem.ts';
-import { mebibytes, roomFactor, usableVolume, type Volume, wayToRoom } from '../room.ts';
+import { freeRoom, neededRoom, roomFactor, usableVolume, type Volume, wayToRoom } from '../room.ts';
 import type { ImportColumn, ShardTable, SourceFacts, SourceTable } from './model.ts';
 
 /** The oldest PostgreSQL that publishes. */
@@ -62,8 +62,8 @@ export function volumeProblems(
   const free = Math.max(0, usableVolume * volume.bytes - databaseBytes);
   if (needed <= free) return [];
   const message =
-    `the tables need ${mebibytes(needed)} (${roomFactor} times what they have on the server, without indexes), and the volume of ` +
-    `shard s0 has room for ${mebibytes(free)}: ${wayToRoom(volume)}`;
+    `the tables need ${neededRoom(needed)} (${roomFactor} times what they have on the server, without indexes), and the volume of ` +
+    `shard s0 has room for ${freeRoom(free)}: ${wayToRoom(volume)}`;
   return [{ code: 'VolumeTooSmall', message }];
 }
 
