@@ -1,3 +1,4 @@
+import { neededRoom, roomFactor } from '../room.ts';
 import { costsOf } from './cost.ts';
 import {
   type BucketLoad,
@@ -143,7 +144,10 @@ function whyNoTarget(item: Item, candidates: readonly Place[]): string {
   }
   if (candidates.every((place) => !place.shard.isAvailable))
     return `no shard that may own it answers (${names})`;
-  return `no shard that may own it (${names}) has room for its ${item.bytes} bytes: let the volumes grow`;
+  return (
+    `no shard that may own it (${names}) has the ${neededRoom(roomFactor * item.bytes)} free that it needs (${roomFactor} times its size; ` +
+    'WAL takes room, too, and a tenth of a volume stays free): let the volumes grow'
+  );
 }
 
 function planBalance(
