@@ -59,8 +59,12 @@ export interface MoveFacts {
   readonly tookMs?: number;
   /** When it ended without having moved its bucket. */
   readonly failedAtMs?: number;
+  /** Whether somebody ended it then, which says nothing of whether the next one would fail. */
+  readonly isCancelled?: boolean;
   /** Whether it changes which buckets there are. */
   readonly isReshape?: boolean;
+  /** Whether it makes one bucket of several. */
+  readonly isMerge?: boolean;
   /** Tenant that it isolates. */
   readonly tenant?: string;
   /** Whether the rebalancer made it, and only its retention is left, which nobody has ended. */

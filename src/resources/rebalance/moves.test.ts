@@ -56,10 +56,25 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     expect(moveFacts({ ...moved, metadata: { ...moved.metadata, labels } }).isRetained).toBe(isRetained);
   });
 
-  it.each(['failed', 'cancelled'] as const)('has not moved it when it is %s', (phase) => {
+  it.each([
+    ['failed', undefined],
+    ['cancelled', true],
+  ] as const)('has not moved it when it is %s', (phase, isCancelled) => {
     const facts = moveFacts(shardMove({ phase, finishedAt: '2026-01-09T11:30:00Z' }));
     expect(facts).toMatchObject({ isRunning: false, failedAtMs: Date.parse('2026-01-09T11:30:00Z') });
+    expect(facts.isCancelled).toBe(isCancelled);
     expect(facts.movedAtMs).toBeUndefined();
+  });
+
+  it.each([
+    ['move', undefined, undefined],
+    ['split', true, undefined],
+    ['merge', true, true],
+  ])('that asks for a %s changes which buckets there are: %s', (operation, isReshape, isMerge) => {
+    const buckets = operation === 'merge' ? [7, 8] : [7];
+    const facts = moveFacts(shardMove({}, { ...customer7, operation, buckets }));
+    expect(facts.isReshape).toBe(isReshape);
+    expect(facts.isMerge).toBe(isMerge);
   });
 
   it('is of its group, too, when a tenant was not isolated, and of which bucket was never asked', () => {

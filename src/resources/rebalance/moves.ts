@@ -25,6 +25,7 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
     buckets,
     isRunning: false,
     ...(isReshape ? { isReshape } : {}),
+    ...(spec.operation === 'merge' ? { isMerge: true } : {}),
     ...(spec.tenant === undefined ? {} : { tenant: spec.tenant }),
   };
   const endedMs = Date.parse(finishedAt ?? metadata.creationTimestamp ?? '');
@@ -45,8 +46,9 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
       return { ...moved, bytesPerSecond: bytes / Math.max(1, seconds) };
     }
     case 'failed':
-    case 'cancelled':
       return { ...facts, failedAtMs: endedMs };
+    case 'cancelled':
+      return { ...facts, failedAtMs: endedMs, isCancelled: true };
     default:
       return { ...facts, isRunning: true };
   }

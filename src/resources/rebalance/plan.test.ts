@@ -224,6 +224,8 @@ describe('the rebalancer', () => {
       create: [],
       message: expect.stringContaining('moves of group customer fail'),
     });
+    const cancelled = failed.map((move) => ({ ...move, isCancelled: true }));
+    expect(decide(sketchView(wider, { moves: [...failed.slice(1), ...cancelled] })).create).not.toEqual([]);
     const moved = {
       ...failed[0],
       name: 'm',

@@ -91,6 +91,7 @@ describe('heat that no shard can bear', () => {
   it.each([
     ['not isolated again while that has not begun', { ...isolation, isRunning: true }, []],
     ['not isolated again when that has just been refused', failedAgo(1_000), []],
+    ['not isolated again when that has just been cancelled', { ...failedAgo(1_000), isCancelled: true }, []],
     ['isolated again when the group has rested since that was refused', failedAgo(700_000), ['isolate']],
     ['isolated when another group was not changed', { ...failedAgo(1_000), group: 'other' }, ['isolate']],
   ])('is that of a tenant who is %s', (_, move, operations) => {
@@ -106,6 +107,7 @@ describe('heat that no shard can bear', () => {
       tenant,
     }));
   const movedAgo = (ms: number) => ({ ...isolation, movedAtMs: start.getTime() - ms });
+  const cancelledAgo = (ms: number) => ({ ...failedAgo(ms), isCancelled: true });
   it.each([
     ['the second time', failures(2, 1_190_000), false],
     ['the second time, and has rested', failures(2, 1_210_000), true],
@@ -113,6 +115,7 @@ describe('heat that no shard can bear', () => {
     ['the third time, and has rested', failures(3, 2_410_000), true],
     ['for the whole day', failures(30, 21_590_000), false],
     ['for the whole day, and has rested', failures(30, 21_610_000), true],
+    ['once, and was cancelled since', [failedAgo(30_000_000), cancelledAgo(610_000)], true],
     ['often for another tenant', failures(30, 610_000, 'globex'), true],
     ['often, and then once since it succeeded', [...failures(30, 610_000), movedAgo(620_000)], true],
   ])('is left longer when isolation has failed %s', (_, moves, isIsolated) => {
@@ -130,6 +133,8 @@ describe('heat that no shard can bear', () => {
     expect(created(view(hash, {}, { moves: failed })).map(({ operation }) => operation)).not.toContain(
       'split',
     );
+    const merges = failed.map((move) => ({ ...move, isMerge: true }));
+    expect(created(view(hash, {}, { moves: merges }))).toMatchObject([{ operation: 'split' }]);
   });
 
   it('is told of when what would help has failed', () => {

@@ -98,7 +98,9 @@ function restOf(remedy: Remedy, { moves, now }: RebalanceView): RestingRemedy | 
   const same = moves.filter((move) => isTryOf(remedy, move));
   const movedMs = Math.max(...same.map(({ movedAtMs = Number.NEGATIVE_INFINITY }) => movedAtMs));
   const failed = same
-    .flatMap(({ name, failedAtMs }) => (failedAtMs === undefined ? [] : [{ name, failedAtMs }]))
+    .flatMap(({ name, failedAtMs, isCancelled }) =>
+      failedAtMs === undefined || isCancelled === true ? [] : [{ name, failedAtMs }],
+    )
     .filter(({ failedAtMs }) => failedAtMs > movedMs)
     .sort((a, b) => a.failedAtMs - b.failedAtMs);
   const last = failed.at(-1);
@@ -109,7 +111,8 @@ function restOf(remedy: Remedy, { moves, now }: RebalanceView): RestingRemedy | 
 }
 
 function isTryOf({ group, id, tenant }: Remedy, move: MoveFacts): boolean {
-  if (move.isReshape !== true || move.group !== group || move.tenant !== tenant) return false;
+  const isOther = move.isReshape !== true || move.isMerge === true;
+  if (isOther || move.group !== group || move.tenant !== tenant) return false;
   return tenant !== undefined || move.buckets.some((bucket) => bucket.id === id);
 }
 

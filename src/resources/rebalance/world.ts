@@ -189,8 +189,8 @@ function coresPerOperation({ map, measurements }: RebalanceView, cores: number):
 }
 
 /**
- * Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. A tenant's
- * isolation that was refused before it had a bucket does not count: it says nothing of moves.
+ * Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. Neither
+ * what somebody cancelled counts, nor a tenant's isolation that was refused before it had a bucket: they say nothing of moves.
  */
 export function failingGroups({ moves, now }: Pick<RebalanceView, 'moves' | 'now'>): ReadonlySet<string> {
   const groups = new Set(moves.flatMap(({ buckets }) => buckets.map(({ group }) => group)));
@@ -202,8 +202,11 @@ export function failingGroups({ moves, now }: Pick<RebalanceView, 'moves' | 'now
         ...ofGroup.flatMap(({ movedAtMs }) => movedAtMs ?? []),
       );
       const failures = ofGroup.filter(
-        ({ failedAtMs }) =>
-          failedAtMs !== undefined && failedAtMs > movedMs && now.getTime() - failedAtMs < failingMs,
+        ({ failedAtMs, isCancelled }) =>
+          failedAtMs !== undefined &&
+          isCancelled !== true &&
+          failedAtMs > movedMs &&
+          now.getTime() - failedAtMs < failingMs,
       );
       return failures.length >= failuresOfGroup;
     }),
