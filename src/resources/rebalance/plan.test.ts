@@ -224,6 +224,12 @@ describe('the rebalancer', () => {
       create: [],
       message: expect.stringContaining('moves of group customer fail'),
     });
+    const manual = { ...wider, rebalance: { mode: 'manual' } } as const;
+    expect(decide(sketchView(manual, { moves: failed }))).toMatchObject({
+      message: expect.stringMatching(
+        /fail: see why in their ShardMoves; mode is manual: write the ShardMoves/,
+      ),
+    });
     const cancelled = failed.map((move) => ({ ...move, isCancelled: true }));
     expect(decide(sketchView(wider, { moves: [...failed.slice(1), ...cancelled] })).create).not.toEqual([]);
     const moved = {

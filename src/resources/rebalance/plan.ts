@@ -132,7 +132,8 @@ function obstacleOf(view: RebalanceView, plan: RebalancePlan): string | undefine
   return plan.moves.length === 0 ? 'nothing is to be moved' : mayNotAct(view);
 }
 
-function mayNotAct({ cluster, now }: RebalanceView): string | undefined {
+/** Why the rebalancer leaves it to others to move anything. */
+export function mayNotAct({ cluster, now }: RebalanceView): string | undefined {
   const { mode, dryRun, window } = cluster.spec.rebalance;
   if (mode !== 'auto') return 'mode is manual: write the ShardMoves that you want';
   if (dryRun) return 'dryRun: nothing is moved';
@@ -165,7 +166,8 @@ function phaseOf(
   }
   const failing = [...failingGroups(view)];
   if (!plan.isBalanced && failing.length > 0) {
-    const message = `moves of group ${failing.join(', ')} fail: see why in their ShardMoves; they are tried again after half an hour`;
+    const next = mayNotAct(view) ?? 'they are tried again after half an hour';
+    const message = `moves of group ${failing.join(', ')} fail: see why in their ShardMoves; ${next}`;
     return { phase: 'Stuck', message };
   }
   const stuck = plan.stuck[0];
@@ -175,7 +177,8 @@ function phaseOf(
       message: `bucket ${bucketText(stuck)} should leave ${stuck.shard}: ${stuck.message}`,
     };
   }
-  if (!plan.isBalanced && resting !== undefined) return { phase: 'Stuck', message: restingText(resting) };
+  if (!plan.isBalanced && resting !== undefined)
+    return { phase: 'Stuck', message: restingText(resting, mayNotAct(view)) };
   const message = plan.isBalanced
     ? `every shard is within ${threshold} % of its fair share`
     : `no move helps by ${improvementThreshold} % of what the bucket costs`;

@@ -145,6 +145,18 @@ describe('heat that no shard can bear', () => {
     expect(statusOf(world, decideRebalance(world, undefined)).rebalance?.stuck).toEqual([message]);
   });
 
+  it.each<[string, NonNullable<Sketch['rebalance']>, string]>([
+    ['mode is manual', { mode: 'manual' }, 'mode is manual: write the ShardMoves that you want'],
+    ['of a dry run', { dryRun: true }, 'dryRun: nothing is moved'],
+    ['the window is closed', { window: { start: '02:00', end: '04:00' } }, 'the window opens at 02:00 UTC'],
+  ])('is not said to be tried again because %s', (_, rebalance, why) => {
+    const world = view({ ...directory, rebalance }, hotKey('accounts'), { moves: failures(2, 600_000) });
+    const message =
+      'tenant "acme" of bucket accounts/0 on s0 should be isolated: attempt 2 has failed (see ShardMove m-2); ' +
+      why;
+    expect(statusOf(world, decideRebalance(world, undefined)).rebalance?.stuck).toEqual([message]);
+  });
+
   it('that cannot be mended does not keep other buckets of the group from leaving a shard', () => {
     const moves = [60, 660, 1_260].map((seconds) => failedAgo(seconds * 1_000));
     const draining = { ...directory, shards: { count: 2 } };

@@ -116,18 +116,16 @@ function isTryOf({ group, id, tenant }: Remedy, move: MoveFacts): boolean {
   return tenant !== undefined || move.buckets.some((bucket) => bucket.id === id);
 }
 
-/** What rests, and for how long, in one sentence. */
-export function restingText({
-  tenant,
-  from,
-  failures,
-  shardMove,
-  untilMs,
-  ...bucket
-}: RestingRemedy): string {
+/** What rests, and for how long, or why it is not tried again, in one sentence. */
+export function restingText(
+  { tenant, from, failures, shardMove, untilMs, ...bucket }: RestingRemedy,
+  obstacle: string | undefined,
+): string {
   const what = `bucket ${bucketText(bucket)} on ${from}`;
   const should =
     tenant === undefined ? `${what} should be split` : `tenant "${tenant}" of ${what} should be isolated`;
+  if (obstacle !== undefined)
+    return `${should}: attempt ${failures} has failed (see ShardMove ${shardMove}); ${obstacle}`;
   const time = `${new Date(untilMs).toISOString().slice(0, 19)}Z`;
   return `${should}: after failed attempt ${failures} (see ShardMove ${shardMove}) it is tried again at ${time}`;
 }

@@ -9,7 +9,7 @@ import { bucketText } from '../../sharding/rebalance/model.ts';
 import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
 import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { RebalanceView } from './model.ts';
-import type { RebalanceDecision } from './plan.ts';
+import { mayNotAct, type RebalanceDecision } from './plan.ts';
 import { restingText } from './remedies.ts';
 import { shardsOf } from './world.ts';
 
@@ -26,13 +26,16 @@ export function statusOf(view: RebalanceView, decision: RebalanceDecision): OwnS
   const autoscaling = autoscalingStatus(decision.autoscaling, cluster.status?.autoscaling);
   return {
     conditions: merged(conditionsBefore(cluster.status), conditions, now),
-    rebalance: rebalanceStatus(decision),
+    rebalance: rebalanceStatus(decision, mayNotAct(view)),
     load: loadStatus(view, decision),
     ...(cluster.spec.shards.autoscaling === undefined || autoscaling === undefined ? {} : { autoscaling }),
   };
 }
 
-function rebalanceStatus({ phase, message, plan, running, resting }: RebalanceDecision): RebalanceStatus {
+function rebalanceStatus(
+  { phase, message, plan, running, resting }: RebalanceDecision,
+  obstacle: string | undefined,
+): RebalanceStatus {
   const moves = plan?.moves ?? [];
   const stuck = (plan?.stuck ?? []).map(
     (bucket) => `bucket ${bucketText(bucket)} on ${bucket.shard}: ${bucket.message}`,
@@ -61,7 +64,7 @@ function rebalanceStatus({ phase, message, plan, running, resting }: RebalanceDe
     runningMoves: running.length,
     bytes: rounded(moves.reduce((sum, move) => sum + move.bytes, 0)),
     ...(plan === undefined || moves.length === 0 ? {} : { etaSeconds: rounded(plan.seconds) }),
-    stuck: [...stuck, ...resting.map(restingText)].slice(0, shown.notes),
+    stuck: [...stuck, ...resting.map((rest) => restingText(rest, obstacle))].slice(0, shown.notes),
   };
 }
 
