@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { ImportSpec } from '../../api/v1alpha1/import.ts';
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import { refusable } from '../../postgres/conversion/context.ts';
+import { done, refusable } from '../../postgres/conversion/context.ts';
 import {
   connectionHash,
   type ImportContext,
@@ -241,13 +241,20 @@ export function createWork({
       const acting = contextOf(cluster, source, found.login, undefined, context);
       const seen = await lookAt(acting);
       if (seen.state === 'unknown') return seen.message;
+      const isToBeUnfenced = cluster.status?.import?.switchedAt === undefined && seen.facts.isFenced;
+      const unfenced = isToBeUnfenced
+        ? await refusable(async () => {
+            await acting.useSource((connection) => unfence(connection, name));
+            return done;
+          })
+        : done;
+      // Its slot would fill the server's disk, whatever else is refused.
+      const released = await refusable(() =>
+        acting.useSource((connection) => release(connection, name, null)),
+      );
       // What the server refuses now it may refuse for good: it is told, and keeps the cluster no longer than one that is away.
-      const released = await refusable(async () => {
-        if (cluster.status?.import?.switchedAt === undefined && seen.facts.isFenced)
-          await acting.useSource((connection) => unfence(connection, name));
-        return acting.useSource((connection) => release(connection, name, null));
-      });
-      return released.kind === 'done' ? undefined : released.message;
+      const left = [unfenced, released].flatMap((step) => (step.kind === 'done' ? [] : [step.message]));
+      return left.length === 0 ? undefined : left.join('; ');
     },
   };
 }
