@@ -19,7 +19,7 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { conversionManager, conversionPart } from '../sharded-cluster/status-parts.ts';
-import { type OwnStatus, statusOf } from './status.ts';
+import { type GroupReport, type OwnStatus, statusOf } from './status.ts';
 import { createWork } from './work.ts';
 
 /** What the controller works with. */
@@ -69,7 +69,8 @@ export function conversionController(dependencies: ConversionDependencies): Cont
     if (!isWaiting(found) && idle.has(owner) && idle.get(owner) === generation) return undefined;
     const cluster: ShardedCluster = { ...found, spec };
     const reports = await work.pass(cluster, context);
-    if (reports === undefined) return { requeueAfterMs: waitingMs };
+    if (typeof reports === 'string')
+      return { requeueAfterMs: reports === 'TablesInvalid' ? refusedMs : waitingMs };
     const retentionMs = durationMs(spec.conversion.retention) ?? 0;
     tellRefusals(cluster, reports);
     await write(found, statusOf(cluster, reports, retentionMs, clock.now()), context.signal);
@@ -96,9 +97,9 @@ export function conversionController(dependencies: ConversionDependencies): Cont
   }
 
   /** Once for each refusal that is new. */
-  function tellRefusals(cluster: ShardedCluster, reports: Awaited<ReturnType<typeof work.pass>>): void {
+  function tellRefusals(cluster: ShardedCluster, reports: readonly GroupReport[]): void {
     const before = new Set((cluster.status?.conversions ?? []).map(({ message }) => message));
-    for (const { outcome } of reports ?? []) {
+    for (const { outcome } of reports) {
       if (outcome.kind !== 'refused' || before.has(outcome.message)) continue;
       const { reason, message } = outcome;
       events.record(cluster, { type: 'Warning', reason, action: 'Convert', note: message });

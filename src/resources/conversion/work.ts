@@ -32,13 +32,16 @@ import type { GroupReport } from './status.ts';
 /** How long a pass goes from step to step before it tells how far it is. */
 const passMs = 5_000;
 
+/** Why nothing can be said of conversions: a shard does not answer, or spec.tables has problems, which only another spec ends. */
+export type Unsaid = 'PrimaryUnknown' | 'TablesInvalid';
+
 /** What carries plans of conversions out. */
 export interface ConversionWork {
   /**
-   * Goes on with every group until it has to wait; `undefined` when a shard does not answer, or spec.tables has problems: what was
-   * told of conversions, which keeps their buckets where they are, still holds then.
+   * Goes on with every group until it has to wait; where nothing can be said, what was told of conversions, which keeps their buckets
+   * where they are, still holds.
    */
-  pass(cluster: ShardedCluster, context: ReconcileContext): Promise<readonly GroupReport[] | undefined>;
+  pass(cluster: ShardedCluster, context: ReconcileContext): Promise<readonly GroupReport[] | Unsaid>;
 }
 
 interface Scene {
@@ -255,9 +258,9 @@ export function createWork({
 
   return {
     async pass(cluster, context) {
-      if (layoutOf(cluster.spec.tables).problems.length > 0) return undefined;
+      if (layoutOf(cluster.spec.tables).problems.length > 0) return 'TablesInvalid';
       const scene = await sceneOf(cluster, context);
-      if (scene === undefined) return undefined;
+      if (scene === undefined) return 'PrimaryUnknown';
       const known = await conversionsOf(scene);
       const names = new Set([
         ...scene.layout.groups.map(({ name }) => name),
