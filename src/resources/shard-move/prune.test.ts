@@ -37,6 +37,25 @@ it('no more than a hundred are kept once they are an hour old, the newest first'
   expect(names(Array.from({ length: 103 }, (_, index) => sketch(`m${index}`, index / 200)))).toEqual([]);
 });
 
+it('as many are kept beside the splits and isolations that have failed, by which the rebalancer counts its failures', () => {
+  const spec = { cluster: 'shop', group: 'accounts', to: 's1' };
+  const reshape = (name: string, phase: string, what: object): ShardMove => ({
+    ...sketch(name, 6, phase),
+    spec: shardMoveSpec.parse({ ...spec, ...what }),
+  });
+  const isolate = { operation: 'isolate', tenant: 'acme' };
+  const split = { operation: 'split', buckets: [0] };
+  const reshapes = [
+    reshape('isolate', 'failed', isolate),
+    reshape('split', 'failed', split),
+    reshape('cancelled', 'cancelled', split),
+    reshape('isolated', 'done', isolate),
+    sketch('failed', 6, 'failed'),
+  ];
+  const moves = Array.from({ length: 100 }, (_, index) => sketch(`m${index}`, 2 + index / 100));
+  expect(names([...reshapes, ...moves])).toEqual(['cancelled', 'isolated', 'failed']);
+});
+
 it.each([
   ['whose retention runs', sketch('kept', 1_000, 'retain')],
   ['that goes on', sketch('kept', 1_000, 'copy')],

@@ -4,7 +4,7 @@ import { isOver } from './record.ts';
 
 /** Finished moves of a cluster that are kept, as a record of what was done. */
 const keptCount = 100;
-/** The rebalancer looks back at those that are younger. */
+/** The rebalancer looks back at all that are younger. */
 const youngMs = 3_600_000;
 /** Older ones go, however few there are. */
 const oldMs = 7 * 24 * 3_600_000;
@@ -24,8 +24,14 @@ export function prunable(moves: readonly ShardMove[], now: Date): ShardMove[] {
         metadata.deletionTimestamp === undefined,
     )
     .toSorted((a, b) => ageOf(a) - ageOf(b));
-  return ended.filter((move, index) => {
+  const surplus = new Set(ended.filter((move) => !isLookedBackAt(move)).slice(keptCount));
+  return ended.filter((move) => {
     const age = ageOf(move);
-    return age > oldMs || (index >= keptCount && age > youngMs);
+    return age > oldMs || (surplus.has(move) && age > youngMs);
   });
+}
+
+/** The more splits or isolations have failed, the longer the rebalancer rests: up to six hours after the last of many. */
+function isLookedBackAt({ spec, status }: ShardMove): boolean {
+  return status?.phase === 'failed' && (spec.operation === 'split' || spec.operation === 'isolate');
 }
