@@ -1,5 +1,10 @@
 import { describe, expect, it } from 'vitest';
-import { suspended } from './suspension.ts';
+import { createCache } from '../runtime/cache.ts';
+import type { KubernetesObject } from '../runtime/kubernetes-object.ts';
+import { shardedClusterType } from './sharded-cluster/kinds.ts';
+import type { ShardedCluster } from './sharded-cluster/model.ts';
+import { shardedCluster } from './sharded-cluster/test-support/world.ts';
+import { suspended, type Telling, tellSuspended } from './suspension.ts';
 
 const now = new Date('2026-01-02T03:04:05Z');
 const earlier = '2026-01-01T00:00:00Z';
@@ -51,5 +56,32 @@ describe('the status of what is suspended', () => {
       phase: 'Suspended',
       conditions: [{ type: 'Progressing', reason: 'Suspended' }],
     });
+  });
+
+  it('is told once, and waited for by its owner', async () => {
+    const type = shardedClusterType;
+    const cache = createCache<ShardedCluster>();
+    const sent: KubernetesObject[] = [];
+    const owners: string[] = [];
+    const telling: Telling = {
+      client: {
+        applyStatus: async (_, object) => {
+          sent.push(object);
+          return object;
+        },
+        updateStatus: () => Promise.reject(new Error('it is applied')),
+      },
+      clock: { now: () => now },
+      expectations: { expectWritten: (owner) => owners.push(owner) },
+    };
+    const { signal } = new AbortController();
+    const members = { desired: 3, ready: 3, summary: '3/3' };
+    const cluster = shardedCluster({ suspend: true }, { members });
+    await tellSuspended(telling, { type, cache }, cluster, signal);
+    expect(sent).toMatchObject([{ metadata: { name: 'shop' }, status: { phase: 'Suspended', members } }]);
+    expect(owners).toEqual(['shop/shop']);
+    const told = { ...cluster, status: sent[0]?.status as NonNullable<ShardedCluster['status']> };
+    await tellSuspended(telling, { type, cache }, told, signal);
+    expect(sent).toHaveLength(1);
   });
 });

@@ -1,6 +1,12 @@
 import type { ShardedClusterStatus } from '../api/v1alpha1/sharded-cluster.ts';
+import type { Clock } from '../runtime/clock.ts';
 import { setCondition } from '../runtime/conditions.ts';
-import type { Condition } from '../runtime/kubernetes-object.ts';
+import type { Expectations } from '../runtime/expectations.ts';
+import type { Informer } from '../runtime/informer.ts';
+import type { KubeClient } from '../runtime/kube-client.ts';
+import { type Condition, type KubernetesObject, keyOf, keyString } from '../runtime/kubernetes-object.ts';
+import { writeStatus } from '../runtime/status-writer.ts';
+import { fieldManager } from './sharded-cluster/names.ts';
 import { conditionsBefore } from './sharded-cluster/status.ts';
 
 /** What the statuses of the kinds that can be suspended have in common. */
@@ -31,4 +37,24 @@ export function suspended(before: Said | undefined, generation: number | undefin
     now,
   );
   return { ...observed, phase: 'Suspended', conditions: [...conditions] };
+}
+
+/** What a controller tells a suspension with. */
+export interface Telling {
+  readonly client: Pick<KubeClient, 'applyStatus' | 'updateStatus'>;
+  readonly clock: Pick<Clock, 'now'>;
+  readonly expectations: Pick<Expectations, 'expectWritten'>;
+}
+
+/** Says in the status of an object that it is suspended. The work begins again with the change that ends it. */
+export async function tellSuspended<T extends KubernetesObject & { status?: Said }>(
+  { client, clock, expectations }: Telling,
+  { type, cache }: Pick<Informer<T>, 'type' | 'cache'>,
+  object: T,
+  signal: AbortSignal,
+): Promise<undefined> {
+  const said = suspended(object.status, object.metadata.generation, clock.now());
+  const status = { ...object.status, ...said } as NonNullable<T['status']>;
+  const written = await writeStatus(client, type, object, status, { signal, fieldManager });
+  if (written.changed) expectations.expectWritten(keyString(keyOf(object)), cache, written.object);
 }

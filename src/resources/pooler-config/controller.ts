@@ -16,7 +16,7 @@ import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import type { Settings } from '../sharded-cluster/model.ts';
 import { fieldManager } from '../sharded-cluster/names.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
-import { suspended } from '../suspension.ts';
+import { tellSuspended } from '../suspension.ts';
 import { executePooler, type PoolerExecution } from './execute.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { poolerConfigType } from './kinds.ts';
@@ -56,6 +56,7 @@ const soonMs = 50;
 export function poolerConfigController(dependencies: PoolerConfigDependencies): Controller {
   const { client, sources, poolerSources, observer, gated, events, clock, settings } = dependencies;
   const expectations = createExpectations({ clock });
+  const telling = { client, clock, expectations };
   const memories = createMemories<PoolerMemory>();
   const execution: PoolerExecution = {
     client,
@@ -76,16 +77,8 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
     }
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const pooler: PoolerConfig = { ...found, spec: poolerConfigSpec.parse(found.spec) };
-    if (pooler.spec.suspend) return tellSuspended(pooler, owner, context.signal);
+    if (pooler.spec.suspend) return tellSuspended(telling, poolerSources.poolers, pooler, context.signal);
     return pass(pooler, owner, context);
-  }
-
-  /** The work begins again with the change that ends it. */
-  async function tellSuspended(pooler: PoolerConfig, owner: string, signal: AbortSignal): Promise<undefined> {
-    const said = suspended(pooler.status, pooler.metadata.generation, clock.now());
-    const status = { ...pooler.status, ...said };
-    const written = await writeStatus(client, poolerConfigType, pooler, status, { signal, fieldManager });
-    if (written.changed) expectations.expectWritten(owner, poolerSources.poolers.cache, written.object);
   }
 
   async function pass(

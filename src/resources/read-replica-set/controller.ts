@@ -20,7 +20,7 @@ import { readReplicaSetType } from '../sharded-cluster/kinds.ts';
 import type { Settings, ShardedCluster } from '../sharded-cluster/model.ts';
 import { fieldManager, replicaSetLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
-import { suspended } from '../suspension.ts';
+import { tellSuspended } from '../suspension.ts';
 import { createAutoscaler, wantedReplicas } from './autoscaler.ts';
 import { executeSet, ownerOf, type SetExecution, type SetFailure } from './execute.ts';
 import { withFailedActions } from './failed-actions.ts';
@@ -57,6 +57,7 @@ const answered: ReadonlySet<string> = new Set(['CountingData', 'CheckingParamete
 export function readReplicaSetController(dependencies: ReadReplicaSetDependencies): Controller {
   const { client, sources, replicas, poolerSources, connections, events, clock, settings } = dependencies;
   const expectations = createExpectations({ clock });
+  const telling = { client, clock, expectations };
   const observer = createSetObserver({
     client,
     sources,
@@ -88,11 +89,7 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     }
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const set: ReadReplicaSet = { ...found, spec: readReplicaSetSpec.parse(found.spec) };
-    if (set.spec.suspend) {
-      const said = suspended(set.status, set.metadata.generation, clock.now());
-      await write(set, { ...set.status, ...said }, context);
-      return undefined;
-    }
+    if (set.spec.suspend) return tellSuspended(telling, sources.replicaSets, set, context.signal);
     const memory = memories.of(set.metadata, () => emptyMemory(clock.monotonicMs()));
     const cluster = clusterOf(set);
     if (set.spec.mode === 'logical' && cluster !== undefined) return passModel(set, cluster, memory, context);

@@ -30,41 +30,43 @@ export function podOfClaim({ metadata }: PersistentVolumeClaim): string {
   return metadata.name.replace(/^data-/, '');
 }
 
-/** In use while the cluster wants the member, or while its StatefulSet or pod is still there. */
-export function usageOf(
-  claim: PersistentVolumeClaim,
-  { owner, statefulSet, hasPod }: MemberTraces<ShardedCluster>,
+/** In use while the owner wants the member, or while its StatefulSet or pod is still there. */
+function usageBy<T extends ShardedCluster | ReadReplicaSet>(
+  ordinal: number,
+  { owner, statefulSet, hasPod }: MemberTraces<T>,
+  ask: (owner: T) => Usage,
 ): Usage {
+  if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
+  if (owner === undefined) return 'unused';
+  // As long as it is suspended nothing of it goes.
+  return owner.spec.suspend === true ? 'unknown' : ask(owner);
+}
+
+/** Whether a member of a cluster uses a claim. */
+export function usageOf(claim: PersistentVolumeClaim, traces: MemberTraces<ShardedCluster>): Usage {
   const { [clusterLabel]: cluster, [shardLabel]: shard } = claim.metadata.labels ?? {};
   if (cluster === undefined || shard === undefined) return 'unknown';
   const ordinal = podOrdinal(cluster, shard, podOfClaim(claim));
   if (ordinal === undefined || shardIndex(shard) === undefined) return 'unknown';
-  if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
-  if (owner === undefined) return 'unused';
-  // As long as it is suspended nothing of it goes.
-  if (owner.spec.suspend === true) return 'unknown';
-  // More shards are wanted than were chosen yet: it may be this one that comes back.
-  if (wantedNames(owner).length < desiredShards(owner.spec, owner.status)) return 'unknown';
-  const wanted = wantedNames(owner).includes(shard) && ordinal < (owner.spec.members ?? 3);
-  return wanted ? 'used' : 'unused';
+  return usageBy(ordinal, traces, (owner) => {
+    // More shards are wanted than were chosen yet: it may be this one that comes back.
+    if (wantedNames(owner).length < desiredShards(owner.spec, owner.status)) return 'unknown';
+    const wanted = wantedNames(owner).includes(shard) && ordinal < (owner.spec.members ?? 3);
+    return wanted ? 'used' : 'unused';
+  });
 }
 
 /** The same for a member of a read replica set. */
-export function replicaUsage(
-  claim: PersistentVolumeClaim,
-  { owner, statefulSet, hasPod }: MemberTraces<ReadReplicaSet>,
-): Usage {
+export function replicaUsage(claim: PersistentVolumeClaim, traces: MemberTraces<ReadReplicaSet>): Usage {
   const { [replicaSetLabel]: set, [shardLabel]: shard } = claim.metadata.labels ?? {};
   if (set === undefined || shard === undefined) return 'unknown';
   const ordinal = replicaOrdinal(set, shard, podOfClaim(claim));
   if (ordinal === undefined) return 'unknown';
-  if (hasPod || ordinal < (statefulSet?.spec?.replicas ?? 0)) return 'used';
-  if (owner === undefined) return 'unused';
-  // As long as it is suspended nothing of it goes.
-  if (owner.spec.suspend === true) return 'unknown';
-  const { shards, replicas = 1, autoscaling } = owner.spec;
-  if (shards !== undefined && !shards.includes(shard)) return 'unused';
-  // The autoscaler goes between what it is bound to and what it has decided; either may be about to come true.
-  const least = autoscaling === undefined || autoscaling.dryRun ? replicas : (autoscaling.minReplicas ?? 1);
-  return ordinal < Math.max(least, owner.status?.replicas?.desired ?? 0) ? 'used' : 'unused';
+  return usageBy(ordinal, traces, ({ spec, status }) => {
+    const { shards, replicas = 1, autoscaling } = spec;
+    if (shards !== undefined && !shards.includes(shard)) return 'unused';
+    // The autoscaler goes between what it is bound to and what it has decided; either may be about to come true.
+    const least = autoscaling === undefined || autoscaling.dryRun ? replicas : (autoscaling.minReplicas ?? 1);
+    return ordinal < Math.max(least, status?.replicas?.desired ?? 0) ? 'used' : 'unused';
+  });
 }

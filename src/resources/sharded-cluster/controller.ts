@@ -16,7 +16,7 @@ import { keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, delayed, labelled, mapped } from '../../runtime/watches.ts';
-import { suspended } from '../suspension.ts';
+import { tellSuspended } from '../suspension.ts';
 import { type ClusterMemory, emptyMemory } from './cluster-memory.ts';
 import { type ExecutionContext, execute } from './execute.ts';
 import { type ActionFailure, withFailures } from './failure.ts';
@@ -59,6 +59,7 @@ const soonMs = 50;
 export function shardedClusterController(dependencies: ShardedClusterDependencies): Controller {
   const { client, sources, connections, events, gate, clock, settings } = dependencies;
   const expectations = createExpectations({ clock });
+  const telling = { client, clock, expectations };
   const observer = createObserver({ client, sources, connections, monotonicMs: clock.monotonicMs });
   const execution: ExecutionContext = {
     client,
@@ -87,7 +88,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       spec,
       ...(found.status === undefined ? {} : { status: clusterPart(found.status) }),
     };
-    if (spec.suspend) return tellSuspended(cluster, context.signal);
+    if (spec.suspend) return tellSuspended(telling, sources.clusters, cluster, context.signal);
     const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
     const choice = chooseShards({ spec, status: found.status, map });
     if (!isRemembered(cluster, choice) && (await remember(cluster, choice, context.signal)))
@@ -95,15 +96,6 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
     const memory = memories.of(cluster.metadata, emptyMemory);
     const others = { ...found.status, obstacle: choice.obstacle };
     return pass(cluster, others, owner, memory, context);
-  }
-
-  /** The work begins again with the change that ends it. */
-  async function tellSuspended(cluster: ShardedCluster, signal: AbortSignal): Promise<undefined> {
-    const said = suspended(cluster.status, cluster.metadata.generation, clock.now());
-    const status = { ...cluster.status, ...said };
-    const written = await writeStatus(client, shardedClusterType, cluster, status, { signal, fieldManager });
-    if (written.changed)
-      expectations.expectWritten(keyString(cluster.metadata), sources.clusters.cache, written.object);
   }
 
   /**
