@@ -23,14 +23,19 @@ export interface Suspended {
  * What the status of a suspended object says: why nothing happens. The other conditions keep the generation that they are of; who
  * goes on when the suspension ends replaces this one.
  */
-export function suspended(before: Said | undefined, generation: number | undefined, now: Date): Suspended {
+export function suspended(
+  before: Said | undefined,
+  generation: number | undefined,
+  now: Date,
+  reason = 'Suspended',
+): Suspended {
   const observed = generation === undefined ? {} : { observedGeneration: generation };
   const conditions = setCondition(
     conditionsBefore(before ?? {}),
     {
       type: 'Progressing',
       status: 'False',
-      reason: 'Suspended',
+      reason,
       message: 'spec.suspend is true: nothing is changed until it is false again',
       ...observed,
     },
@@ -52,8 +57,9 @@ export async function tellSuspended<T extends KubernetesObject & { status?: Said
   { type, cache }: Pick<Informer<T>, 'type' | 'cache'>,
   object: T,
   signal: AbortSignal,
+  reason?: string,
 ): Promise<undefined> {
-  const said = suspended(object.status, object.metadata.generation, clock.now());
+  const said = suspended(object.status, object.metadata.generation, clock.now(), reason);
   const status = { ...object.status, ...said } as NonNullable<T['status']>;
   const written = await writeStatus(client, type, object, status, { signal, fieldManager });
   if (written.changed) expectations.expectWritten(keyString(keyOf(object)), cache, written.object);

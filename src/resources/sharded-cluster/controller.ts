@@ -31,6 +31,7 @@ import type { PoolerGate } from './pooler-gate.ts';
 import { chooseShards, isRemembered, type ShardChoice, withChoice } from './shard-choice.ts';
 import type { Sources } from './sources.ts';
 import { statusOf } from './status.ts';
+import { suspensionReason } from './status-conditions.ts';
 import { clusterPart } from './status-parts.ts';
 import { refusalEvent } from './status-refusal.ts';
 import { decideParameters, type ParameterDecision } from './steps/parameters.ts';
@@ -88,7 +89,10 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       spec,
       ...(found.status === undefined ? {} : { status: clusterPart(found.status) }),
     };
-    if (spec.suspend) return tellSuspended(telling, sources.clusters, cluster, context.signal);
+    if (spec.suspend) {
+      const reason = suspensionReason(cluster.status);
+      return tellSuspended(telling, sources.clusters, cluster, context.signal, reason);
+    }
     const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
     const choice = chooseShards({ spec, status: found.status, map });
     if (!isRemembered(cluster, choice) && (await remember(cluster, choice, context.signal)))

@@ -1,7 +1,8 @@
 import { describe, expect, it } from 'vitest';
+import { suspended } from '../suspension.ts';
 import type { StepResult } from './model.ts';
 import type { Outcome } from './plan-result.ts';
-import { type ConditionFacts, conditionsOf, isNew, phaseOf } from './status-conditions.ts';
+import { type ConditionFacts, conditionsOf, isNew, phaseOf, suspensionReason } from './status-conditions.ts';
 
 const proceed: StepResult = { kind: 'continue' };
 const waits: StepResult = { kind: 'wait', reason: 'RollingOut', message: 'it is being renewed', afterMs: 0 };
@@ -204,5 +205,17 @@ describe('a cluster', () => {
     ['that is renewed', { phase: 'Updating' }, false],
   ])('%s', (_, status, expected) => {
     expect(isNew(status)).toBe(expected);
+  });
+
+  it.each([
+    ['that was being made', { phase: 'Creating' }, true],
+    ['that had been ready, and was not', { phase: 'Updating' }, false],
+    ['that failed', { phase: 'Degraded' }, false],
+  ])('%s is so after it was suspended, whatever its servers had accepted', (_, { phase }, expected) => {
+    const before = { phase, lastGoodParameters: {}, conditions: [condition('False')] };
+    const once = { ...before, ...suspended(before, 1, new Date(0), suspensionReason(before)) };
+    const again = { ...once, ...suspended(once, 2, new Date(1_000), suspensionReason(once)) };
+    expect([once, again].map(isNew)).toEqual([expected, expected]);
+    expect(again.phase).toBe('Suspended');
   });
 });

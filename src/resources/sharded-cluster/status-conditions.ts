@@ -45,8 +45,19 @@ export function ofGeneration(
 export function isNew(status: ShardedClusterStatus | undefined): boolean {
   if (status?.conditions?.some(({ type, status: is }) => type === 'Ready' && is === 'True')) return false;
   if (status?.phase === undefined || status.phase === 'Creating') return true;
+  const isSuspendedNew = status.conditions?.some(
+    ({ type, reason }) => type === 'Progressing' && reason === creationSuspended,
+  );
+  if (status.phase === 'Suspended' && isSuspendedNew === true) return true;
   // Something had to be corrected, or it was suspended, at creation; the servers never came up.
   return ['Degraded', 'Suspended'].includes(status.phase) && status.lastGoodParameters === undefined;
+}
+
+const creationSuspended = 'CreationSuspended';
+
+/** Why nothing goes on while a cluster is suspended; the phase, which says no more than that, cannot remember that it was being made. */
+export function suspensionReason(status: ShardedClusterStatus | undefined): string {
+  return isNew(status) ? creationSuspended : 'Suspended';
 }
 
 /** One word for people, from the conditions. */
