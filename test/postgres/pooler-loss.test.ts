@@ -1,8 +1,9 @@
 import { once } from 'node:events';
 import { type AddressInfo, createServer, connect as dial, type Socket } from 'node:net';
+import { setTimeout as sleep } from 'node:timers/promises';
 import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
-import { gatedShard, login, never, type PoolerScene, startPoolerScene } from '../support/pooler-scene.ts';
+import { gatedShard, never, type PoolerScene, startPoolerScene } from '../support/pooler-scene.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
 const poolSize = 5;
@@ -92,6 +93,23 @@ async function waitingClients(): Promise<number> {
   return pools.reduce((sum, pool) => sum + pool.cl_waiting, 0);
 }
 
+/** PgBouncer's connections to the server, with the version of TLS once they have come so far. */
+async function servers(): Promise<{ state: string; tls: string }[]> {
+  const { host, port, user, password, ca, servername } = scene.poolers.console(0);
+  const client = new pg.Client({
+    host,
+    port,
+    user,
+    password,
+    database: 'pgbouncer',
+    ssl: { ca, servername },
+  });
+  await client.connect();
+  const { rows } = await client.query('SHOW SERVERS');
+  await client.end();
+  return rows;
+}
+
 describe('a server that is lost for a while', () => {
   it('is a wait for those that are idle, ask or come, and an error only for those at work', async () => {
     const idle = await Promise.all(Array.from({ length: 20 }, () => scene.client()));
@@ -134,19 +152,47 @@ describe('a server that is lost for a while', () => {
   it('is a wait as long as it is there again and starts up, also when others than before shall be connected to', async () => {
     const starting = await startStartingUp();
     const asking = await scene.client();
+    // Lost just after PgBouncer has logged in there.
+    await scene.withConsole(0, (console) => console.reconnect('app'));
+    await asking.query('SELECT 1');
     await way.cut();
     await way.open(starting.port);
     const answer = asking.query('SELECT 1');
+    const coming: Promise<pg.Client>[] = [];
+    while (coming.length < 10) {
+      coming.push(scene.client());
+      await sleep(20);
+    }
     await waitUntil('it has been asked', () => starting.refused() > 2);
-    const coming = scene.client();
-    await waitUntil('both wait', async () => (await waitingClients()) === 2);
+    coming.push(scene.client());
+    await waitUntil('all of them wait', async () => (await waitingClients()) === 1 + coming.length);
     // The operator does so when it sees another primary, which may be before PgBouncer has logged in there.
     await scene.withConsole(0, (console) => console.reconnect('app'));
     await way.cut();
     await way.open();
     await answer;
-    await Promise.all([asking.end(), coming.then((each) => each.end())]);
+    await Promise.all([asking, ...(await Promise.all(coming))].map((each) => each.end()));
     await starting.stop();
+  });
+
+  it('is a wait for all that come until it is there again, when the last login was over', async () => {
+    const asking = await scene.client();
+    await scene.withConsole(0, (console) => console.reconnect('app'));
+    await asking.query('SELECT 1');
+    await sleep(200);
+    await way.cut();
+    const answer = asking.query('SELECT 1').catch(() => undefined);
+    const coming: Promise<unknown>[] = [];
+    const come = async () => {
+      coming.push(scene.client().then((each) => each.query('SELECT 1').finally(() => each.end())));
+      await sleep(10);
+    };
+    while (coming.length < 30) await come();
+    await way.open();
+    while (coming.length < 80) await come();
+    await Promise.all(coming);
+    await answer;
+    await asking.end();
   });
 
   it('is a wait also when a login was under way, which the loss cuts off', async () => {
@@ -154,14 +200,17 @@ describe('a server that is lost for a while', () => {
     const superuser = new pg.Client(await scene.server.connection('postgres'));
     await superuser.connect();
     await superuser.query("ALTER SYSTEM SET post_auth_delay = '60s'");
+    const loadedAt = async () =>
+      (await superuser.query('SELECT pg_conf_load_time()::text AS at')).rows[0]?.at;
+    const before = await loadedAt();
     await superuser.query('SELECT pg_reload_conf()');
+    await waitUntil('logins take long', async () => (await loadedAt()) !== before);
     await scene.withConsole(0, (console) => console.reconnect('app'));
     const [first, ...others] = idle;
     const answers = [first?.query('SELECT 1')];
-    await waitUntil('a login is under way', async () => {
-      const pools = await scene.withConsole(0, (console) => console.showPools());
-      return pools.some((pool) => pool.user === login.name && pool.sv_login === 1 && pool.sv_idle === 0);
-    });
+    await waitUntil('a login is under way', async () =>
+      (await servers()).some(({ state, tls }) => state === 'new' && tls !== ''),
+    );
     await superuser.query('ALTER SYSTEM RESET post_auth_delay');
     await superuser.query('SELECT pg_reload_conf()');
     await way.cut();

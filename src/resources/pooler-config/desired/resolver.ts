@@ -12,8 +12,9 @@ const readyFile = `${socketDirectory}/resolver`;
  * make it turn away whoever asks.
  *
  * A login that the loss itself cuts off does so all the same (check_fast_fail), but not while the database is paused. PgBouncer
- * tells nobody of it, but tries again within a tenth of a second: so clients are paused when a server is found away just after its
- * address was told. When they have waited as long as they may, those who wait are told off like those who ask from then on.
+ * tells nobody of it, but tries again within a tenth of a second: so clients are paused when a server is found away before it was
+ * seen to let PgBouncer in. Not otherwise: a pause ends a login itself, and who asks just after it is turned away. When they have
+ * waited as long as they may, those who wait are told off like those who ask from then on.
  */
 export const resolverScript = `
 import socket, struct, subprocess, sys, threading, time
@@ -27,7 +28,7 @@ waiting = {}
 away, overdue = {}, set()
 limit = threading.Lock()
 limits = []
-told, welcomed = {}, {}
+told, welcomed, followed = {}, {}, set()
 
 def name_and_type(query):
     labels, at = [], 12
@@ -48,39 +49,80 @@ def servers():
         for host, port, seconds, query_wait, databases in map(str.split, lines):
             yield host, (port, float(seconds), query_wait, databases.split(','))
 
-def until_ready(session):
+def messages(session):
     kind = b''
     while kind != b'Z':
         head = session.recv(5, socket.MSG_WAITALL)
         kind, length = head[:1], struct.unpack('>I', head[1:])[0]
-        session.recv(length - 4, socket.MSG_WAITALL)
+        yield kind, session.recv(length - 4, socket.MSG_WAITALL)
 
-def command(text):
+def fields(row):
+    at, found = 2, []
+    while at < len(row):
+        length = struct.unpack_from('>i', row, at)[0]
+        found.append(row[at + 4:at + 4 + max(length, 0)].decode())
+        at += 4 + max(length, 0)
+    return found
+
+def columns(description):
+    at, found = 2, []
+    while at < len(description):
+        end = description.index(0, at)
+        found.append(description[at:end].decode())
+        at = end + 19
+    return found
+
+def ask(text):
     for patience in (0.2, 1, 5):
-        sent = False
+        sent, names, rows = False, [], []
         try:
             with socket.socket(socket.AF_UNIX) as session:
                 session.settimeout(patience)
                 session.connect(CONSOLE)
                 words = b'user\\0pgbouncer\\0database\\0pgbouncer\\0\\0'
                 session.sendall(struct.pack('>II', 8 + len(words), 196608) + words)
-                until_ready(session)
+                list(messages(session))
                 session.sendall(struct.pack('>cI', b'Q', 5 + len(text)) + text.encode() + b'\\0')
                 # It holds whether its end is waited for or not.
                 sent = True
-                until_ready(session)
+                for kind, body in messages(session):
+                    if kind == b'T':
+                        names = columns(body)
+                    elif kind == b'D':
+                        rows.append(dict(zip(names, fields(body))))
         except (OSError, struct.error):
             pass
         if sent:
-            return
+            return rows
+    return []
 
-def listens(address, port):
+def dial(address, port):
     try:
         # Of a Service without endpoints a client hears now and then nothing, and would ask again after a second.
-        socket.create_connection((address, int(port)), 0.5).close()
-        return True
+        return socket.create_connection((address, int(port)), 0.5)
     except OSError:
-        return False
+        return None
+
+def listens(address, port):
+    session = dial(address, port)
+    if session:
+        session.close()
+    return session is not None
+
+def welcome(name, session):
+    session.setblocking(False)
+    threading.Timer(0.2, session.close).start()
+    welcomed[name] = session
+
+def is_welcome(name):
+    # A server that is lost, or begins anew after a crash, ends this session with all others.
+    try:
+        welcomed[name].recv(1, socket.MSG_PEEK)
+    except BlockingIOError:
+        return True
+    except (KeyError, OSError):
+        pass
+    return False
 
 def takes_logins(address, port):
     words = ['pg_isready', '-q', '-t', '1', '-h', address, '-p', port, '-U', 'nobody', '-d', 'postgres']
@@ -95,12 +137,32 @@ def serves(name, address, port):
     if not all(listens(address, port) for _ in range(times)):
         return False
     # A pool that grows asks many times a second.
-    if name not in away and time.monotonic() < welcomed.get(name, -1) + 0.2:
+    if name not in away and is_welcome(name):
         return True
-    if not takes_logins(address, port):
+    session = dial(address, port)
+    if session is None:
         return False
-    welcomed[name] = time.monotonic()
+    if not takes_logins(address, port):
+        session.close()
+        return False
+    welcome(name, session)
     return True
+
+def is_logged_in(databases):
+    pools = [pool for pool in ask('SHOW POOLS') if pool['database'] in databases]
+    servers = sum(int(pool[state]) for pool in pools for state in ('sv_active', 'sv_idle', 'sv_used', 'sv_tested'))
+    return servers > 0 and not any(int(pool['sv_login']) for pool in pools)
+
+def follow(name, databases):
+    # Until it is over, or for a second.
+    while time.monotonic() < told.get(name, -2) + 1:
+        began = told[name]
+        time.sleep(0.05)
+        if is_logged_in(databases):
+            with lock:
+                if told[name] == began:
+                    del told[name]
+    followed.discard(name)
 
 def hold(name, address, port, seconds, query_wait, databases):
     paused = []
@@ -111,7 +173,7 @@ def hold(name, address, port, seconds, query_wait, databases):
                 away[name] = now
                 paused = databases if now < told.get(name, -2) + 1 else []
                 for database in paused:
-                    command(f'PAUSE {database}')
+                    ask(f'PAUSE {database}')
             elif now > away[name] + seconds:
                 if name not in overdue and not 0 < float(query_wait) <= seconds:
                     overdue.add(name)
@@ -124,13 +186,13 @@ def hold(name, address, port, seconds, query_wait, databases):
             print(f'{name} takes logins again, after {time.monotonic() - since:.2f} s', flush=True)
     finally:
         for database in paused:
-            command(f'RESUME {database}')
+            ask(f'RESUME {database}')
 
 def limit_waits(seconds, query_wait):
     # For clients of all databases, so only until those are told off who have waited as long: who asks later is turned away.
     with limit:
         limits.append(seconds)
-        command(f'SET query_wait_timeout = {seconds:g}')
+        ask(f'SET query_wait_timeout = {seconds:g}')
     threading.Thread(target=lift_limit, args=(seconds, query_wait), daemon=True).start()
 
 def lift_limit(seconds, query_wait):
@@ -138,7 +200,7 @@ def lift_limit(seconds, query_wait):
     with limit:
         limits.remove(seconds)
         if not limits:
-            command(f'SET query_wait_timeout = {query_wait}')
+            ask(f'SET query_wait_timeout = {query_wait}')
 
 def reply(query, end, kind, found, to):
     family = FAMILIES.get(kind)
@@ -155,7 +217,11 @@ def look_up(name, kind):
         wanted = dict(servers()).get(name) if found else None
         if wanted is not None:
             hold(name, found[0], *wanted)
-            told[name] = time.monotonic()
+            with lock:
+                told[name] = time.monotonic()
+            if name not in followed:
+                followed.add(name)
+                threading.Thread(target=follow, args=(name, wanted[3]), daemon=True).start()
     finally:
         with lock:
             asking = waiting.pop((name, kind))
@@ -166,7 +232,7 @@ def main():
     open(READY, 'w').close()
     # One that ended before this one may have left the limit as it was.
     for _, (_, _, query_wait, _) in list(servers())[:1]:
-        command(f'SET query_wait_timeout = {query_wait}')
+        ask(f'SET query_wait_timeout = {query_wait}')
     while True:
         query, to = listener.recvfrom(4096)
         try:
