@@ -5,6 +5,7 @@ import { connect } from '../../src/postgres/connection.ts';
 import { ensureSchema } from '../../src/postgres/herdsman-schema.ts';
 import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/postgres/roles.ts';
 import { scramVerifier } from '../../src/postgres/scram.ts';
+import { tpsOf } from '../support/pgbench.ts';
 import { type PoolerServers, startPoolers } from '../support/pooler-server.ts';
 import { findRootfs, type PostgresServer, startPostgres } from '../support/postgres-server.ts';
 
@@ -127,10 +128,9 @@ export async function pgbench(place: Place, words: readonly string[]): Promise<R
   const before = serverMs();
   const stdout = await runPgbench(place, words);
   const used = serverMs() - before;
-  const number = (pattern: RegExp) => Number(pattern.exec(stdout)?.[1] ?? 0);
-  const transactions = number(/^number of transactions actually processed: (\d+)/m);
+  const transactions = Number(/^number of transactions actually processed: (\d+)/m.exec(stdout)?.[1] ?? 0);
   if (transactions === 0) throw new Error(`pgbench did nothing in its time: ${stdout}`);
-  return { tps: number(/^tps = ([0-9.]+)/m), serverMs: used / transactions };
+  return { tps: tpsOf(stdout), serverMs: used / transactions };
 }
 
 async function runPgbench(place: Place, words: readonly string[]): Promise<string> {

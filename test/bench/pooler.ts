@@ -14,6 +14,7 @@ import {
   waitForAnotherPrimary,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
+import { measureConnections } from './pooler-connections.ts';
 import {
   app,
   type Contenders,
@@ -28,16 +29,17 @@ import { targets } from './targets.ts';
 
 const parts: Readonly<Record<string, () => Promise<Measured>>> = {
   speed: measureSpeed,
+  connections: measureConnections,
   switchover: measureSwitchover,
 };
 
-/** Poolers: speed beside a PgBouncer set up by hand, before one server, and planned switchovers on the cluster; or one of both. */
+/** Poolers: speed beside a PgBouncer set up by hand, before one server; on the cluster a connection for each transaction, and planned switchovers. Or one of these. */
 export async function pooler(words: readonly string[]): Promise<Measured> {
   const chosen = words.length === 0 ? Object.keys(parts) : words;
   const measured: Measured[] = [];
   for (const name of chosen) {
     const measure = parts[name];
-    if (measure === undefined) throw new Error(`${name}: write ${Object.keys(parts).join(' or ')}`);
+    if (measure === undefined) throw new Error(`${name}: write ${Object.keys(parts).join(', ')} or nothing`);
     measured.push(await measure());
   }
   return {

@@ -1,5 +1,5 @@
 import type pg from 'pg';
-import { startPgbench } from '../support/pgbench.ts';
+import { startPgbench, tpsOf } from '../support/pgbench.ts';
 import { applySet, readConfig, replicaPods, waitUntilServing } from '../support/read-replica-set.ts';
 import type { MemberPod } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
@@ -42,7 +42,7 @@ export async function throughput({ cluster, set, spec }: ReplicaScene): Promise<
 
 async function readsPerSecond(config: pg.ClientConfig): Promise<number> {
   const { output } = await startPgbench(config, ['-n', '-S', '-c', '24', '-j', '2', '-T', `${seconds}`]);
-  return Number(/^tps = ([0-9.]+)/m.exec(await output)?.[1] ?? 0);
+  return tpsOf(await output);
 }
 
 function limitOf({ spec }: MemberPod): string | undefined {

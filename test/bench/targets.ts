@@ -51,6 +51,12 @@ export const targets = {
       target: 3,
       atLeast: true,
     },
+    connectingLimited: {
+      what: 'the same on the cluster, where a member and a pooler may each use 0.3 CPU, and clients the rest',
+      unit: 'x',
+      target: 3,
+      atLeast: true,
+    },
     memory: { what: 'memory of 1,000 clients with TLS', unit: 'MiB', target: 100 },
     errors: { what: 'errors of clients in planned switchovers', unit: 'errors', target: 0 },
     wait: { what: 'longest wait of a client in planned switchovers', unit: 'ms', target: 2000 },

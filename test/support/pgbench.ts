@@ -43,6 +43,11 @@ export async function startPgbench(config: pg.ClientConfig, words: readonly stri
   };
 }
 
+/** Transactions a second, as pgbench says at its end. */
+export function tpsOf(output: string): number {
+  return Number(/^tps = ([0-9.]+)/m.exec(output)?.[1] ?? 0);
+}
+
 function outputOf(child: ChildProcess): Promise<string> {
   return new Promise((resolve, reject) => {
     let output = '';
