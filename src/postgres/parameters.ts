@@ -171,14 +171,12 @@ const time: Readonly<Record<string, number>> = {
 };
 
 function checkNumber(value: string, setting: Setting): string | undefined {
-  const match =
-    /^\s*([-+]?(?:0x[0-9a-f]+|[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+\.))\s*([a-zA-Z]*)\s*$/i.exec(value);
-  if (match === null) return `"${value}" is not a number${unitsOf(setting)}`;
-  const factor = unitFactor(match[2] ?? '', setting.unit);
-  if (factor === undefined) return `"${value}" has a unit that does not fit${unitsOf(setting)}`;
-  const exact = Number(match[1]) * factor;
+  const parsed = parseNumber(value, setting);
+  if (parsed === 'no number') return `"${value}" is not a number${unitsOf(setting)}`;
+  if (parsed === 'another unit') return `"${value}" has a unit that does not fit${unitsOf(setting)}`;
+  const { exact, hasUnit } = parsed;
   const number = setting.vartype === 'integer' ? Math.round(exact) : exact;
-  if (setting.vartype === 'integer' && match[2] === '' && !Number.isInteger(exact) && setting.unit === null) {
+  if (setting.vartype === 'integer' && !hasUnit && !Number.isInteger(exact) && setting.unit === null) {
     // PostgreSQL rounds it; it is hardly what was meant.
     return `"${value}" is not a whole number`;
   }
@@ -187,6 +185,67 @@ function checkNumber(value: string, setting: Setting): string | undefined {
   if (number >= minimum && number <= maximum) return undefined;
   const unit = setting.unit === null ? '' : ` (in ${setting.unit})`;
   return `"${value}" is outside ${setting.min_val} to ${setting.max_val}${unit}`;
+}
+
+/** A number in the base unit of its parameter. */
+interface ParsedNumber {
+  readonly exact: number;
+  readonly hasUnit: boolean;
+}
+
+function parseNumber(value: string, setting: Setting): ParsedNumber | 'no number' | 'another unit' {
+  const match =
+    /^\s*([-+]?(?:0x[0-9a-f]+|[0-9]*\.?[0-9]+(?:e[-+]?[0-9]+)?|[0-9]+\.))\s*([a-zA-Z]*)\s*$/i.exec(value);
+  if (match === null) return 'no number';
+  const factor = unitFactor(match[2] ?? '', setting.unit);
+  if (factor === undefined) return 'another unit';
+  return { exact: Number(match[1]) * factor, hasUnit: match[2] !== '' };
+}
+
+/**
+ * Whether the server runs with those of the parameters that it takes over when it starts. Right after they were handed out it
+ * does not know of them yet, and says of none that it waits for a restart.
+ */
+export function runsWith(
+  parameters: Readonly<Record<string, string>>,
+  settings: readonly Setting[],
+): boolean {
+  const known = new Map(settings.map((setting) => [setting.name.toLowerCase(), setting]));
+  return Object.entries(parameters).every(([name, value]) => {
+    const setting = known.get(name.toLowerCase());
+    return setting?.context !== 'postmaster' || isInForce(value, setting);
+  });
+}
+
+function isInForce(value: string, setting: Setting): boolean {
+  switch (setting.vartype) {
+    case 'bool':
+      return booleanOf(value) === setting.setting;
+    case 'enum':
+      return [value.trim().toLowerCase(), booleanOf(value)].includes(setting.setting.toLowerCase());
+    case 'integer':
+    case 'real': {
+      const parsed = parseNumber(value, setting);
+      if (typeof parsed === 'string') return false;
+      // Of what is not positive PostgreSQL makes a number by itself.
+      return parsed.exact <= 0 || Math.abs(parsed.exact - Number(setting.setting)) < 1;
+    }
+    case 'string': {
+      const running = wordsOf(setting.setting);
+      return wordsOf(value).every((word) => running.includes(word));
+    }
+  }
+}
+
+/** A Boolean as the server shows it. */
+function booleanOf(value: string): 'on' | 'off' | undefined {
+  if (!isBoolean(value)) return undefined;
+  const text = value.trim().toLowerCase();
+  return ['1', 'on'].includes(text) || /^[ty]/.test(text) ? 'on' : 'off';
+}
+
+function wordsOf(list: string): string[] {
+  return list.split(',').map((word) => word.trim().replaceAll('"', ''));
 }
 
 /** What a number with a unit has to be multiplied by to be in the parameter's base unit. */

@@ -5,6 +5,7 @@ import {
   probeParameters,
   readRefusedSettings,
   readSettings,
+  runsWith,
   type Setting,
 } from '../../src/postgres/parameters.ts';
 import { readShardStats } from '../../src/postgres/stats.ts';
@@ -82,6 +83,29 @@ describe('parameters', () => {
         if (ours && !theirs && value !== '2.5') expect.soft({ name, value }).toEqual('refused by us alone');
       }
     }
+  });
+
+  it('are in force that the server shows, and no others that it reads at its start', async () => {
+    const shown = await operator.query<{ name: string; value: string }>({
+      text: "SELECT name, current_setting(name) AS value FROM pg_settings WHERE context = 'postmaster'",
+    });
+    expect(shown.length).toBeGreaterThan(40);
+    for (const { name, value } of shown)
+      expect.soft({ name, value, runs: runsWith({ [name]: value }, settings) }).toMatchObject({ runs: true });
+    const others = settings.flatMap(({ name, context, vartype, setting, enumvals }): [string, string][] => {
+      if (context !== 'postmaster') return [];
+      if (vartype === 'bool') return [[name, setting === 'on' ? 'false' : 'yes']];
+      if (vartype === 'enum')
+        return (enumvals ?? []).filter((word) => word !== setting).map((word) => [name, word]);
+      return [[name, vartype === 'string' ? 'another' : `${Math.abs(Number(setting)) + 1}`]];
+    });
+    for (const [name, value] of others)
+      expect
+        .soft({ name, value, runs: runsWith({ [name]: value }, settings) })
+        .toMatchObject({ runs: false });
+    // Right after they were handed out, what needs no restart is not asked for.
+    expect(runsWith({ work_mem: '123MB', 'pg_stat_statements.max': '5000' }, settings)).toBe(true);
+    expect(runsWith({ SHARED_BUFFERS: '900GB' }, settings)).toBe(false);
   });
 
   it('let the server judge texts', async () => {

@@ -220,17 +220,19 @@ UNION ALL SELECT 'table ' || relname FROM pg_class
   WHERE relnamespace = 'public'::regnamespace AND relkind = 'r' AND NOT relispartition
 UNION ALL SELECT 'marker ' || relname FROM pg_class WHERE relnamespace = 'own'::regnamespace AND relkind = 'r'`;
 
-/** The rows of `orders` on all shards that own something. */
+/**
+ * The rows of `orders` on all shards that own something. Where a primary was lost just before, its Service may lead to the pod
+ * that is gone until the nodes have heard of it: who connects tries again.
+ */
 export async function readOrders(key: ClusterKey): Promise<KeyedRow[]> {
   const map = await readMap(key);
   const shards = new Set(map.spec.groups[0]?.buckets.map(({ shard }) => shard));
-  const rows = await Promise.all(
-    [...shards].map((shard) =>
-      query<{ key: string; value: number }>(
+  const read = (shard: string) =>
+    waitFor(`the rows of ${shard} can be read`, async () => ({
+      done: await query<{ key: string; value: number }>(
         target(key, shard),
         "SELECT customer_id || '/' || id AS key, amount AS value FROM orders",
       ),
-    ),
-  );
-  return rows.flat();
+    }));
+  return (await Promise.all([...shards].map(read))).flat();
 }

@@ -14,6 +14,8 @@ export interface DatabaseFacts extends Holdings {
   readonly stats: ShardStats;
   /** What the running server has against parameters of the spec. */
   readonly parameterProblems: readonly Problem[];
+  /** Whether the running server has taken over those of them that it reads when it starts. */
+  readonly runsWithParameters: boolean;
   /** Errors in the configuration that the server was given. */
   readonly fileErrors: readonly string[];
 }

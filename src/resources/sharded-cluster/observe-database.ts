@@ -7,6 +7,7 @@ import {
   probeParameters,
   readRefusedSettings,
   readSettings,
+  runsWith,
 } from '../../postgres/parameters.ts';
 import { readShardStats } from '../../postgres/stats.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
@@ -28,6 +29,7 @@ export interface DatabaseQuestion {
 }
 
 type DatabaseContent = Pick<DatabaseFacts, 'catalog' | keyof Holdings>;
+type Verdict = Pick<DatabaseFacts, 'parameterProblems' | 'runsWithParameters' | 'fileErrors'>;
 const nothing: DatabaseContent = {
   catalog: undefined,
   tablesWithRows: [],
@@ -43,7 +45,8 @@ export async function readDatabase(
   const { parameters } = question;
   return readingOf(async () => {
     const facts = await connections.use(question.options, (connection) => ask(connection, question));
-    if (parameters === undefined) return { ...facts, parameterProblems: [], fileErrors: [] };
+    if (parameters === undefined)
+      return { ...facts, parameterProblems: [], runsWithParameters: true, fileErrors: [] };
     const verdict = await connections.use(parameters.options, (connection) =>
       judge(connection, parameters.wanted),
     );
@@ -54,7 +57,7 @@ export async function readDatabase(
 async function ask(
   connection: Connection,
   question: DatabaseQuestion,
-): Promise<Omit<DatabaseFacts, 'parameterProblems' | 'fileErrors'>> {
+): Promise<Omit<DatabaseFacts, keyof Verdict>> {
   const stats = await readShardStats(connection);
   if (stats.inRecovery) throw new Error(`member ${question.member} is not the primary any more`);
   const content = question.isSetUp ? (question.remembered ?? (await readContent(connection))) : nothing;
@@ -71,15 +74,13 @@ async function ask(
 }
 
 /** What the server has against parameters, before it is given them and after. */
-async function judge(
-  connection: Connection,
-  wanted: Readonly<Record<string, string>>,
-): Promise<Pick<DatabaseFacts, 'parameterProblems' | 'fileErrors'>> {
+async function judge(connection: Connection, wanted: Readonly<Record<string, string>>): Promise<Verdict> {
   const settings = await readSettings(connection);
   const problems = checkParameters(wanted, settings);
   const refused = await readRefusedSettings(connection);
   return {
     parameterProblems: problems.length > 0 ? problems : await probeParameters(connection, wanted, settings),
+    runsWithParameters: runsWith(wanted, settings),
     fileErrors: refused === 'unknown' ? [] : refused.map(({ name, error }) => `${name}: ${error}`),
   };
 }

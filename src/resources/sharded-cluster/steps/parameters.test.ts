@@ -49,6 +49,10 @@ describe('parameters of the user', () => {
     expect(parametersOf(withMemberFacts(applied, { pendingRestart: true })).lastGood).toEqual(good);
     expect(parametersOf(withShard(applied, 's1', { database: { state: 'absent' } })).lastGood).toEqual(good);
     expect(parametersOf(withShard(applied, 's1', { group: { state: 'absent' } })).lastGood).toEqual(good);
+    // Handed out just now: nobody has looked yet whether a restart is needed.
+    const unread = withFacts(applied, 's1', { runsWithParameters: false });
+    expect(parametersOf(unread)).toEqual({ use: wanted, refused: undefined, lastGood: good });
+    expect(parametersOf(withFailedStart(unread)).use).toEqual(good);
   });
 
   it('are kept from a server that has none of them while nobody can judge them', () => {

@@ -79,9 +79,10 @@ function failureOf(shard: ObservedShard, changed: readonly string[]): string | u
   return `member ${member} does not start with ${changed.join(', ') || 'these parameters'}; its log says why`;
 }
 
-/** Whether no member waits for a restart to take parameters over. */
+/** Whether the primary has taken parameters over, and no member waits for a restart to do so. */
 function isRunningThem(shard: ObservedShard): boolean {
-  if (shard.group.state !== 'present') return false;
+  if (shard.group.state !== 'present' || shard.database.state !== 'present') return false;
+  if (!shard.database.value.runsWithParameters) return false;
   const facts = [...shard.group.value.members.values()];
   return facts.length > 0 && facts.every((member) => !member.pendingRestart);
 }

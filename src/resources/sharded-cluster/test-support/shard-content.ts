@@ -48,6 +48,7 @@ export const newDatabase: DatabaseFacts = {
     slots: [],
   },
   parameterProblems: [],
+  runsWithParameters: true,
   fileErrors: [],
   tablesWithRows: [],
   otherDatabases: [],
