@@ -31,7 +31,8 @@ export default defineConfig({
           name: 'postgres',
           include: ['test/postgres/**/*.test.ts'],
           globalSetup: ['test/support/postgres-global-setup.ts'],
-          maxWorkers,
+          // They wait for servers a third of their time.
+          maxWorkers: maxWorkers + 1,
           testTimeout: 3 * minute,
           hookTimeout: minute,
         },

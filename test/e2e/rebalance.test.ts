@@ -28,7 +28,7 @@ import { waitFor } from '../support/wait.ts';
 
 const namespace = namespaceForFile('rebalance');
 const key: ClusterKey = { namespace, name: 'shop' };
-const buckets = 12;
+const buckets = 8;
 const customers = 600;
 const spec: Partial<SpecInput> = {
   shards: { count: 2 },
@@ -132,7 +132,7 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     expect(await countRows()).toEqual({ customers, orders: customers });
     const writers = startWork(0);
     await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=4']);
-    await waitForOwners({ s0: 3, s1: 3, s2: 3, s3: 3 });
+    await waitForOwners({ s0: 2, s1: 2, s2: 2, s3: 2 });
     await expectNoHarm(writers);
     expect(await countRows()).toEqual({ customers, orders: customers });
     const moves = await kubectl([
@@ -158,7 +158,7 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     });
     const writers = startWork(1);
     await kubectl(['scale', '-n', namespace, 'shardedcluster/shop', '--replicas=2']);
-    await waitForOwners({ s0: 6, s3: 6 });
+    await waitForOwners({ s0: 4, s3: 4 });
     await waitUntilReady(key, { timeoutMs: 300_000 });
     await waitFor(
       'the pods of both shards are gone',
@@ -178,7 +178,7 @@ describe('a cluster that is scaled with its data, under writers to every bucket'
     for (const shard of ['s1', 's2'])
       await waitForEvent(
         key,
-        new RegExp(`ShardLeaving shard ${shard} .* in 3 buckets, the least of those that may go`),
+        new RegExp(`ShardLeaving shard ${shard} .* in 2 buckets, the least of those that may go`),
       );
   });
 
