@@ -25,6 +25,7 @@ import { isMapChanged, mapDelayMs } from './map-watch.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
 import { clusterLabel, fieldManager, shardMapName } from './names.ts';
 import { createObserver, setUpKey } from './observe.ts';
+import { hasReshaped } from './observe-moves.ts';
 import { plan } from './plan.ts';
 import type { Outcome } from './plan-result.ts';
 import type { PoolerGate } from './pooler-gate.ts';
@@ -243,6 +244,11 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       labelled(sources.pods, clusterLabel, changed('labels', 'deletion', 'spec', 'status')),
       labelled(sources.claims, clusterLabel, changed('deletion', 'spec', 'status')),
       delayed(labelled(sources.maps, clusterLabel, isMapChanged), mapDelayMs),
+      mapped(
+        sources.moves,
+        ({ metadata, spec }) => [{ namespace: metadata.namespace, name: spec.cluster }],
+        hasReshaped,
+      ),
       mapped(
         sources.replicaSets,
         ({ metadata, spec }) => [{ namespace: metadata.namespace, name: spec.cluster }],

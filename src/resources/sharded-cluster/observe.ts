@@ -246,6 +246,7 @@ export function createObserver({
       cluster.metadata.generation,
       wantedNames(cluster).join(),
       mapVersion,
+      ...switchingBuckets(cluster, sources).map(({ group: name, bucket }) => `${name}.${bucket}`),
     ].join('/');
     const remembered = memory.catalogs.get(shard.name);
     const isFresh =
