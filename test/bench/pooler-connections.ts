@@ -1,6 +1,6 @@
 import type pg from 'pg';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
-import { applicationConfig } from '../support/pg.ts';
+import { applicationConfig, query } from '../support/pg.ts';
 import { startPgbench, tpsOf } from '../support/pgbench.ts';
 import {
   applyPooler,
@@ -9,10 +9,12 @@ import {
   waitUntilPooling,
 } from '../support/pooler-config.ts';
 import { applyCluster, waitUntilReady } from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
 import { type Measured, median, note, reached, runCount } from './report.ts';
 import { targets } from './targets.ts';
 
 const seconds = 8;
+const maxConnections = '200';
 /** What a server may use, so that clients, which compute as much for TLS and SCRAM, have the processors that they need. */
 const limits = { cpu: '300m' };
 
@@ -24,7 +26,7 @@ export async function measureConnections(): Promise<Measured> {
   try {
     await applyCluster(cluster, {
       members: 1,
-      postgres: { parameters: { max_connections: '200' } },
+      postgres: { parameters: { max_connections: maxConnections } },
       resources: { requests: { cpu: '100m', memory: '256Mi' }, limits: { ...limits, memory: '1Gi' } },
     });
     await applyPooler(key, {
@@ -33,6 +35,14 @@ export async function measureConnections(): Promise<Measured> {
       resources: { requests: { cpu: '100m', memory: '32Mi' }, limits },
     });
     await waitUntilReady(cluster, { timeoutMs: 240_000 });
+    await waitFor('there is room for all clients', async () => {
+      const [row] = await query<{ max_connections: string }>(
+        { namespace: key.namespace, cluster: key.cluster },
+        'SHOW max_connections',
+      );
+      return row?.max_connections === maxConnections ? { done: true } : { state: row };
+    });
+    await waitUntilReady(cluster);
     await waitUntilPooling(key);
     const ways = {
       direct: await applicationConfig({ namespace: key.namespace, cluster: key.cluster }),

@@ -52,7 +52,7 @@ export const targets = {
       atLeast: true,
     },
     connectingLimited: {
-      what: 'the same on the cluster, where a member and a pooler may each use 0.3 CPU, and clients the rest',
+      what: 'a connection for each transaction on the cluster, member and pooler of 0.3 CPU each: TPS through ours of direct ones, median',
       unit: 'x',
       target: 3,
       atLeast: true,
