@@ -90,7 +90,7 @@ def ask(text):
                         names = columns(body)
                     elif kind == b'D':
                         rows.append(dict(zip(names, fields(body))))
-        except (OSError, struct.error):
+        except (OSError, ValueError, struct.error):
             pass
         if sent:
             return rows
@@ -149,20 +149,22 @@ def serves(name, address, port):
     return True
 
 def is_logged_in(databases):
-    pools = [pool for pool in ask('SHOW POOLS') if pool['database'] in databases]
+    pools = [pool for pool in ask('SHOW POOLS') if pool.get('database') in databases]
     servers = sum(int(pool[state]) for pool in pools for state in ('sv_active', 'sv_idle', 'sv_used', 'sv_tested'))
     return servers > 0 and not any(int(pool['sv_login']) for pool in pools)
 
 def follow(name, databases):
     # Until it is over, or for a second.
-    while time.monotonic() < told.get(name, -2) + 1:
-        began = told[name]
-        time.sleep(0.05)
-        if is_logged_in(databases):
-            with lock:
-                if told[name] == began:
-                    del told[name]
-    followed.discard(name)
+    try:
+        while time.monotonic() < told.get(name, -2) + 1:
+            began = told[name]
+            time.sleep(0.05)
+            if is_logged_in(databases):
+                with lock:
+                    if told[name] == began:
+                        del told[name]
+    finally:
+        followed.discard(name)
 
 def hold(name, address, port, seconds, query_wait, databases):
     paused = []
@@ -219,8 +221,9 @@ def look_up(name, kind):
             hold(name, found[0], *wanted)
             with lock:
                 told[name] = time.monotonic()
-            if name not in followed:
+                is_followed = name in followed
                 followed.add(name)
+            if not is_followed:
                 threading.Thread(target=follow, args=(name, wanted[3]), daemon=True).start()
     finally:
         with lock:
