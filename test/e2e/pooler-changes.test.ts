@@ -16,7 +16,7 @@ import { namespaceForFile } from '../support/scene.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
 
-// Passwords and shards change under clients. Instances are in pooler-fleet.test.ts, a primary in pooler.test.ts.
+// Passwords and shards change under clients. Instances are in test/chaos/pooler-fleet.test.ts, a primary in pooler.test.ts.
 
 const namespace = namespaceForFile('pooler-changes');
 const cluster: ClusterKey = { namespace, name: 'shop' };

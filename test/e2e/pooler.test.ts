@@ -25,7 +25,7 @@ import {
 } from '../support/sharded-cluster.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
-// PgBouncer before a cluster of one shard, with the whole operator. What takes longer is in pooler-fleet.test.ts.
+// PgBouncer before a cluster of one shard, with the whole operator. What takes longer is in test/chaos.
 
 const namespace = namespaceForFile('pooler');
 const cluster: ClusterKey = { namespace, name: 'shop' };
