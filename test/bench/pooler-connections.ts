@@ -36,16 +36,13 @@ export async function measureConnections(): Promise<Measured> {
     });
     await waitUntilReady(cluster, { timeoutMs: 240_000 });
     await waitFor('there is room for all clients', async () => {
-      const [row] = await query<{ max_connections: string }>(
-        { namespace: key.namespace, cluster: key.cluster },
-        'SHOW max_connections',
-      );
+      const [row] = await query<{ max_connections: string }>(key, 'SHOW max_connections');
       return row?.max_connections === maxConnections ? { done: true } : { state: row };
     });
     await waitUntilReady(cluster);
     await waitUntilPooling(key);
     const ways = {
-      direct: await applicationConfig({ namespace: key.namespace, cluster: key.cluster }),
+      direct: await applicationConfig(key),
       pooled: await poolerClientConfig(key),
     };
     await pgbench(ways.direct, ['-i', '-q', '-s', '1']);

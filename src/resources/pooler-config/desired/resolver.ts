@@ -133,15 +133,15 @@ def takes_logins(address, port):
 
 def serves(name, address, port):
     # While another server takes over, the Service may lead to both of them, by chance.
-    times = 10 if name in away else 1
-    if not all(listens(address, port) for _ in range(times)):
+    if name in away and not all(listens(address, port) for _ in range(9)):
         return False
-    # A pool that grows asks many times a second.
-    if name not in away and is_welcome(name):
-        return True
     session = dial(address, port)
     if session is None:
         return False
+    # A pool that grows asks many times a second.
+    if name not in away and is_welcome(name):
+        session.close()
+        return True
     if not takes_logins(address, port):
         session.close()
         return False
