@@ -117,6 +117,11 @@ function readReport(stage: Stage, file: string): StageResult {
   return { passed, skipped: report.numPendingTests + report.numTodoTests, failures };
 }
 
+/** The first words of a failure, on one line. */
+function inShort(message: string): string {
+  return message.trim().replaceAll(/\s+/g, ' ').slice(0, 1_000);
+}
+
 function parseArguments(words: readonly string[]): { chosen: readonly Stage[]; filter: string } {
   const isStage = (word: string): word is Stage => (stages as readonly string[]).includes(word);
   const chosen = words.filter(isStage);
@@ -155,6 +160,8 @@ async function main(): Promise<void> {
   const sum = (count: (result: StageResult) => number): number =>
     results.reduce((total, result) => total + count(result), 0);
   console.log(`\nIn ${seconds(started)}:`);
+  // Once more, since who keeps only the end of this output would see where a test failed, but not why.
+  for (const { name, message } of failures) console.log(`FAILED ${name}: ${inShort(message)}`);
   const passed = sum((result) => result.passed);
   const skipped = sum((result) => result.skipped);
   console.log(`${passed} passed, ${failures.length} failed, ${skipped} skipped`);

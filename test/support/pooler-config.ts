@@ -144,6 +144,8 @@ export async function connectPooler(config: pg.ClientConfig): Promise<pg.Client>
 /** What a client of a load saw go wrong. */
 export interface LoadError {
   readonly message: string;
+  /** The client's number, from 0. */
+  readonly client: number;
   /** When what failed was begun (`performance.now()`). */
   readonly begunMs: number;
 }
@@ -173,8 +175,8 @@ export interface LoadOptions {
   readonly clients: number;
   /** Name of the database; `app` by default. */
   readonly database?: string;
-  /** One short transaction; `SELECT 1` by default. */
-  readonly work?: (client: pg.Client) => Promise<unknown>;
+  /** One short transaction of the client with this number, from 0; `SELECT 1` by default. */
+  readonly work?: (client: pg.Client, number: number) => Promise<unknown>;
   /** Transactions after which a client connects anew, as pools of applications do; never by default. */
   readonly leaveAfter?: number;
   /** Pause of a client between two transactions; 50 by default. */
@@ -191,7 +193,7 @@ export async function startPoolerLoad(key: PoolerKey, options: LoadOptions): Pro
   let longestMs = 0;
   let stopping = false;
 
-  async function run(first: pg.Client): Promise<void> {
+  async function run(first: pg.Client, number: number): Promise<void> {
     let client: pg.Client | undefined = first;
     for (let left = leaveAfter; !stopping; left -= 1) {
       const begunMs = performance.now();
@@ -202,10 +204,11 @@ export async function startPoolerLoad(key: PoolerKey, options: LoadOptions): Pro
           left = leaveAfter;
         }
         client ??= await connectPooler(config);
-        await work(client);
+        await work(client, number);
         done += 1;
       } catch (error) {
-        errors.push({ message: error instanceof Error ? error.message : String(error), begunMs });
+        const message = error instanceof Error ? error.message : String(error);
+        errors.push({ message, client: number, begunMs });
         client?.end().catch(() => undefined);
         client = undefined;
       }

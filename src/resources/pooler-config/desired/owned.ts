@@ -12,6 +12,7 @@ import {
 import { encoded, type Secret } from '../../sharded-cluster/desired/secrets.ts';
 import type { PoolerConfig } from '../model.ts';
 import { peersService, poolerLabels, poolerName, poolerSelector } from '../names.ts';
+import { farewellSeconds } from './pod.ts';
 
 function labels({ metadata, spec }: PoolerConfig): Record<string, string> {
   return poolerLabels(metadata.name, spec.target.cluster, spec.engine);
@@ -81,6 +82,8 @@ export function statefulSet(pooler: PoolerConfig, options: InstancesOptions): Ku
     replicas,
     podManagementPolicy: 'Parallel',
     updateStrategy: { type: 'RollingUpdate' },
+    // One that is ready may take as long to get into the Service as one that goes takes to be out of it.
+    minReadySeconds: farewellSeconds,
     revisionHistoryLimit: 3,
     selector: { matchLabels: poolerSelector(name) },
     template: {

@@ -4,8 +4,11 @@ import { podSecurity } from '../../sharded-cluster/desired/pod-security.ts';
 import type { PoolerConfig } from '../model.ts';
 import { poolerSelector } from '../names.ts';
 
-/** Seconds for which an instance that goes still takes connections, until every node has heard of it. */
-export const farewellSeconds = 3;
+/**
+ * Seconds for which an instance that goes still takes connections, until every node has heard of it: Kubernetes' controller of
+ * EndpointSlices waits 1 s after a conflict before it tries again, then 2 s, and kube-proxy up to 1 s between two changes.
+ */
+export const farewellSeconds = 5;
 
 /** How long clients get to leave before an instance ends. */
 export function drainSeconds(pooler: PoolerConfig): number {
