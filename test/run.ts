@@ -119,7 +119,7 @@ function readReport(stage: Stage, file: string): StageResult {
 
 /** The first words of a failure, on one line. */
 function inShort(message: string): string {
-  return message.trim().replaceAll(/\s+/g, ' ').slice(0, 1_000);
+  return message.trim().replaceAll(/\s+/g, ' ').slice(0, 2_000);
 }
 
 function parseArguments(words: readonly string[]): { chosen: readonly Stage[]; filter: string } {
