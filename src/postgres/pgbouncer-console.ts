@@ -32,6 +32,14 @@ export interface PoolRow {
   readonly maxwait: number;
 }
 
+/** One connection to a server. */
+export interface ServerRow {
+  readonly database: string;
+  /** Process id of its session; 0 until it is logged in. */
+  readonly remote_pid: number;
+  readonly local_port: number;
+}
+
 /** One database. */
 export interface DatabaseRow {
   readonly name: string;
@@ -43,6 +51,7 @@ export interface DatabaseRow {
 export interface Console {
   showDatabases(): Promise<DatabaseRow[]>;
   showPools(): Promise<PoolRow[]>;
+  showServers(): Promise<ServerRow[]>;
   /** Settings by name. */
   showConfig(): Promise<ReadonlyMap<string, string>>;
   reload(): Promise<void>;
@@ -103,6 +112,7 @@ export async function openConsole(options: ConsoleOptions): Promise<Console> {
       const rows = await command<Readonly<Record<string, string | number>>>('SHOW POOLS');
       return rows.map(poolOf);
     },
+    showServers: () => command<ServerRow>('SHOW SERVERS'),
     async showConfig() {
       const rows = await command<{ key: string; value: string | null }>('SHOW CONFIG');
       return new Map(rows.map(({ key, value }) => [key, value ?? '']));

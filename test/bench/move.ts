@@ -3,7 +3,9 @@ import pg from 'pg';
 import { apiVersion } from '../../src/api/v1alpha1/common.ts';
 import type { ShardMove } from '../../src/resources/shard-move/model.ts';
 import { shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
+import { primaryHost } from '../../src/resources/sharded-cluster/names.ts';
 import { leafName } from '../../src/sharding/names.ts';
+import { type ClientPod, startClientPod } from '../support/client-pod.ts';
 import { kube } from '../support/cluster.ts';
 import { kubectl } from '../support/kubectl.ts';
 import { createNamespace, deleteNamespace } from '../support/namespace.ts';
@@ -11,7 +13,7 @@ import { startPacedWriters, type WrittenBucket } from '../support/paced-writers.
 import { applicationConfig, query } from '../support/pg.ts';
 import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
 import { waitFor } from '../support/wait.ts';
-import { compareWays, pipeCopy } from './copy-ways.ts';
+import { compareWays } from './copy-ways.ts';
 import { type Moved, reportMoves } from './move-report.ts';
 import { type Measured, note, runCount } from './report.ts';
 
@@ -27,6 +29,8 @@ const writesPerSecond = Number(process.env.WRITES ?? 400);
 const restingMs = 30_000;
 /** How long writers go on between copies, each of which begins after a checkpoint. */
 const settlingMs = 2_000;
+/** Requests of the operator, as its chart has them. */
+const operatorRequests = { cpu: '200m', memory: '128Mi' };
 const fencesWanted = Number(process.env.FENCES ?? 100);
 
 /** What can be measured by itself. */
@@ -48,7 +52,8 @@ async function moveUnderWriters(chosen: ReadonlySet<Part>): Promise<Measured> {
   try {
     await prepare(key);
     const rows = chosen.has('large') ? largeRows : smallRows;
-    const bench = new Bench(key, await bucketsOf(key, rows), rows);
+    const pod = await startClientPod(key, { requests: operatorRequests });
+    const bench = new Bench(key, pod, await bucketsOf(key, rows), rows);
     return await bench.run(chosen);
   } finally {
     await deleteNamespace(key.namespace);
@@ -116,10 +121,12 @@ class Bench {
   readonly #configs = new Map<string, pg.ClientConfig>();
   readonly #owners = new Map<number, string>();
   readonly #rowsOfLarge: number;
+  readonly #pod: ClientPod;
   #count = 0;
 
-  constructor(key: ClusterKey, buckets: readonly WrittenBucket[], rowsOfLarge: number) {
+  constructor(key: ClusterKey, pod: ClientPod, buckets: readonly WrittenBucket[], rowsOfLarge: number) {
     this.#key = key;
+    this.#pod = pod;
     this.#buckets = buckets;
     this.#rowsOfLarge = rowsOfLarge;
   }
@@ -187,32 +194,39 @@ class Bench {
     return rows[0]?.shard ?? '';
   }
 
-  /** Bytes a second of a binary COPY piped into a table whose primary key is built after it. */
+  /**
+   * Bytes a second of a binary COPY piped into a table whose primary key is built after it, by two psql in a pod with the
+   * processor time that the operator is given.
+   */
   async #rawRate(): Promise<number> {
+    const { namespace, name } = this.#key;
     const from = this.#owners.get(large) ?? '';
-    const [source, target] = await Promise.all([
-      this.#client(from),
-      this.#client(from === 's0' ? 's1' : 's0'),
-    ]);
+    const psql = (shard: string, ...commands: string[]) =>
+      [
+        `psql -qAtX -v ON_ERROR_STOP=1 -h ${primaryHost(name, shard, namespace)} app`,
+        ...commands.map((command) => `-c "${command}"`),
+      ].join(' ');
+    const source = (command: string) => psql(from, command);
+    const target = (...commands: string[]) => psql(from === 's0' ? 's1' : 's0', ...commands);
     const leaf = leafName('orders', large);
-    try {
-      const { rows } = await source.query<{ bytes: string }>('SELECT pg_table_size($1::regclass) AS bytes', [
-        leaf,
-      ]);
-      await target.query('CREATE TABLE raw_copy (LIKE orders)');
-      const began = performance.now();
-      await pipeCopy(
-        source,
-        target,
-        `COPY ${leaf} TO STDOUT (FORMAT binary)`,
-        'COPY raw_copy FROM STDIN (FORMAT binary)',
-      );
-      await target.query('ALTER TABLE raw_copy ADD PRIMARY KEY (customer_id, id)');
-      return Number(rows[0]?.bytes) / ((performance.now() - began) / 1000);
-    } finally {
-      await target.query('DROP TABLE IF EXISTS raw_copy');
-      await Promise.all([source.end(), target.end()]);
-    }
+    const printed = await this.#pod.run([
+      'bash',
+      '-c',
+      [
+        'set -euo pipefail',
+        source(`SELECT pg_table_size('${leaf}')`),
+        target('CREATE TABLE raw_copy (LIKE orders)'),
+        'began=$(date +%s%N)',
+        `${source(`COPY ${leaf} TO STDOUT (FORMAT binary)`)} | ${target(
+          'COPY raw_copy FROM STDIN (FORMAT binary)',
+          'ALTER TABLE raw_copy ADD PRIMARY KEY (customer_id, id)',
+        )}`,
+        'echo $(($(date +%s%N) - began))',
+        target('DROP TABLE raw_copy'),
+      ].join('\n'),
+    ]);
+    const [bytes, nanoseconds] = printed.trim().split('\n').map(Number);
+    return Number(bytes) / (Number(nanoseconds) / 1e9);
   }
 
   /** Writes what the last copy has left to be written, so that the next one does not pay for it; writers' pages are logged whole again after. */

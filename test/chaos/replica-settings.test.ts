@@ -168,7 +168,7 @@ it('leads clients to the member in their own zone while there is one', async () 
   const host = `readers-s0-read.${namespace}.svc`;
   const clients = await Promise.all(
     nodes.map(async ({ metadata: { name } }) => {
-      const pod = await startClientPod(cluster, `client-${name}`, name);
+      const pod = await startClientPod(cluster, { name: `client-${name}`, node: name });
       const read = `psql -XAtq 'host=${host} dbname=app' -c 'SELECT host(inet_server_addr())'`;
       const readers = async () => {
         const output = await pod.run([

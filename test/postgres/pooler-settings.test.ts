@@ -3,7 +3,11 @@ import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vites
 import { managedPoolerParameters } from '../../src/api/v1alpha1/pooler-parameters.ts';
 import { revisionOf } from '../../src/resources/pooler-config/desired/settings.ts';
 import { untilNoLogin } from '../../src/resources/pooler-config/hold.ts';
-import { oversizedDatabases, readInstance } from '../../src/resources/pooler-config/instance-facts.ts';
+import {
+  oversizedDatabases,
+  readInstance,
+  sessionName,
+} from '../../src/resources/pooler-config/instance-facts.ts';
 import { parameterProblem, pgbouncerParameterNames } from '../../src/resources/pooler-config/parameters.ts';
 import { poolerSpec } from '../../src/resources/pooler-config/test-support/world.ts';
 import { systemClock } from '../../src/runtime/clock.ts';
@@ -113,6 +117,22 @@ describe('new settings', () => {
       await each.end();
     }
   });
+});
+
+it('an instance names its sessions as the server does', async () => {
+  const client = await scene.client();
+  const { rows } = await client.query<{ pid: number; port: number }>(
+    'SELECT pg_backend_pid() AS pid, inet_client_port() AS port',
+  );
+  const { sessions = [] } = await scene.withConsole(0, (console) => readInstance(console, true));
+  await client.end();
+  const [own] = rows;
+  expect(sessions).toContainEqual({ database: 'app', session: sessionName(own?.pid ?? 0, own?.port ?? 0) });
+  const there = await scene.operator.query<{ pid: number; port: number }>({
+    text: 'SELECT pid, client_port AS port FROM pg_stat_activity WHERE client_addr IS NOT NULL',
+  });
+  const names = there.map(({ pid, port }) => sessionName(pid, port));
+  expect(sessions.filter(({ session }) => !names.includes(session))).toEqual([]);
 });
 
 it('a busy pool shrinks to a smaller size when it is told to, with no client dropped', async () => {

@@ -23,11 +23,20 @@ const restricted = {
   seccompProfile: { type: 'RuntimeDefault' },
 };
 
-/** Starts one that knows password and authority of a cluster, on a node if it is named, and waits until it runs; it goes with its namespace. */
+/** What is different about one. */
+export interface ClientPodOptions {
+  /** `client` by default. */
+  readonly name?: string;
+  /** The node that it shall be on. */
+  readonly node?: string;
+  /** What it requests; nothing by default. */
+  readonly requests?: Readonly<Record<string, string>>;
+}
+
+/** Starts one that knows password and authority of a cluster, and waits until it runs; it goes with its namespace. */
 export async function startClientPod(
   cluster: ClusterKey,
-  name = 'client',
-  node?: string,
+  { name = 'client', node, requests = {} }: ClientPodOptions = {},
 ): Promise<ClientPod> {
   const { namespace } = cluster;
   const client = await kube();
@@ -51,6 +60,7 @@ export async function startClientPod(
             image,
             imagePullPolicy: 'IfNotPresent',
             args: ['sleep', 'infinity'],
+            resources: { requests },
             env: [
               { name: 'PGUSER', ...fromSecret('username') },
               { name: 'PGPASSWORD', ...fromSecret('password') },

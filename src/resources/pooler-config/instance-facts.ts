@@ -16,8 +16,13 @@ export function oversizedDatabases(
     .map(({ name }) => name);
 }
 
-/** What an instance of PgBouncer says of itself. */
-export async function readInstance(console: Console): Promise<InstanceFacts> {
+/** The name of a session, which a server and its client both know. */
+export function sessionName(pid: number, clientPort: number): string {
+  return `${pid}/${clientPort}`;
+}
+
+/** What an instance of PgBouncer says of itself, and of its sessions where they are wanted. */
+export async function readInstance(console: Console, withSessions = false): Promise<InstanceFacts> {
   const config = await console.showConfig();
   const pools = (await console.showPools()).filter((pool) => pool.database !== 'pgbouncer');
   const sum = (count: (pool: (typeof pools)[number]) => number) =>
@@ -42,6 +47,17 @@ export async function readInstance(console: Console): Promise<InstanceFacts> {
       })),
     servers: sum(serversOf),
     databaseServers,
+    ...(withSessions ? { sessions: await sessionsOf(console) } : {}),
     minPoolSize: Number(config.get('min_pool_size') ?? 0),
   };
+}
+
+async function sessionsOf(console: Console): Promise<NonNullable<InstanceFacts['sessions']>> {
+  const servers = await console.showServers();
+  return servers
+    .filter(({ remote_pid }) => remote_pid > 0)
+    .map(({ database, remote_pid, local_port }) => ({
+      database,
+      session: sessionName(remote_pid, local_port),
+    }));
 }

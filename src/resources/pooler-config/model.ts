@@ -33,6 +33,8 @@ export interface InstanceFacts {
   readonly servers: number;
   /** Those of each database, where it is PgBouncer. */
   readonly databaseServers?: Readonly<Record<string, number>>;
+  /** Its sessions on servers; asked when another server has become a primary. */
+  readonly sessions?: readonly { readonly database: string; readonly session: string }[];
   /** Its `min_pool_size`, where it is PgBouncer. */
   readonly minPoolSize?: number;
   /** The servers behind it, where it is Pgpool-II. */
@@ -61,6 +63,8 @@ export interface ObservedTarget {
   /** For how long it has been so, as far as this process has seen it. */
   readonly servedMs: number;
   readonly limits: Reading<ServerLimits>;
+  /** Sessions of poolers on it, as instances name them; known when another server has just become the primary. */
+  readonly sessions?: ReadonlySet<string> | undefined;
   /** Users of the sessions of poolers whose last word was LISTEN. */
   readonly listeners: readonly string[];
 }

@@ -23,7 +23,7 @@ import type { Sources } from '../sharded-cluster/sources.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { type ConsoleAccess, consoleAccess, useConsole } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
-import { readInstance } from './instance-facts.ts';
+import { readInstance, sessionName } from './instance-facts.ts';
 import type { PoolerMemory, TargetFacts } from './memory.ts';
 import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
 import {
@@ -96,6 +96,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     replicaSet: ReadReplicaSet | undefined,
     readings: Observed['secrets'],
     pods: readonly Pod[],
+    instances: Promise<unknown>,
   ): Promise<ObservedTarget[]> {
     if (cluster === undefined) return [];
     const access = shardAccess(cluster, readings);
@@ -112,20 +113,26 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         const remembered = memory.targets.get(key);
         const servedBy =
           readReplicaSet === undefined ? servedByOf(item, role) : readBy(item, replicaSet?.status);
-        const target = { shard, servedBy, servedMs: servedFor(memory, key, servedBy) };
-        if (remembered !== undefined && monotonicMs() - remembered.atMs < maxAgeMs)
-          return targetOf(target, { state: 'present', value: remembered.facts });
         const host =
           primary === undefined
             ? undefined
             : sources.pods.cache.get({ namespace, name: primary })?.status?.podIP;
-        const facts = await readingOf(async () => {
+        const ask = <Row extends object>(text: string): Promise<Row[]> => {
           if (access === undefined || host === undefined)
             throw new Error(`shard ${shard} has no primary yet`);
           return connections.use(access.asOperator(shard, host, 'postgres'), (connection) =>
-            connection.query<TargetFacts>({ text: limitsQuery, values: [addresses] }).then(([row]) => row),
+            connection.query<Row>({ text, values: [addresses] }),
           );
-        });
+        };
+        const target = {
+          shard,
+          servedBy,
+          servedMs: servedFor(memory, key, servedBy),
+          sessions: hasMoved(pooler, shard, servedBy) ? await readSessions(ask, instances) : undefined,
+        };
+        if (remembered !== undefined && monotonicMs() - remembered.atMs < maxAgeMs)
+          return targetOf(target, { state: 'present', value: remembered.facts });
+        const facts = await readingOf(async () => (await ask<TargetFacts>(limitsQuery))[0]);
         if (facts.state === 'present') memory.targets.set(key, { facts: facts.value, atMs: monotonicMs() });
         else if (remembered !== undefined)
           return targetOf(target, { state: 'present', value: remembered.facts });
@@ -192,17 +199,21 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
       ]);
       const access = engine === 'pgbouncer' ? consoleAccess(pooler, readings) : undefined;
       const pods = poolerSources.pods.cache.byIndex(byPooler, keyString({ namespace, name }));
+      const anyMoved = (cluster?.status?.shards?.items ?? []).some((item) =>
+        hasMoved(pooler, item.name, servedByOf(item, 'rw')),
+      );
+      const reading = readInstances(
+        pooler,
+        pods,
+        (pod) =>
+          engine === 'pgpool'
+            ? readPgpoolInstance(pooler, cluster, readings, pod)
+            : useConsole(access, pod, (console) => readInstance(console, anyMoved)),
+        signal,
+      );
       const [targets, instances] = await Promise.all([
-        readTargets(pooler, memory, cluster, replicaSet, readings, pods),
-        readInstances(
-          pooler,
-          pods,
-          (pod) =>
-            engine === 'pgpool'
-              ? readPgpoolInstance(pooler, cluster, readings, pod)
-              : useConsole(access, pod, readInstance),
-          signal,
-        ),
+        readTargets(pooler, memory, cluster, replicaSet, readings, pods, reading),
+        reading,
       ]);
       const sharing = sharersOf(
         serversOf(pooler),
@@ -250,6 +261,35 @@ SELECT current_setting('max_connections')::int AS "maxConnections",
   (SELECT coalesce(array_agg(usename::text), '{}') FROM pg_stat_activity
     WHERE client_addr = ANY ($1::inet[]) AND query ~* '^\\s*listen\\s') AS listeners`;
 
+const sessionsQuery = `
+SELECT pid, client_port AS port FROM pg_stat_activity WHERE client_addr = ANY ($1::inet[])`;
+
+/** Asked after the instances, so that none of theirs is missing here that leads here. */
+async function readSessions(
+  ask: <Row extends object>(text: string) => Promise<Row[]>,
+  instances: Promise<unknown>,
+): Promise<ReadonlySet<string> | undefined> {
+  await instances;
+  const found = await readingOf(() => ask<{ pid: number; port: number }>(sessionsQuery));
+  return found.state === 'present'
+    ? new Set(found.value.map(({ pid, port }) => sessionName(pid, port)))
+    : undefined;
+}
+
+/** Whether another server has become the primary since poolers were told: only those that write ask for it by name. */
+function hasMoved({ spec, status }: PoolerConfig, shard: string, servedBy: string | undefined): boolean {
+  const { role, readReplicaSet } = spec.target;
+  const before = status?.primaries?.[shard];
+  return (
+    spec.engine === 'pgbouncer' &&
+    role === 'rw' &&
+    readReplicaSet === undefined &&
+    servedBy !== undefined &&
+    before !== undefined &&
+    before !== servedBy
+  );
+}
+
 /** Who writes another spec may have changed a Secret just before: what was read before that tells nothing of it. */
 function secretAgeMs(pooler: PoolerConfig): number {
   if (pooler.status?.observedGeneration !== pooler.metadata.generation) return 0;
@@ -277,7 +317,7 @@ function readBy(item: ShardStatus, status: ReadReplicaSet['status']): string | u
 }
 
 function targetOf(
-  served: Pick<ObservedTarget, 'shard' | 'servedBy' | 'servedMs'>,
+  served: Pick<ObservedTarget, 'shard' | 'servedBy' | 'servedMs' | 'sessions'>,
   facts: Reading<TargetFacts>,
 ): ObservedTarget {
   return {

@@ -24,6 +24,25 @@ describe('a new primary', () => {
     expect(moved()).toContainEqual(reconnect);
   });
 
+  it('is not when all connections are sessions of its own, as after a crash of the old one', () => {
+    const afterwards = (theirs: string[], ours: string[], database = 'app') => {
+      const present = instance(0);
+      const { facts } = present;
+      if (facts.state !== 'present') throw new Error('the instance is silent');
+      const sessions = ours.map((session) => ({ database, session }));
+      const targets = observedWorld().targets.map((entry) => ({ ...entry, sessions: new Set(theirs) }));
+      const instances = [
+        { ...present, facts: { state: 'present' as const, value: { ...facts.value, sessions } } },
+      ];
+      return moved({ targets, instances });
+    };
+    expect(afterwards(['7/4000', '8/4001'], ['7/4000'])).not.toContainEqual(reconnect);
+    expect(afterwards([], [])).not.toContainEqual(reconnect);
+    expect(afterwards(['7/4000'], ['7/4000', '8/4001'])).toContainEqual(reconnect);
+    expect(afterwards(['7/4000'], ['7/4001'])).toContainEqual(reconnect);
+    expect(afterwards([], ['8/4001'], 'other')).not.toContainEqual(reconnect);
+  });
+
   it('was a standby, which those that read leave', () => {
     expect(moved({}, { target: { cluster: 'shop', role: 'ro' } })).toContainEqual({
       ...reconnect,

@@ -10,7 +10,15 @@ import { settingsFiles } from './desired/settings.ts';
 import { identityOf } from './identity.ts';
 import { oversizedDatabases } from './instance-facts.ts';
 import { loadsOf } from './loads.ts';
-import type { Action, Observed, ObservedInstance, PlanInput, PoolerConfig, Result } from './model.ts';
+import type {
+  Action,
+  InstanceFacts,
+  Observed,
+  ObservedInstance,
+  PlanInput,
+  PoolerConfig,
+  Result,
+} from './model.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
 import { type DatabaseSize, type Sizing, sizePools } from './sizing.ts';
@@ -99,8 +107,8 @@ export function plan(input: PlanInput): Plan {
 
 /**
  * When others serve, after a failover for one: connections to those before end as soon as their transaction does; where members
- * of a set leave and come, pass after pass until every node knows. Not after a switchover behind the gate, which left none: what is
- * told to reconnect while it logs in is an error for a client.
+ * of a set leave and come, pass after pass until every node knows. Not where none is left, as after a switchover behind the gate or
+ * a crash: what is told to reconnect while it logs in is an error for a client.
  */
 function reconnects({ pooler, observed }: PlanInput): Action[] {
   if (observed.cluster === undefined) return [];
@@ -111,15 +119,25 @@ function reconnects({ pooler, observed }: PlanInput): Action[] {
     );
   });
   const databases = databasesIn(observed.cluster, pooler, observed);
-  return moved.flatMap(({ shard }) =>
+  return moved.flatMap(({ shard, sessions }) =>
     databases
       .filter((database) => database.shard === shard)
-      .flatMap((database) =>
+      .flatMap(({ name }) =>
         observed.instances
-          .filter((instance) => instance.facts.state === 'present')
-          .map(({ pod }): Action => ({ kind: 'reconnect', pod: pod.metadata.name, database: database.name })),
+          .filter(({ facts }) => facts.state === 'present' && mayLeadElsewhere(facts.value, name, sessions))
+          .map(({ pod }): Action => ({ kind: 'reconnect', pod: pod.metadata.name, database: name })),
       ),
   );
+}
+
+/** Whether a connection may not be to the server with these sessions. A crash ends all that were to the one before. */
+function mayLeadElsewhere(
+  facts: InstanceFacts,
+  database: string,
+  sessions: ReadonlySet<string> | undefined,
+): boolean {
+  if (facts.sessions === undefined || sessions === undefined) return true;
+  return facts.sessions.some((entry) => entry.database === database && !sessions.has(entry.session));
 }
 
 function targetOf({ pooler, observed }: PlanInput): Step<{
