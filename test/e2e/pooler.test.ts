@@ -3,6 +3,7 @@ import { connect as dial } from 'node:net';
 import type pg from 'pg';
 import { beforeAll, describe, expect, it } from 'vitest';
 import { type ClientPod, startClientPod } from '../support/client-pod.ts';
+import { waitUntilWhole } from '../support/endurance.ts';
 import { faultOf } from '../support/faults.ts';
 import { query } from '../support/pg.ts';
 import {
@@ -189,6 +190,8 @@ it('a lost primary is an error for those only that were in a transaction', async
   await busy.query('SELECT 1');
   const load = await startPoolerLoad(key, { clients: 20 });
   await atWork(load, 200);
+  // Without a standby that commits wait for, a server that crashed is started where it is.
+  await waitUntilWhole(cluster);
   const before = await primaryPod(cluster);
   await faultOf('primary postgres killed').inject(cluster, 's0');
   await waitForAnotherPrimary(cluster, before);
@@ -196,11 +199,9 @@ it('a lost primary is an error for those only that were in a transaction', async
   await load.stop();
   const messages = load.errors.map(({ message }) => message);
   console.log(`lost primary: longest wait ${Math.round(load.longestMs())} ms`, messages);
-  // The third is told to who logs in, whose password was just being asked for on such a connection.
+  // Each was using a connection, or was being let in by one: the third for its password, the fourth for its settings.
   for (const message of messages)
-    expect(message).toMatch(
-      /server conn crashed|terminat|bouncer config error|server login has been failing/i,
-    );
+    expect(message).toMatch(/server conn crashed|terminat|bouncer config error|invalid server parameter/i);
   // Who was at work connects anew, and may find that nobody is held back yet, once: a second of it would be a dozen times.
   expect(messages.length).toBeLessThanOrEqual(2 * 20);
   await expect(busy.query('SELECT 1')).rejects.toThrow();
