@@ -20,6 +20,8 @@ const maxConnections = 200;
 export interface Place {
   readonly port: number;
   readonly database: string;
+  /** Whether clients use TLS. */
+  readonly tls: boolean;
 }
 
 /** One server, PgBouncer with our settings before it, and the same program as somebody sets it up by hand. */
@@ -32,20 +34,21 @@ export interface Contenders {
 /** How a client comes to the server. */
 export type Way = 'direct' | 'ours' | 'byHand';
 
-/** Starts them. All take TLS only. */
-export async function startContenders(): Promise<Contenders> {
-  const server = await startPostgres({ ssl: true, parameters: { max_connections: `${maxConnections}` } });
+/** Starts them, for clients with TLS, or for those without. */
+export async function startContenders({ tls = true } = {}): Promise<Contenders> {
+  const parameters = { max_connections: `${maxConnections}` };
+  const server = await startPostgres({ ssl: 'optional', parameters });
   await makeDatabase(server);
   const shards = { s0: { server, database: 'one' } };
-  const spec = { sizing: 'manual', poolSize, maxClientConnections: 3000 };
+  const spec = { sizing: 'manual', poolSize, maxClientConnections: 3000, tls: { required: tls } };
   const both = { monitoring: monitoring.name, shards, instances: 1, maxConnections, spec };
   const ours = await startPoolers(both);
-  const byHand = await startPoolers({ ...both, byHand: (place) => settingsByHand(server, place) });
+  const byHand = await startPoolers({ ...both, byHand: (place) => settingsByHand(server, place, tls) });
   return {
     places: {
-      direct: { port: server.port, database: 'one' },
-      ours: { port: ours.ports[0] ?? 0, database: 'app' },
-      byHand: { port: byHand.ports[0] ?? 0, database: 'app' },
+      direct: { port: server.port, database: 'one', tls },
+      ours: { port: ours.ports[0] ?? 0, database: 'app', tls },
+      byHand: { port: byHand.ports[0] ?? 0, database: 'app', tls },
     },
     ours,
     async stop() {
@@ -60,6 +63,7 @@ export async function startContenders(): Promise<Contenders> {
 function settingsByHand(
   server: PostgresServer,
   { directory, port }: { directory: string; port: number },
+  tls: boolean,
 ): string {
   return `[pgbouncer]
 listen_addr = 127.0.0.1
@@ -68,7 +72,7 @@ unix_socket_dir =
 auth_type = scram-sha-256
 auth_user = herdsman_pooler
 auth_query = SELECT role_name, verifier FROM herdsman.login($1)
-client_tls_sslmode = require
+client_tls_sslmode = ${tls ? 'require' : 'allow'}
 client_tls_cert_file = ${directory}/tls.crt
 client_tls_key_file = ${directory}/tls.key
 server_tls_sslmode = verify-full
@@ -140,7 +144,7 @@ async function runPgbench(place: Place, words: readonly string[]): Promise<strin
   const [file = '', ...arguments_] = rootfs === '/' ? command : ['chroot', rootfs, ...command];
   const env = {
     PGPASSWORD: app.password,
-    PGSSLMODE: 'require',
+    PGSSLMODE: place.tls ? 'require' : 'disable',
     PATH: '/usr/lib/postgresql/17/bin:/usr/sbin:/usr/bin:/sbin:/bin',
   };
   return (await run(file, arguments_, { env })).stdout;

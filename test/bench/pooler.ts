@@ -29,11 +29,12 @@ import { targets } from './targets.ts';
 
 const parts: Readonly<Record<string, () => Promise<Measured>>> = {
   speed: measureSpeed,
+  plain: measurePlain,
   connections: measureConnections,
   switchover: measureSwitchover,
 };
 
-/** Poolers: speed beside a PgBouncer set up by hand, before one server; on the cluster a connection for each transaction, and planned switchovers. Or one of these. */
+/** Poolers: speed beside a PgBouncer set up by hand, before one server, and connections without TLS; on the cluster a connection for each transaction, and planned switchovers. Or one of these. */
 export async function pooler(words: readonly string[]): Promise<Measured> {
   const chosen = words.length === 0 ? Object.keys(parts) : words;
   const measured: Measured[] = [];
@@ -52,6 +53,25 @@ const seconds = 4;
 const scripts = { select: ['-S', '-n'], tpcb: ['-n'] } as const;
 const crowds = [8, 32, 128] as const;
 
+const connectingEach = ['-S', '-n', '-C', '-j', '2', '-c', '128', '-T', `${seconds}`];
+
+/** A connection for each transaction, of clients that use no TLS: what they compute for it themselves is the same on every way. */
+async function measurePlain(): Promise<Measured> {
+  const contenders = await startContenders({ tls: false });
+  try {
+    const turns = runCount(5);
+    await makeTables(contenders.places.direct, 10);
+    const connectingPlain = await inTurns(contenders, turns, connectingEach);
+    note(`a connection for each transaction, without TLS: ${JSON.stringify(connectingPlain)}`);
+    return {
+      reach: [reached(targets.pooler.connectingPlain, connectingPlain.ofDirect, turns)],
+      detail: { connectingPlain },
+    };
+  } finally {
+    await contenders.stop();
+  }
+}
+
 async function measureSpeed(): Promise<Measured> {
   const contenders = await startContenders();
   try {
@@ -68,8 +88,7 @@ async function measureSpeed(): Promise<Measured> {
         note(`${script} with ${clients} clients: ${JSON.stringify(found)}`);
       }
     }
-    const each = ['-S', '-n', '-C', '-j', '2', '-c', '128', '-T', `${seconds}`];
-    const connecting = await inTurns(contenders, turns, each);
+    const connecting = await inTurns(contenders, turns, connectingEach);
     note(`a connection for each transaction: ${JSON.stringify(connecting)}`);
     reach.push(reached(targets.pooler.connecting, connecting.ofDirect, turns));
     reach.push(reached(targets.pooler.connectingCost, connecting.directCost, turns));

@@ -18,8 +18,8 @@ const host = '127.0.0.1';
 export interface PostgresOptions {
   /** Server parameters, over those every test server has. */
   readonly parameters?: Readonly<Record<string, string>>;
-  /** Accept nothing but TLS, and from the roles `herdsman` and `replication` nothing but a certificate. */
-  readonly ssl?: boolean;
+  /** Accept nothing but TLS, and from the roles `herdsman` and `replication` nothing but a certificate; `optional`: passwords without TLS, too. */
+  readonly ssl?: boolean | 'optional';
   /** Stream from another server, which has TLS if this one has, as a standby of this name. */
   readonly standby?: {
     readonly name: string;
@@ -196,7 +196,8 @@ async function launch(
   const home = installation.isolated ? '/var/lib/postgresql' : await mkdtemp(join(tmpdir(), 'postgres-'));
   if (!installation.isolated) await cp(template, home, { recursive: true });
 
-  const hba = options.ssl ? tlsHba : [...plainHba, plainReplication];
+  const passwords = options.ssl === 'optional' ? plainHba : [];
+  const hba = options.ssl ? [...tlsHba, ...passwords] : [...plainHba, plainReplication];
   const settings: Record<string, string> = {
     ...parameters,
     port: `${port}`,

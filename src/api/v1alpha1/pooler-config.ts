@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import { apiVersion, cel, conditions, duration, keyedBy, objectName, resources } from './common.ts';
 import { engineRules, pgpool } from './pgpool.ts';
+import { nodeSelector, tolerations } from './placement.ts';
 import { poolerParameters } from './pooler-parameters.ts';
 
 const poolMode = z.enum(['transaction', 'session', 'statement']);
@@ -122,11 +123,8 @@ const autoscaling = z
 
 const placement = z
   .object({
-    nodeSelector: z
-      .record(z.string().max(317), z.string().max(63))
-      .default({})
-      .describe('Labels that a node must have.')
-      .meta({ maxProperties: 32 }),
+    nodeSelector,
+    tolerations: tolerations.describe('Taints of nodes that instances tolerate, as in a pod.'),
   })
   .describe('Where instances run. They are spread over nodes and zones.');
 

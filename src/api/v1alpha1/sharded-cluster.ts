@@ -16,6 +16,7 @@ import { groupRules } from './group-rules.ts';
 import { bootstrap, importStatus } from './import.ts';
 import { migration } from './migration.ts';
 import { parameters } from './parameters.ts';
+import { nodeSelector, tolerations } from './placement.ts';
 import { loadStatus, rebalance, rebalanceStatus } from './rebalance.ts';
 import { shardAutoscaling, shardAutoscalingStatus } from './shard-autoscaling.ts';
 import { table } from './table.ts';
@@ -118,31 +119,8 @@ const placement = z
       .enum(['preferred', 'required'])
       .default('preferred')
       .describe('Whether two members of a shard may share a node when there is no other room.'),
-    nodeSelector: z
-      .record(z.string().max(317), z.string().max(63))
-      .default({})
-      .describe('Labels that a node must have.')
-      .meta({ maxProperties: 32 }),
-    tolerations: z
-      .array(
-        z.object({
-          key: z.string().max(317).optional().describe('Key of the taint; none with Exists: all.'),
-          operator: z.enum(['Exists', 'Equal']).optional().describe('How value is compared. Default Equal.'),
-          value: z.string().max(63).optional().describe('Value of the taint.'),
-          effect: z
-            .enum(['NoSchedule', 'PreferNoSchedule', 'NoExecute'])
-            .optional()
-            .describe('Effect of the taint; none: all.'),
-          tolerationSeconds: z
-            .int()
-            .min(0)
-            .optional()
-            .describe('How long a NoExecute taint is tolerated, in seconds; none: for ever.'),
-        }),
-      )
-      .max(32)
-      .default([])
-      .describe('Taints of nodes that members tolerate, as in a pod.'),
+    nodeSelector,
+    tolerations: tolerations.describe('Taints of nodes that members tolerate, as in a pod.'),
   })
   .describe('Where members run.');
 

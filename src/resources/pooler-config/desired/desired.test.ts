@@ -40,7 +40,10 @@ const full = {
   timeouts: { idleTransaction: '5m' },
   tls: { required: false },
   resources: { requests: { cpu: '100m', memory: '32Mi' }, limits: { memory: '128Mi' } },
-  placement: { nodeSelector: { 'node.kubernetes.io/pool': 'poolers' } },
+  placement: {
+    nodeSelector: { 'node.kubernetes.io/pool': 'poolers' },
+    tolerations: [{ key: 'poolers', operator: 'Exists', effect: 'NoSchedule' }],
+  },
 };
 
 // What these files hold is what runs at users': a difference in a StatefulSet replaces their poolers.

@@ -20,7 +20,10 @@ const full = {
     tls: { required: false },
     timeouts: { clientIdle: '1h' },
     resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } },
-    placement: { nodeSelector: { 'node.kubernetes.io/pool': 'poolers' } },
+    placement: {
+      nodeSelector: { 'node.kubernetes.io/pool': 'poolers' },
+      tolerations: [{ key: 'poolers', operator: 'Exists', effect: 'NoSchedule' }],
+    },
   },
 };
 

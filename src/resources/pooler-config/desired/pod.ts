@@ -1,6 +1,7 @@
 import type { V1PodSpec } from '@kubernetes/client-node';
 import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import { podSecurity } from '../../sharded-cluster/desired/pod-security.ts';
+import { withoutUndefined } from '../../sharded-cluster/desired/resources.ts';
 import type { PoolerConfig } from '../model.ts';
 import { poolerSelector } from '../names.ts';
 
@@ -40,5 +41,6 @@ export function poolerPod(pooler: PoolerConfig, graceSeconds: number): Omit<V1Po
       },
     ],
     ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
+    ...(placement.tolerations.length > 0 ? { tolerations: placement.tolerations.map(withoutUndefined) } : {}),
   };
 }
