@@ -24,7 +24,8 @@ export function dynamicConfig(
     ttl: 15,
     loop_wait: 3,
     retry_timeout: 5,
-    // A crashed server is started again where it is; when that takes longer, a standby takes over.
+    // A crashed server is started again where it is if no standby that commits waited for can lead; when that takes longer, any
+    // other one takes over.
     primary_start_timeout: 10,
     maximum_lag_on_failover: 1048576,
     failsafe_mode: true,
