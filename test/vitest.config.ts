@@ -1,6 +1,8 @@
 import { availableParallelism } from 'node:os';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { defineConfig } from 'vitest/config';
+import { cacheFolder } from './support/program.ts';
 
 const minute = 60_000;
 /** Vitest alone would leave one processor free: half of a small machine. */
@@ -11,6 +13,8 @@ const leftToChaos =
 
 /** One project per kind of test: each needs more of the world than the one before. */
 export default defineConfig({
+  // How long files took, by which the longest begin first: beside the builds, since each CI run has a new checkout.
+  cacheDir: join(cacheFolder, 'tests'),
   root: fileURLToPath(new URL('..', import.meta.url)),
   test: {
     projects: [
