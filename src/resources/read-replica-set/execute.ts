@@ -21,6 +21,7 @@ import type { SetMemory } from './memory.ts';
 import type { ObservedReplica, ObservedSet, ReadReplicaSet, SetAction } from './model.ts';
 import { requireOwn } from './name-taken.ts';
 import { rotationLabel } from './names.ts';
+import { pollLimits } from './poll.ts';
 import type { ReplicaSources } from './sources.ts';
 
 /** What actions are carried out with. */
@@ -169,9 +170,8 @@ async function workOn(
   const { shard, member } = action;
   switch (action.kind) {
     case 'end-sessions': {
-      const options = access(pass).asOperator(shard, address, 'postgres');
-      const brief = { ...options, connectTimeoutMs: 1_000, statementTimeoutMs: 1_000 };
-      await context.connections.use(brief, (connection) => endStaleSessions(connection, action));
+      const options = { ...access(pass).asOperator(shard, address, 'postgres'), ...pollLimits };
+      await context.connections.use(options, (connection) => endStaleSessions(connection, action));
       return;
     }
     case 'reload':

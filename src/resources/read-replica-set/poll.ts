@@ -18,7 +18,8 @@ export interface Poll {
 const patienceMs = 800;
 /** A late answer says nothing any more after so long. */
 const lateMs = 3_000;
-const limits = { connectTimeoutMs: 1_500, statementTimeoutMs: 1_500 };
+/** Of the sessions that are asked. What a member is told in haste takes one of them: by a slow link a new one comes too late. */
+export const pollLimits = { connectTimeoutMs: 1_500, statementTimeoutMs: 1_500 };
 
 /** A poll on the sessions of the process. */
 export function createPoll(connections: Connections): Poll {
@@ -45,7 +46,7 @@ export function createPoll(connections: Connections): Poll {
       if (known !== undefined) return known as Reading<T>;
       if (pending.has(key)) return { state: 'unknown', error: new Error('its last answer has not come yet') };
       pending.add(key);
-      const answer = readingOf(() => connections.use({ ...options, ...limits }, question)).finally(() =>
+      const answer = readingOf(() => connections.use({ ...options, ...pollLimits }, question)).finally(() =>
         pending.delete(key),
       );
       const silence = new Promise<undefined>((resolve) => {
