@@ -17,7 +17,7 @@ const readyFile = `${socketDirectory}/resolver`;
  * waited as long as they may, those who wait are told off like those who ask from then on.
  */
 export const resolverScript = `
-import socket, struct, subprocess, sys, threading, time
+import math, socket, struct, subprocess, sys, threading, time
 
 SERVERS, READY, PORT, CONSOLE = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
 FAMILIES = {1: socket.AF_INET, 28: socket.AF_INET6}
@@ -148,15 +148,18 @@ def serves(name, address, port):
     welcome(name, session)
     return True
 
+def may_log_in(name):
+    # For as long as a login takes on a machine that is short of time.
+    return time.monotonic() < told.get(name, -math.inf) + 5
+
 def is_logged_in(databases):
     pools = [pool for pool in ask('SHOW POOLS') if pool.get('database') in databases]
     servers = sum(int(pool[state]) for pool in pools for state in ('sv_active', 'sv_idle', 'sv_used', 'sv_tested'))
     return servers > 0 and not any(int(pool['sv_login']) for pool in pools)
 
 def follow(name, databases):
-    # Until it is over, or for a second.
     try:
-        while time.monotonic() < told.get(name, -2) + 1:
+        while may_log_in(name):
             began = told[name]
             time.sleep(0.05)
             if is_logged_in(databases):
@@ -173,7 +176,7 @@ def hold(name, address, port, seconds, query_wait, databases):
             now = time.monotonic()
             if name not in away:
                 away[name] = now
-                paused = databases if now < told.get(name, -2) + 1 else []
+                paused = databases if may_log_in(name) else []
                 for database in paused:
                     ask(f'PAUSE {database}')
             elif now > away[name] + seconds:
