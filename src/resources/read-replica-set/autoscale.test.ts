@@ -291,7 +291,8 @@ describe('over any trace of load', () => {
     );
   });
 
-  // With windows it may: of two that want another member at the same time, one that has only just taken one away waits.
+  // With windows it may: of two that want another member at the same time, one that has only just taken one away waits. And one that
+  // had more members was quiet sooner, so that it takes the second away before one that has had as few all along.
   test('more load all along leads to fewer members than less only within a window of a change', () => {
     fc.assert(
       fc.property(orderedTraces, windows, ([less, more], behavior) => {
@@ -300,6 +301,7 @@ describe('over any trace of load', () => {
         const windowSeconds = Math.max(
           Number.parseInt(behavior.scaleUpWindow, 10),
           Number.parseInt(behavior.scaleDownWindow, 10),
+          Number.parseInt(behavior.quietBeforeScaleDown, 10),
         );
         let changedAt = Number.NEGATIVE_INFINITY;
         for (let index = 1; index < many.length; index += 1) {
