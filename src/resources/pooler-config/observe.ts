@@ -35,6 +35,7 @@ import {
   poolerSelector,
 } from './names.ts';
 import { readPgpoolInstance } from './pgpool-access.ts';
+import { isServedByOthers } from './served-by-others.ts';
 import { sharersOf, type Target } from './sharers.ts';
 import { byPooler, byTarget, type PoolerSources } from './sources.ts';
 
@@ -276,18 +277,11 @@ async function readSessions(
     : undefined;
 }
 
-/** Whether another server has become the primary since poolers were told: only those that write ask for it by name. */
-function hasMoved({ spec, status }: PoolerConfig, shard: string, servedBy: string | undefined): boolean {
-  const { role, readReplicaSet } = spec.target;
-  const before = status?.primaries?.[shard];
-  return (
-    spec.engine === 'pgbouncer' &&
-    role === 'rw' &&
-    readReplicaSet === undefined &&
-    servedBy !== undefined &&
-    before !== undefined &&
-    before !== servedBy
-  );
+/** Whether another server has become the primary: only those that write have all their sessions on one. */
+function hasMoved(pooler: PoolerConfig, shard: string, servedBy: string | undefined): boolean {
+  const { engine, target } = pooler.spec;
+  const isOne = engine === 'pgbouncer' && target.role === 'rw' && target.readReplicaSet === undefined;
+  return isOne && isServedByOthers(pooler, shard, servedBy);
 }
 
 /** Who writes another spec may have changed a Secret just before: what was read before that tells nothing of it. */

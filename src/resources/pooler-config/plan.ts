@@ -21,6 +21,7 @@ import type {
 } from './model.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
+import { isServedByOthers } from './served-by-others.ts';
 import { type DatabaseSize, type Sizing, sizePools } from './sizing.ts';
 import { fail, type Step, stop, wait } from './step.ts';
 
@@ -112,12 +113,9 @@ export function plan(input: PlanInput): Plan {
  */
 function reconnects({ pooler, observed }: PlanInput): Action[] {
   if (observed.cluster === undefined) return [];
-  const moved = observed.targets.filter(({ shard, servedBy }) => {
-    const before = pooler.status?.primaries?.[shard];
-    return (
-      servedBy !== undefined && before !== undefined && before !== servedBy && !observed.switched.has(shard)
-    );
-  });
+  const moved = observed.targets.filter(
+    ({ shard, servedBy }) => isServedByOthers(pooler, shard, servedBy) && !observed.switched.has(shard),
+  );
   const databases = databasesIn(observed.cluster, pooler, observed);
   return moved.flatMap(({ shard, sessions }) =>
     databases
