@@ -153,7 +153,7 @@ describe('a server that is lost for a while', () => {
     const starting = await startStartingUp();
     const asking = await scene.client();
     // Lost just after PgBouncer has logged in there.
-    await scene.withConsole(0, (console) => console.reconnect('app'));
+    await scene.reconnect('app');
     await asking.query('SELECT 1');
     await way.cut();
     await way.open(starting.port);
@@ -167,7 +167,7 @@ describe('a server that is lost for a while', () => {
     coming.push(scene.client());
     await waitUntil('all of them wait', async () => (await waitingClients()) === 1 + coming.length);
     // The operator does so when it sees another primary, which may be before PgBouncer has logged in there.
-    await scene.withConsole(0, (console) => console.reconnect('app'));
+    await scene.reconnect('app');
     await way.cut();
     await way.open();
     await answer;
@@ -177,7 +177,7 @@ describe('a server that is lost for a while', () => {
 
   it('is a wait for all that come until it is there again, when the last login was over', async () => {
     const asking = await scene.client();
-    await scene.withConsole(0, (console) => console.reconnect('app'));
+    await scene.reconnect('app');
     await asking.query('SELECT 1');
     await sleep(200);
     await way.cut();
@@ -205,7 +205,7 @@ describe('a server that is lost for a while', () => {
     const before = await loadedAt();
     await superuser.query('SELECT pg_reload_conf()');
     await waitUntil('logins take long', async () => (await loadedAt()) !== before);
-    await scene.withConsole(0, (console) => console.reconnect('app'));
+    await scene.reconnect('app');
     const [first, ...others] = idle;
     const answers = [first?.query('SELECT 1')];
     await waitUntil('a login is under way', async () =>

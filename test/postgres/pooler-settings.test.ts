@@ -2,7 +2,6 @@ import pg from 'pg';
 import { afterAll, beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import { managedPoolerParameters } from '../../src/api/v1alpha1/pooler-parameters.ts';
 import { revisionOf } from '../../src/resources/pooler-config/desired/settings.ts';
-import { untilNoLogin } from '../../src/resources/pooler-config/hold.ts';
 import {
   oversizedDatabases,
   readInstance,
@@ -10,7 +9,6 @@ import {
 } from '../../src/resources/pooler-config/instance-facts.ts';
 import { parameterProblem, pgbouncerParameterNames } from '../../src/resources/pooler-config/parameters.ts';
 import { poolerSpec } from '../../src/resources/pooler-config/test-support/world.ts';
-import { systemClock } from '../../src/runtime/clock.ts';
 import { makeShard, type PoolerScene, startPoolerScene } from '../support/pooler-scene.ts';
 import { startPostgres } from '../support/postgres-server.ts';
 import { waitUntil } from '../support/wait.ts';
@@ -166,11 +164,7 @@ it('a busy pool shrinks to a smaller size when it is told to, with no client dro
     expect(seen.waits.map(({ database }) => database)).toEqual(['app']);
     await waitUntil('nothing is over the size', async () => {
       const over = oversizedDatabases(await facts(), sizes);
-      for (const database of over)
-        await scene.withConsole(0, async (console) => {
-          await untilNoLogin(console, database, systemClock);
-          await console.reconnect(database);
-        });
+      for (const database of over) await scene.reconnect(database);
       return over.length === 0;
     });
     expect(await connections()).toBeLessThanOrEqual(others + 10);

@@ -6,6 +6,7 @@ import { applyRoles, ensurePasswords, planRoles, readRoles } from '../../src/pos
 import { scramVerifier } from '../../src/postgres/scram.ts';
 import { createPoolerGate } from '../../src/resources/pooler-config/gate.ts';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
+import { untilNoLogin } from '../../src/resources/pooler-config/hold.ts';
 import type { PoolerSources } from '../../src/resources/pooler-config/sources.ts';
 import { poolerConfig } from '../../src/resources/pooler-config/test-support/world.ts';
 import type { Pod } from '../../src/resources/sharded-cluster/kubernetes.ts';
@@ -42,6 +43,8 @@ export interface PoolerScene {
   config(changes?: ClientChanges): pg.ClientConfig;
   client(changes?: ClientChanges): Promise<pg.Client>;
   withConsole<T>(instance: number, work: (console: Console) => Promise<T>): Promise<T>;
+  /** Has the first instance connect anew, as the operator does: not while it logs in. */
+  reconnect(database: string): Promise<void>;
   gate(options?: GateOptions): PoolerGate;
   /** Puts one instance with another spec in their place meanwhile. */
   withInstance(spec: Record<string, unknown>, work: () => Promise<void>): Promise<void>;
@@ -103,6 +106,11 @@ export async function startPoolerScene({
         await console.close();
       }
     },
+    reconnect: (database) =>
+      scene.withConsole(0, async (console) => {
+        await untilNoLogin(console, database, systemClock);
+        await console.reconnect(database);
+      }),
     gate: (options) => gateTo(scene, options),
     async withInstance(spec, work) {
       const before = scene.poolers;
