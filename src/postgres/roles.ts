@@ -111,7 +111,8 @@ export function planRoles(spec: RolesSpec, observed: RolesObserved): RolesPlan {
     ...membership(spec.application.name, spec.operator, observed),
     ...loginStatements(spec.monitoring, observed),
     ...membership('pg_monitor', spec.monitoring.name, observed),
-    ...monitoringSettings(spec.monitoring.name, observed),
+    ...settings(spec.monitoring.name, monitoringSettings, observed),
+    ...settings(spec.operator, operatorSettings, observed),
     ...poolerStatements(observed),
     ...databaseStatements(spec, database),
   ];
@@ -142,9 +143,17 @@ function membership(role: string, member: string, observed: RolesObserved): stri
   return [`GRANT ${quoteIdentifier(role)} TO ${quoteIdentifier(member)} WITH INHERIT TRUE, SET TRUE`];
 }
 
-function monitoringSettings(name: string, observed: RolesObserved): string[] {
+/** Monitoring reads, and briefly. */
+const monitoringSettings = { default_transaction_read_only: 'on', statement_timeout: '30s' };
+
+/**
+ * Workers that copy a bucket act as the operator. What they write goes to the disk as it is written: left to the next checkpoint, a
+ * large copy holds up the commits of all for 100 ms and more.
+ */
+const operatorSettings = { backend_flush_after: '1MB' };
+
+function settings(name: string, wanted: Readonly<Record<string, string>>, observed: RolesObserved): string[] {
   const present = observed.roles.find((candidate) => candidate.name === name)?.settings ?? [];
-  const wanted = { default_transaction_read_only: 'on', statement_timeout: '30s' };
   return Object.entries(wanted)
     .filter(([parameter, value]) => !present.includes(`${parameter}=${value}`))
     .map(

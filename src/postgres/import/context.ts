@@ -67,10 +67,6 @@ export function sourceConninfo(source: ImportSpec, login: SourceLogin, name: str
     sslmode: mode === 'disable' ? 'disable' : 'require',
     ...(mode === 'verify-full' ? { channel_binding: 'require' } : {}),
     application_name: name,
-    connect_timeout: '10',
-    keepalives_idle: '10',
-    keepalives_interval: '5',
-    keepalives_count: '3',
   });
 }
 

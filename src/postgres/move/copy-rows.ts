@@ -1,92 +1,27 @@
-import { randomBytes } from 'node:crypto';
+import { isReshape } from '../../sharding/move/buckets.ts';
 import type { StepResult } from '../../sharding/move/model.ts';
-import { copyName } from '../../sharding/move/names.ts';
-import type { Connection } from '../connection.ts';
-import { relayCopy } from '../copy-relay.ts';
-import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
-import { scramVerifier } from '../scram.ts';
 import { statement } from '../statement.ts';
-import {
-  asOwner,
-  block,
-  demandGuard,
-  done,
-  guardCondition,
-  leavesOf,
-  type MoveContext,
-  ownerOf,
-  refused,
-} from './context.ts';
-import { type CopyPart, partsOf } from './copy-parts.ts';
-import { makeKey } from './intake.ts';
-import { createPace, type Pace } from './pace.ts';
+import { guardCondition, leavesOf, type MoveContext, refused } from './context.ts';
+import { type CopiedLeaf, readLeaf } from './copied-leaf.ts';
+import { relayRows } from './relay-rows.ts';
+import { synchroniseRows } from './synchronise-rows.ts';
 
-/** COPYs that run at once: with one, either server waits for the other; with more, writers wait for both. */
-const streams = 2;
-/** What text means the same on both sides by; rows that a policy hides are an error. */
-const settings = [
-  "SET LOCAL DateStyle = 'ISO, YMD'",
-  'SET LOCAL IntervalStyle = postgres',
-  'SET LOCAL extra_float_digits = 1',
-  'SET LOCAL bytea_output = hex',
-  'SET LOCAL row_security = off',
-  'SET LOCAL idle_in_transaction_session_timeout = 0',
-].join('; ');
+/** From this size on the servers copy by themselves; with less, their slots and workers take longer than they save. */
+const synchronisedBytes = 32 * 1024 * 1024;
 
 /**
- * Step 2: makes the failover slot, and copies what its snapshot sees, in binary form and several parts at once, before there is
- * a primary key. It is done as a whole or not at all: a copy that is interrupted is begun anew with another slot, by the next
- * number. While it lasts the target's row of the move is locked, so that nobody takes the leaves away under it.
+ * Step 2: makes the failover slot, and copies all rows, in binary form where that can be, before there is a primary key. It is done
+ * as a whole or not at all: a copy that is interrupted is begun anew with another slot, by the next number.
  */
 export async function copyRows(context: MoveContext, copy: number): Promise<StepResult> {
-  const name = copyName(context.move.id, copy);
   if (!(await begin(context, copy))) return refused('CopyBegan', 'a copy has begun: it is not begun again');
-  const opened: Connection[] = [];
-  const close = () => Promise.allSettled(opened.map((connection) => connection.close()));
-  const signal = context.copying?.signal;
-  const open: MoveContext['open'] = async (side, as) => {
-    const connection = await context.open(side, as);
-    opened.push(connection);
-    signal?.throwIfAborted();
-    return connection;
-  };
-  // Also while the slot waits for older transactions, and while the key is made.
-  signal?.addEventListener('abort', close, { once: true });
-  try {
-    const guard = await open('target', { applicationName: name });
-    const owner = await ownerOf(guard, context, 'target');
-    const password = await makeRole(context, owner, name, copy);
-    const walsender = await open('source', { applicationName: name, replication: true });
-    context.copying?.waits?.(true);
-    const snapshot = await makeSlot(walsender, name);
-    context.copying?.waits?.(false);
-    // A slot waits for whoever has written on its server: of two moves that cross, each would wait for the other's row.
-    await guard.query({ text: `BEGIN; ${settings}` });
-    await guard.query({
-      text: block(demandGuard(context, `m.copy = ${copy} AND NOT m.copied`, 'FOR SHARE')),
-    });
-    const pairs = await Promise.all(
-      Array.from({ length: streams }, () => openPair(context, open, { name, password, snapshot })),
-    );
-    await walsender.close();
-    await copyParts(context, pairs);
-    for (const { target } of pairs) await target.query({ text: 'COMMIT' });
-    await guard.query({
-      text: [
-        ...asOwner(
-          owner,
-          leavesOf(context, 'target').map((leaf) => block(`EXECUTE ${makeKey(leaf.qualified, leaf.table)};`)),
-        ),
-        `UPDATE herdsman.moves m SET copied = true WHERE ${guardCondition(context)} AND m.copy = ${copy}`,
-        `DROP ROLE ${quoteIdentifier(name)}`,
-        'COMMIT',
-      ].join(';\n'),
-    });
-    return done;
-  } finally {
-    signal?.removeEventListener('abort', close);
-    await close();
-  }
+  const leaves = await context.use('source', async (connection) => {
+    const found: CopiedLeaf[] = [];
+    for (const leaf of leavesOf(context, 'source')) found.push(await readLeaf(connection, leaf));
+    return found;
+  });
+  const servers = maySynchronise(context, copy, leaves) && (await hasWorkers(context, leaves.length));
+  return servers ? synchroniseRows(context, copy, leaves) : relayRows(context, copy, leaves);
 }
 
 /** From here on nobody begins this copy again, so that its slot is never made twice. */
@@ -103,108 +38,29 @@ async function begin(context: MoveContext, copy: number): Promise<boolean> {
   return marked.length > 0;
 }
 
-/** A role of the copy's own on the target: users' functions in generated columns and checks run with the owner's rights at most. */
-async function makeRole(context: MoveContext, owner: string, name: string, copy: number): Promise<string> {
-  const password = randomBytes(24).toString('base64url');
-  await context.use('target', (connection) =>
-    connection.transaction(async () => {
-      await connection.query({ text: block(demandGuard(context, `m.copy = ${copy}`, 'FOR SHARE')) });
-      await connection.query({
-        text: `CREATE ROLE ${quoteIdentifier(name)} LOGIN PASSWORD ${quoteLiteral(scramVerifier(password))};
-          GRANT ${quoteIdentifier(owner)} TO ${quoteIdentifier(name)}`,
-      });
+/**
+ * Servers know no pace, and copy into a table that is like the source's; and why they could not copy is in a log only, so that the
+ * next copy is the operator's, who is told.
+ */
+function maySynchronise(
+  { move, copying }: MoveContext,
+  copy: number,
+  leaves: readonly Pick<CopiedLeaf, 'bytes'>[],
+): boolean {
+  if (copy > 1 || isReshape(move) || copying?.maxBytesPerSecond !== undefined) return false;
+  return leaves.reduce((sum, { bytes }) => sum + bytes, 0) >= synchronisedBytes;
+}
+
+/** Whether the target has workers for the stream and for the tables that are copied at once: it would wait for others to end. */
+async function hasWorkers(context: MoveContext, tables: number): Promise<boolean> {
+  const [row] = await context.use('target', (connection) =>
+    connection.query<{ free: number; atOnce: number }>({
+      text: `SELECT current_setting('max_sync_workers_per_subscription')::int AS "atOnce",
+        least(current_setting('max_logical_replication_workers')::int, current_setting('max_worker_processes')::int)
+          - (SELECT count(*)::int FROM pg_stat_subscription s WHERE s.pid IS NOT NULL) AS free`,
     }),
   );
-  return password;
-}
-
-/** Makes the slot, and answers the snapshot that ends where its stream begins; waits for transactions that are older. */
-async function makeSlot(walsender: Connection, name: string): Promise<string> {
-  const [slot] = await walsender.query<{ snapshot_name: string }>({
-    text: `CREATE_REPLICATION_SLOT ${quoteIdentifier(name)} LOGICAL pgoutput (SNAPSHOT 'export', FAILOVER true)`,
-  });
-  if (slot === undefined) throw new Error(`no answer about slot ${name}`);
-  return slot.snapshot_name;
-}
-
-/** The two ends of a stream, each in a transaction. */
-interface Pair {
-  readonly source: Connection;
-  readonly target: Connection;
-}
-
-async function openPair(
-  context: MoveContext,
-  open: MoveContext['open'],
-  { name, password, snapshot }: { name: string; password: string; snapshot: string },
-): Promise<Pair> {
-  const [source, target] = await Promise.all([
-    open('source', { applicationName: name }),
-    open('target', { applicationName: name, login: { user: name, password } }),
-  ]);
-  // What takes the rows has the name of the source's leaf.
-  const tables = [...leavesOf(context, 'source'), ...leavesOf(context, 'target')].map(
-    (leaf) => leaf.qualified,
-  );
-  await source.query({
-    text: `BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SET TRANSACTION SNAPSHOT ${quoteLiteral(snapshot)}; ${settings}`,
-  });
-  // Those that the guard knows now, and no others, however long the operator is paused.
-  await target.query({
-    text: `BEGIN; ${settings}; SET LOCAL synchronous_commit = on; LOCK TABLE ${[...new Set(tables)].join(', ')} IN ROW EXCLUSIVE MODE`,
-  });
-  return { source, target };
-}
-
-async function copyParts(context: MoveContext, pairs: readonly Pair[]): Promise<void> {
-  const [first] = pairs;
-  if (first === undefined) return;
-  const parts: CopyPart[] = [];
-  for (const leaf of leavesOf(context, 'source')) parts.push(...(await partsOf(first.source, leaf)));
-  const { maxBytesPerSecond, report, signal } = context.copying ?? {};
-  const pace = maxBytesPerSecond === undefined ? undefined : createPace(maxBytesPerSecond);
-  const total = parts.reduce((sum, part) => sum + part.bytes, 0);
-  let bytes = 0;
-  let rows = 0;
-  const tell = (more: number) => {
-    bytes += more;
-    report?.({ bytes: Math.min(Math.round(bytes), total), total, rows });
-  };
-  const failure = new AbortController();
-  const ends = signal === undefined ? failure.signal : AbortSignal.any([failure.signal, signal]);
-  const work = async (pair: Pair) => {
-    for (let part = parts.shift(); part !== undefined; part = parts.shift()) {
-      rows += await copyPart(pair, part, pace, tell, ends);
-      tell(0);
-    }
-  };
-  // One that fails ends the other, whose work would be in vain.
-  await Promise.all(
-    pairs.map((pair) =>
-      work(pair).catch((error) => {
-        failure.abort(error);
-        throw error;
-      }),
-    ),
-  );
-}
-
-/** Copies one part; what is told of adds up to the part's share of the leaf's size. */
-async function copyPart(
-  { source, target }: Pair,
-  part: CopyPart,
-  pace: Pace | undefined,
-  tell: (bytes: number) => void,
-  signal: AbortSignal,
-): Promise<number> {
-  let told = 0;
-  const pass = (bytes: number) => {
-    const share = Math.min(bytes, part.bytes - told);
-    told += share;
-    tell(share);
-    return pace?.take(bytes);
-  };
-  const rows = await relayCopy(source, target, part, { pass, signal });
-  tell(part.bytes - told);
-  return rows;
+  const { free = 0, atOnce = 0 } = row ?? {};
+  // That of sentinels is one of the tables.
+  return atOnce > 0 && free > Math.min(atOnce, tables + 1);
 }

@@ -85,10 +85,17 @@ export async function publish(context: MoveContext, copy: number): Promise<StepR
 }
 
 /**
- * Starts the stream from where the copy's snapshot ends. The role gets a password that is nowhere but in the subscription, and an
- * error tells nothing of it.
+ * Starts the stream from the copy's slot; with `copyData` the servers copy the tables first. The role gets a password that is nowhere
+ * but in the subscription, and an error tells nothing of it.
  */
-export async function subscribe(context: MoveContext, copy: number): Promise<StepResult> {
+export async function subscribe(
+  context: MoveContext,
+  copy: number,
+  { copyData, binary }: { readonly copyData: boolean; readonly binary: boolean } = {
+    copyData: false,
+    binary: false,
+  },
+): Promise<StepResult> {
   const name = copyName(context.move.id, copy);
   const password = randomBytes(24).toString('base64url');
   await context.use('source', (connection) =>
@@ -106,8 +113,8 @@ export async function subscribe(context: MoveContext, copy: number): Promise<Ste
       await connection.query({
         text: block(
           `EXECUTE format('CREATE SUBSCRIPTION ${quoteIdentifier(name)} CONNECTION %L PUBLICATION ${quoteIdentifier(name)}
-            WITH (create_slot = false, copy_data = false, slot_name = ${quoteIdentifier(name)}, failover = true, origin = any,
-              streaming = off)',
+            WITH (create_slot = false, copy_data = ${copyData}, binary = ${binary}, slot_name = ${quoteIdentifier(name)},
+              failover = true, origin = any, streaming = off)',
             current_setting('herdsman.conninfo'));
           EXCEPTION WHEN OTHERS THEN
             RAISE EXCEPTION 'cannot subscribe: %', SQLERRM USING ERRCODE = SQLSTATE;`,
