@@ -98,8 +98,12 @@ export function guardCondition({ move, group }: MoveContext): string {
   );
 }
 
-/** PL/pgSQL that raises unless the shard still knows the move like this; the row stays locked until the transaction's end. */
-export function demandGuard(context: MoveContext, more: string, lock: 'FOR SHARE' | 'FOR UPDATE'): string {
+/** PL/pgSQL that raises unless the shard still knows the move like this; with a lock, the row stays as it is until the transaction's end. */
+export function demandGuard(
+  context: MoveContext,
+  more: string,
+  lock: 'FOR SHARE' | 'FOR UPDATE' | '',
+): string {
   return (
     `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} AND ${more} ${lock}; ` +
     `IF NOT FOUND THEN RAISE EXCEPTION 'the shard knows another attempt of this move' USING ERRCODE = '${refusal}'; END IF;`

@@ -21,10 +21,11 @@ import { subscribe } from './copy.ts';
 import { makeSlot, withOwnSessions } from './copy-sessions.ts';
 import { makeKey } from './intake.ts';
 
-/** How often the target is asked how far it is. */
+/** How often the target is asked how far it is: at first, and at most so seldom when all that is large is being copied. */
 const lookMs = 20;
+const seldomMs = 500;
 /** A leaf of this size is seen while it is copied; a smaller one has its key from the beginning. */
-const seenBytes = 8 * 1024 * 1024;
+const seenBytes = 16 * 1024 * 1024;
 
 /** A table of the subscription. */
 interface Table {
@@ -94,22 +95,27 @@ async function follow(
 ): Promise<boolean> {
   const total = sizeOf(leaves);
   const rows = new Map<string, number>();
-  for (;;) {
+  for (let pauseMs = lookMs; ; ) {
     const tables = await session.query<Table>(statement(tablesQuery, name));
     if (tables.length === 0 || tables.some(({ errors }) => errors > 0)) return false;
-    let bytes = 0;
-    for (const leaf of leaves) {
+    const begun = leaves.flatMap((leaf) => {
       const table = tables.find((candidate) => candidate.name === leaf.name);
-      if (table === undefined || !isBegun(table)) continue;
+      return table !== undefined && isBegun(table) ? [{ leaf, table }] : [];
+    });
+    for (const { leaf, table } of begun) {
       keys.begin(leaf.name);
-      bytes += table.bytes === null ? leaf.bytes : Math.min(table.bytes, leaf.bytes);
       if (table.rows !== null) rows.set(leaf.name, table.rows);
     }
-    copying?.waits?.(!tables.some(isBegun));
+    copying?.waits?.(begun.length === 0);
     if (tables.every(({ state }) => state === 's' || state === 'r')) return true;
-    copying?.report?.({ bytes, total, rows: [...rows.values()].reduce((sum, count) => sum + count, 0) });
+    copying?.report?.({
+      bytes: begun.reduce((sum, { leaf, table }) => sum + Math.min(table.bytes ?? leaf.bytes, leaf.bytes), 0),
+      total,
+      rows: [...rows.values()].reduce((sum, count) => sum + count, 0),
+    });
     keys.throwIfFailed();
-    await sleep(lookMs);
+    await sleep(pauseMs);
+    if (begun.length === leaves.length) pauseMs = Math.min(pauseMs * 1.02, seldomMs);
   }
 }
 
@@ -177,13 +183,17 @@ class LeafKeys {
       applicationName: copyName(this.#context.move.id, this.#copy),
     });
     const owner = await ownerOf(session, this.#context, 'target');
+    const demand = (lock: 'FOR SHARE' | '') =>
+      block(demandGuard(this.#context, `m.copy = ${this.#copy} AND NOT m.copied`, lock));
     await session.query({
       text: [
         'BEGIN',
         'SET LOCAL lock_timeout = 0',
-        // Before the row of the move is locked, which others need to end it.
+        // Whoever was paused until the leaf has become an owner's must not lock it.
+        demand(''),
+        // Before the row of the move is locked, which others need to end the move.
         ...asOwner(owner, [`LOCK TABLE ${leaf.qualified} IN ACCESS EXCLUSIVE MODE`]),
-        block(demandGuard(this.#context, `m.copy = ${this.#copy} AND NOT m.copied`, 'FOR SHARE')),
+        demand('FOR SHARE'),
         ...asOwner(owner, [block(`EXECUTE ${makeKey(leaf.qualified, leaf.table)};`)]),
         'COMMIT',
       ].join(';\n'),
