@@ -131,6 +131,7 @@ describe.each([
       );
       expect(others.length).toBeLessThan(instanceOf.size);
       const before = load.errors.length;
+      const killed = pgbouncersOf(pod);
       await kill(pod);
       await waitFor('it runs again', async () => {
         const now = (await poolerPods(key)).find(({ metadata }) => metadata.name === pod.metadata.name);
@@ -139,6 +140,15 @@ describe.each([
           : { state: now?.status };
       });
       await waitUntilPooling(key);
+      // A pod that is deleted by force is no more, but its node lets it end as any other.
+      await waitFor(
+        'its clients have lost it',
+        async () => {
+          const left = pgbouncersOf(pod).filter(({ pid }) => killed.some((each) => each.pid === pid));
+          return left.length === 0 ? { done: true } : { state: left };
+        },
+        { timeoutMs: 120_000 },
+      );
       await atWork(load, 100);
       const errors = load.errors.slice(before);
       expect(errors.length).toBeGreaterThan(0);
@@ -148,8 +158,12 @@ describe.each([
   });
 });
 
-function killProcess({ metadata }: MemberPod): void {
-  const processes = processesOf(metadata.uid ?? '').filter(({ name }) => name === 'pgbouncer');
+function pgbouncersOf({ metadata }: MemberPod) {
+  return processesOf(metadata.uid ?? '').filter(({ name }) => name === 'pgbouncer');
+}
+
+function killProcess(pod: MemberPod): void {
+  const processes = pgbouncersOf(pod);
   expect(processes).not.toEqual([]);
   signalAll(processes, 'SIGKILL');
 }
