@@ -48,6 +48,11 @@ export async function readLeaf(
   return { name, ...row };
 }
 
+/** Bytes of all of them. */
+export function sizeOf(leaves: readonly Pick<CopiedLeaf, 'bytes'>[]): number {
+  return leaves.reduce((sum, { bytes }) => sum + bytes, 0);
+}
+
 /** The parts of a leaf in the order of its blocks; the last one takes what the table has grown by since. */
 export function partsOf({ name, blocks, bytes, columns, binary }: CopiedLeaf): CopyPart[] {
   const names = columns.map(quoteIdentifier).join(', ');

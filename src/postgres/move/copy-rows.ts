@@ -2,7 +2,7 @@ import { isReshape } from '../../sharding/move/buckets.ts';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { statement } from '../statement.ts';
 import { guardCondition, leavesOf, type MoveContext, refused } from './context.ts';
-import { type CopiedLeaf, readLeaf } from './copied-leaf.ts';
+import { type CopiedLeaf, readLeaf, sizeOf } from './copied-leaf.ts';
 import { relayRows } from './relay-rows.ts';
 import { synchroniseRows } from './synchronise-rows.ts';
 
@@ -48,7 +48,7 @@ function maySynchronise(
   leaves: readonly Pick<CopiedLeaf, 'bytes'>[],
 ): boolean {
   if (copy > 1 || isReshape(move) || copying?.maxBytesPerSecond !== undefined) return false;
-  return leaves.reduce((sum, { bytes }) => sum + bytes, 0) >= synchronisedBytes;
+  return sizeOf(leaves) >= synchronisedBytes;
 }
 
 /** Whether the target has workers for the stream and for the tables that are copied at once: it would wait for others to end. */

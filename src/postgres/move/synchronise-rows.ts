@@ -16,7 +16,7 @@ import {
   ownerOf,
   refused,
 } from './context.ts';
-import type { CopiedLeaf } from './copied-leaf.ts';
+import { type CopiedLeaf, sizeOf } from './copied-leaf.ts';
 import { subscribe } from './copy.ts';
 import { makeSlot, withOwnSessions } from './copy-sessions.ts';
 import { makeKey } from './intake.ts';
@@ -117,10 +117,6 @@ async function follow(
     await sleep(pauseMs);
     if (begun.length === leaves.length) pauseMs = Math.min(pauseMs * 1.02, seldomMs);
   }
-}
-
-function sizeOf(leaves: readonly CopiedLeaf[]): number {
-  return leaves.reduce((sum, { bytes }) => sum + bytes, 0);
 }
 
 /** Whether its copy goes on, or is over. */
