@@ -4,6 +4,7 @@ import type {
   ForeignKey,
   LedgerEntry,
   MovingBucket,
+  OwnedSequence,
   ShardCatalog,
 } from '../sharding/shard-catalog.ts';
 import type { Connection } from './connection.ts';
@@ -75,6 +76,8 @@ WHERE f.contype = 'f' AND f.conparentid = 0 AND c.relnamespace = 'public'::regna
 const ownQuery = `
 SELECT
   coalesce((SELECT jsonb_agg(k.definition ORDER BY k.table_name, k.name) FROM herdsman.foreign_keys k), '[]') AS recorded,
+  coalesce((SELECT jsonb_agg(jsonb_build_object('table', s.table_name, 'start', s.start, 'maximum', s.maximum, 'unused', s.unused))
+    FROM herdsman.sequences() s), '[]') AS sequences,
   coalesce((SELECT jsonb_agg(m) FROM herdsman.markers() m), '[]') AS markers,
   coalesce((SELECT jsonb_agg(m ORDER BY m.group_name, m.bucket) FROM herdsman.shard_map m), '[]') AS mirror,
   coalesce((SELECT jsonb_agg(t ORDER BY t.table_name) FROM herdsman.tables t), '[]') AS distribution,
@@ -89,6 +92,7 @@ const movingQuery = 'SELECT m.group_name AS group, m.bucket FROM herdsman.moves 
 
 interface OwnRow {
   readonly recorded: ForeignKey[];
+  readonly sequences: OwnedSequence[];
   readonly markers: ShardCatalog['markers'];
   readonly mirror: ShardCatalog['mirror'];
   readonly distribution: ShardCatalog['distribution'];
@@ -111,6 +115,7 @@ export async function readCatalog(connection: Connection): Promise<ShardCatalog>
       installed,
       ...tables,
       recordedKeys: own?.recorded ?? [],
+      sequences: own?.sequences ?? [],
       markers: own?.markers ?? [],
       mirror: own?.mirror ?? [],
       distribution: own?.distribution ?? [],
@@ -129,6 +134,7 @@ export async function readKeyCatalog(connection: Connection): Promise<ShardCatal
     text: `SELECT coalesce(jsonb_agg(k.definition ORDER BY k.table_name, k.name), '[]') AS recorded FROM herdsman.foreign_keys k`,
   });
   const nothing = {
+    sequences: [],
     markers: [],
     mirror: [],
     distribution: [],

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { roomySequences } from '../sharding/sequences.ts';
 import type { Connection } from './connection.ts';
 import { conversionTables } from './conversion/schema.ts';
 import { quoteIdentifier } from './identifier.ts';
@@ -140,6 +141,35 @@ BEGIN
             AND m.bucket = right(marker.relname, 4)::int;
         RETURN NEXT;
     END;
+  END LOOP;
+END
+$function$;
+
+CREATE OR REPLACE FUNCTION herdsman.sequences()
+RETURNS TABLE (table_name text, start bigint, maximum bigint, unused boolean)
+LANGUAGE plpgsql VOLATILE SET search_path = pg_catalog, pg_temp SET lock_timeout = '20ms' AS $function$
+DECLARE
+  owned record;
+BEGIN
+  FOR owned IN
+    SELECT t.relname AS root, n.nspname AS schema, q.relname AS name, s.seqstart, s.seqmax ${roomySequences}
+      AND t.relnamespace = 'public'::regnamespace AND t.relkind = 'p' AND NOT t.relispartition
+      AND has_sequence_privilege(s.seqrelid, 'SELECT') ORDER BY t.relname, q.relname
+  LOOP
+    table_name := owned.root;
+    start := owned.seqstart;
+    maximum := owned.seqmax;
+    BEGIN
+      EXECUTE format('SELECT NOT q.is_called AND q.last_value = $1 FROM %I.%I q', owned.schema, owned.name)
+        INTO unused USING owned.seqstart;
+    EXCEPTION
+      WHEN undefined_table THEN
+        CONTINUE;
+      WHEN lock_not_available THEN
+        -- As by TRUNCATE ... RESTART IDENTITY.
+        unused := NULL;
+    END;
+    RETURN NEXT;
   END LOOP;
 END
 $function$;

@@ -9,6 +9,7 @@ import { type Endpoint, planMirror } from './mirror.ts';
 import { applicationSchema, defaultName, leafName, leafParent, markerName, regionName } from './names.ts';
 import { planPlaces } from './places.ts';
 import type { Problem } from './problem.ts';
+import { planSequences } from './sequences.ts';
 import { type CatalogTable, type ForeignKey, isMoving, type ShardCatalog } from './shard-catalog.ts';
 import { plainTables, verifyGroup } from './verify-tables.ts';
 
@@ -25,6 +26,8 @@ export interface Batch {
 export interface LeavesInput {
   /** Name of the shard whose database it is. */
   readonly shard: string;
+  /** Its number, from 0. */
+  readonly shardIndex: number;
   readonly map: ShardMapSpec;
   readonly layout: Layout;
   readonly catalog: ShardCatalog;
@@ -39,9 +42,9 @@ export interface LeavesPlan {
 }
 
 /**
- * Plans what a shard's database lacks: partitions between, leaves and markers of the buckets that it owns, place holders for
- * what would fall into a DEFAULT, the parents' foreign keys on the leaves, and the mirror of the map. It drops nothing, and leaves a
- * bucket alone that is on the move.
+ * Plans what a shard's database lacks: numbers of its own for sequences, partitions between, leaves and markers of the buckets
+ * that it owns, place holders for what would fall into a DEFAULT, the parents' foreign keys on the leaves, and the mirror of the
+ * map. It drops nothing, and leaves a bucket alone that is on the move.
  */
 export function planLeaves(input: LeavesInput): LeavesPlan {
   const { map, layout, catalog, shard } = input;
@@ -97,6 +100,12 @@ function groupBatches(
     (bucket) => bucket.pending === undefined && !isMoving(catalog, owned.name, bucket.id),
   );
   const owner = present.get(group.tables[0]?.name ?? '')?.owner ?? '';
+  // Before a leaf takes a row, and before the mirror tells moves that buckets may come.
+  const numbers = planSequences(group, input.shardIndex, catalog);
+  const sequences =
+    numbers.length === 0
+      ? []
+      : [{ title: `sequences of group ${group.name}`, statements: asOwner(owner, numbers) }];
   // A partition beside a DEFAULT is checked against its rows: places come first, while there is no DEFAULT.
   const { early, late } = planPlaces(group, owned, settled, present);
   const work: Work[] = [
@@ -122,7 +131,7 @@ function groupBatches(
       };
     },
   );
-  return [...places, ...batches];
+  return [...sequences, ...places, ...batches];
 }
 
 function inBatches<T>(items: readonly T[], size: number): T[][] {

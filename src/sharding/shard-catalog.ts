@@ -7,6 +7,7 @@ export interface ShardCatalog {
   readonly installed: boolean;
   /** Ordinary and partitioned tables of the application schema. */
   readonly tables: readonly CatalogTable[];
+  readonly sequences: readonly OwnedSequence[];
   /** Foreign keys of those tables that are not inherited from a parent. */
   readonly foreignKeys: readonly ForeignKey[];
   /** Foreign keys that parents had: recorded, and kept on the leaves. */
@@ -42,6 +43,15 @@ export interface CatalogTable {
   readonly checks: readonly string[];
   /** Whether it refuses rows: its bucket has gone to another shard. */
   readonly refuses: boolean;
+}
+
+/** A sequence, counting up, of a column of a partitioned table that has room for all its numbers. */
+export interface OwnedSequence {
+  readonly table: string;
+  readonly start: number;
+  readonly maximum: number;
+  /** Whether it has given no number and was not set; `null` while somebody has it locked. */
+  readonly unused: boolean | null;
 }
 
 /** What a foreign key does when the row it refers to changes: `NO ACTION` and so on. */

@@ -139,7 +139,8 @@ export async function leavesOf(
   layout: Layout,
 ): Promise<LeavesPlan> {
   const catalog = await readCatalog(shard.operator);
-  return planLeaves({ shard: shard.name, map, layout, catalog, endpoints: endpointsOf(world) });
+  const shardIndex = world.shards.indexOf(shard);
+  return planLeaves({ shard: shard.name, shardIndex, map, layout, catalog, endpoints: endpointsOf(world) });
 }
 
 /** Migrations, map and leaves of a new cluster, on all shards. */

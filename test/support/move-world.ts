@@ -127,7 +127,8 @@ export async function startShards(
       const connection = await connectOperator(shard);
       try {
         const catalog = await readCatalog(connection);
-        return planLeaves({ shard, map: map.current.value, layout, catalog, endpoints });
+        const shardIndex = names.indexOf(shard);
+        return planLeaves({ shard, shardIndex, map: map.current.value, layout, catalog, endpoints });
       } finally {
         await connection.close();
       }

@@ -1,6 +1,7 @@
 import { addPlainKey } from '../../sharding/foreign-keys.ts';
 import type { Group } from '../../sharding/layout.ts';
 import { applicationSchema } from '../../sharding/names.ts';
+import { startNumbers } from '../../sharding/sequences.ts';
 import { readKeyCatalog } from '../catalog.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteLiteral } from '../identifier.ts';
@@ -9,9 +10,6 @@ import { newSchema, oldSchema } from './schema.ts';
 import { makeSchemas, partitionClause, readTables } from './stage.ts';
 import { recordKeys, triggersOf, viewsOf } from './switch.ts';
 import { carryPublications, makeLike, missingIndexes, replaceTable, type TableFacts } from './table.ts';
-
-/** Where numbers of the sequences begin on the shard with this number, so that no two shards give the same ones. */
-const numbersPerShard = 10_000_000_000_000;
 
 /**
  * Makes the empty tables of a group partitioned, or plain again, on a shard that has no rows of it; all or nothing, and refused
@@ -54,7 +52,7 @@ export async function replaceEmpty(
     ...viewsOf(tables),
     ...asOwner(owner, [
       `DROP TABLE ${tables.map(({ name }) => qualified(oldSchema, name)).join(', ')}`,
-      ...tables.flatMap((facts) => startNumbers(facts, shardIndex)),
+      ...tables.flatMap(({ name }) => startNumbers(name, shardIndex, 'all')),
     ]),
     ...(wanted === 'partitioned'
       ? recordKeys(keys)
@@ -72,16 +70,4 @@ function foreignKeysOff(tables: readonly TableFacts[]): string[] {
 function demandEmpty(name: string): string {
   const message = `table "${name}" has rows on two shards: only one may have some when it is distributed`;
   return `IF EXISTS (SELECT FROM ${qualified(applicationSchema, name)}) THEN ${raise('waiting', 'RowsOnTwoShards', message)} END IF;`;
-}
-
-/** Those of `bigint` columns only: an `integer` has no room for it. */
-function startNumbers({ name, sequences }: TableFacts, shardIndex: number): string[] {
-  return sequences.map(({ columnName }) => {
-    const sequence = `pg_catalog.pg_get_serial_sequence(${quoteLiteral(qualified(applicationSchema, name))}, ${quoteLiteral(columnName)})`;
-    const first = shardIndex * numbersPerShard + 1;
-    return (
-      `SELECT pg_catalog.setval(${sequence}, ${first}, false) FROM pg_catalog.pg_sequence s ` +
-      `WHERE s.seqrelid = ${sequence}::regclass AND s.seqmax > ${first} AND s.seqincrement > 0 AND ${shardIndex} > 0`
-    );
-  });
 }

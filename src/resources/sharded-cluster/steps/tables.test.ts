@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { bucketsOf } from '../../../sharding/map.ts';
 import { markerName } from '../../../sharding/names.ts';
-import type { CatalogTable, Marker } from '../../../sharding/shard-catalog.ts';
+import type { CatalogTable, Marker, ShardCatalog } from '../../../sharding/shard-catalog.ts';
 import type { PlanInput } from '../model.ts';
 import { settled } from '../test-support/advance.ts';
 import { everyStrategy } from '../test-support/scenes.ts';
@@ -20,21 +20,23 @@ beforeAll(async () => {
   world = await settled(emptyWorld(shardedCluster(everyStrategy)));
 });
 
+function catalogOf(input: PlanInput, shard: string): ShardCatalog {
+  const { database } = shardOf(input, shard);
+  if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
+  return database.value.catalog;
+}
+
 function withTables(
   input: PlanInput,
   shard: string,
   change: (tables: readonly CatalogTable[]) => readonly CatalogTable[],
 ): PlanInput {
-  const { database } = shardOf(input, shard);
-  if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
-  const { catalog } = database.value;
+  const catalog = catalogOf(input, shard);
   return withFacts(input, shard, { catalog: { ...catalog, tables: change(catalog.tables) } });
 }
 
 function withMarkers(input: PlanInput, shard: string, markers: readonly Marker[]): PlanInput {
-  const { database } = shardOf(input, shard);
-  if (database.state !== 'present' || database.value.catalog === undefined) throw new Error('no catalog');
-  return withFacts(input, shard, { catalog: { ...database.value.catalog, markers } });
+  return withFacts(input, shard, { catalog: { ...catalogOf(input, shard), markers } });
 }
 
 const altered =
@@ -124,6 +126,19 @@ describe('leaves', () => {
     expect(text).toContain('orders_b0001');
     expect(text).not.toContain('lines_b0001');
     expect(text).not.toMatch(/DROP|DELETE|TRUNCATE|DETACH/);
+  });
+
+  it('are made after sequences have got numbers of the shard', () => {
+    const missing = withTables(world, 's1', without('orders_b0001'));
+    const sequences = [{ table: 'orders', start: 1, maximum: 2 ** 63, unused: true }];
+    const counting = (shard: string) =>
+      leaves(withFacts(missing, shard, { catalog: { ...catalogOf(missing, shard), sequences } }));
+    const titles = (counting('s1').actions ?? []).flatMap((action) =>
+      action.kind === 'sql' ? action.batches.map(({ title }) => title) : [],
+    );
+    expect(titles).toEqual(['sequences of group customer', 'partitions of group customer']);
+    expect(JSON.stringify(counting('s2').actions)).toContain('20000000000001');
+    expect(JSON.stringify(counting('s0').actions)).not.toContain('SEQUENCE');
   });
 
   it('are not made on a shard that shall go and owns nothing, whose mirror of the map is kept right', () => {

@@ -78,7 +78,14 @@ export function leaves(input: PlanInput): StepResult {
     const catalog = catalogOf(shard);
     if (catalog === undefined)
       return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
-    const plan = planLeaves({ shard: shard.name, map, layout, catalog, endpoints });
+    const plan = planLeaves({
+      shard: shard.name,
+      shardIndex: shard.index,
+      map,
+      layout,
+      catalog,
+      endpoints,
+    });
     if (plan.problems.length > 0)
       return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(plan.problems)}`);
     if (plan.batches.length > 0) actions.push({ kind: 'sql', shard: shard.name, batches: plan.batches });

@@ -25,6 +25,7 @@ export const emptyCatalog: ShardCatalog = {
   tables: [],
   foreignKeys: [],
   recordedKeys: [],
+  sequences: [],
   markers: [],
   mirror: [],
   distribution: [],
