@@ -11,7 +11,7 @@ const sortable = [
 
 /**
  * Order of two bounds, where the texts alone tell it: below, at or above zero. `undefined` where only PostgreSQL knows (a
- * type or a collation decides); it then refuses what overlaps when the partition is made.
+ * type or a collation decides): `readBoundProblems` asks it.
  */
 export function compareBounds(a: string, b: string): number | undefined {
   if (a === b) return 0;
@@ -42,7 +42,7 @@ export function boundProblems(group: string, bounds: readonly Bound[], hasDefaul
   for (const bound of bounds) {
     if (bound.from === undefined || bound.to === undefined) continue;
     if ((compareBounds(bound.from, bound.to) ?? -1) < 0) continue;
-    add('empty-range', `range ${text(bound)} is empty: "from" is inclusive and must be below "to"`);
+    problems.push(emptyRange(group, bound));
   }
   for (const [index, bound] of bounds.entries()) {
     const next = bounds[index + 1];
@@ -67,6 +67,24 @@ export function boundProblems(group: string, bounds: readonly Bound[], hasDefaul
     }
   }
   return problems;
+}
+
+/** A range that takes no key; `order` says by what that is known. */
+export function emptyRange(group: string, bound: Bound, order = ''): Problem {
+  return {
+    code: 'empty-range',
+    message: `group "${group}": range ${text(bound)} is empty${order}: "from" is inclusive and must be below "to"`,
+  };
+}
+
+/** Two ranges that take the same keys. */
+export function overlap(group: string, bound: Bound, other: Bound, order: string): Problem {
+  return {
+    code: 'overlap',
+    message:
+      `group "${group}": ranges ${text(bound)} and ${text(other)} overlap${order}: ` +
+      'write them in ascending order, each from where the one before ends, or later',
+  };
 }
 
 function text(bound: Bound): string {

@@ -172,6 +172,14 @@ export function isComplete(known: BucketGroup, wanted: Group): boolean {
   return missing.length === 0 && extra.length === 0 && bounds.size === known.buckets.length;
 }
 
+/** Groups some of whose keys have no bucket yet. */
+export function groupsWithoutBuckets({ groups }: Layout, map: ShardMapSpec | undefined): Group[] {
+  return groups.filter((group) => {
+    const known = map?.groups.find(({ name }) => name === group.name);
+    return known === undefined || !isComplete(known, group);
+  });
+}
+
 /** What a group that is as it was laid out lacks, and has too much. */
 function difference(slots: readonly Slot[], buckets: readonly Bucket[]): Cover<Slot> {
   const known = new Set(buckets.map((bucket) => boundKey(bucket)));

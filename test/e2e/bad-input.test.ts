@@ -8,9 +8,10 @@ import {
   type ClusterKey,
   conditionOf,
   memberPods,
-  readCluster,
+  type ShardMap,
   type SpecInput,
   shardedClusterType,
+  shardMapType,
   waitForCondition,
   waitForEvent,
   waitUntilReady,
@@ -34,6 +35,9 @@ const good = {
             CREATE TABLE listed (id int PRIMARY KEY) PARTITION BY LIST (id);
             CREATE TABLE plain (id int PRIMARY KEY, tenant int NOT NULL);
             CREATE TABLE copied (id int PRIMARY KEY);
+            CREATE TABLE texts (id text PRIMARY KEY) PARTITION BY RANGE (id);
+            CREATE TABLE days (id date PRIMARY KEY) PARTITION BY RANGE (id);
+            CREATE TABLE numbers (id int PRIMARY KEY) PARTITION BY LIST (id);
             CREATE MATERIALIZED VIEW copy AS SELECT * FROM copied`,
     },
   ],
@@ -95,6 +99,48 @@ describe('tables that do not fit', () => {
       await expectServing();
     },
   );
+});
+
+describe('bounds and values that only PostgreSQL can judge', () => {
+  type Table = NonNullable<SpecInput['tables']>[number];
+  const cases: [string, Table, RegExp][] = [
+    [
+      'texts that are out of order',
+      {
+        name: 'texts',
+        strategy: 'range',
+        key: 'id',
+        bounds: [
+          { from: 'a', to: 'm' },
+          { from: 'k', to: 'z' },
+        ],
+        defaultBucket: true,
+      },
+      /ranges a to m and k to z overlap/,
+    ],
+    [
+      'a month that is none',
+      { name: 'days', strategy: 'range', key: 'id', bounds: [{ from: '2025-01-01', to: '2025-13-01' }] },
+      /no key of table "days".*2025-13-01/,
+    ],
+    [
+      'a tenant that is no number',
+      { name: 'numbers', strategy: 'directory', key: 'id', tenants: [{ value: 'acme' }] },
+      /no key of table "numbers".*acme/,
+    ],
+  ];
+
+  it.each(cases)('%s: no bucket is made, so that they can be corrected', async (_, table, message) => {
+    await applyCluster(key, { ...good, tables: [...good.tables, table] });
+    const cluster = await waitForCondition(key, { type: 'SchemaApplied', status: 'False', message });
+    expect(conditionOf(cluster, 'Degraded')?.status).toBe('True');
+    await waitForEvent(key, message);
+    await expectServing();
+    const map = await (await kube()).get<ShardMap>(shardMapType, key);
+    expect(map?.spec.groups.map(({ name }) => name)).toEqual(['items']);
+    await applyCluster(key, good);
+    await waitUntilReady(key);
+  });
 });
 
 describe('SQL that fails on one shard', () => {
@@ -195,24 +241,25 @@ describe('a cluster that cannot start', () => {
     [
       'no node has room',
       { resources: { requests: { cpu: '500' } } },
-      /insufficient cpu|nodes are available/i,
+      /insufficient cpu.*lower spec\.resources\.requests/is,
     ],
-    ['the image cannot be pulled', { postgres: { image: 'registry.invalid/none:1' } }, /pull/i],
-  ] as const)('%s: the status says what Kubernetes says', async (_, spec, message) => {
-    const stuck: ClusterKey = { namespace, name: 'stuck' };
-    await applyCluster(stuck, spec);
-    await waitFor('a condition tells', async () => {
-      const { status } = await readCluster(stuck);
-      const found = status?.conditions?.some((condition) => message.test(condition.message));
-      return found ? { done: true } : { state: status };
-    });
-    expect(conditionOf(await readCluster(stuck), 'Ready')?.status).toBe('False');
-    await (await kube()).delete(shardedClusterType, stuck);
-    await waitFor('its pods are gone', async () => {
-      const pods = await memberPods(stuck);
-      return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };
-    });
-  });
+    ['the image cannot be pulled', { postgres: { image: 'registry.invalid/none:1' } }, /correct the image/],
+  ] as const)(
+    '%s: a condition and an event say what Kubernetes says, and what helps',
+    async (_, spec, message) => {
+      const stuck: ClusterKey = { namespace, name: 'stuck' };
+      await applyCluster(stuck, spec);
+      const cluster = await waitForCondition(stuck, { type: 'Degraded', status: 'True', message });
+      expect(conditionOf(cluster, 'Ready')?.status).toBe('False');
+      expect(cluster.status?.phase).toBe('Degraded');
+      await waitForEvent(stuck, message);
+      await (await kube()).delete(shardedClusterType, stuck);
+      await waitFor('its pods are gone', async () => {
+        const pods = await memberPods(stuck);
+        return pods.length === 0 ? { done: true } : { state: pods.map((pod) => pod.metadata.name) };
+      });
+    },
+  );
 
   it('leaves the others as they were', () => expectServing());
 });

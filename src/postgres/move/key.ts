@@ -4,34 +4,11 @@ import { applicationSchema, leafName } from '../../sharding/names.ts';
 import { askAsOwner } from '../ask-as-owner.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier } from '../identifier.ts';
+import { keyType } from '../key-type.ts';
 import { statement } from '../statement.ts';
 
 /** Rows of a sample that tells the median well enough. */
 const sampleRows = 100_000;
-
-interface KeyType {
-  readonly type: string;
-  readonly collation: string;
-  /** The role that owns the table. */
-  readonly owner: string;
-}
-
-/** Type of a table's key, and how it is ordered. */
-async function keyType(connection: Connection, table: string, column: string): Promise<KeyType> {
-  const [row] = await connection.query<KeyType & Record<string, unknown>>(
-    statement(
-      `SELECT format_type(a.atttypid, -1) AS type, pg_get_userbyid(r.relowner) AS owner,
-          CASE WHEN a.attcollation = 0 THEN '' ELSE format(' COLLATE %I.%I', n.nspname, c.collname) END AS collation
-        FROM pg_attribute a JOIN pg_class r ON r.oid = a.attrelid
-        LEFT JOIN pg_collation c ON c.oid = a.attcollation LEFT JOIN pg_namespace n ON n.oid = c.collnamespace
-        WHERE a.attrelid = to_regclass($1) AND a.attname = $2`,
-      qualified(applicationSchema, table),
-      column,
-    ),
-  );
-  if (row === undefined) throw new Error(`table ${table} has no column ${column}`);
-  return row;
-}
 
 /**
  * The key that has half of the rows of a range below it, by the largest of its leaves; `undefined` when all rows have one key,

@@ -11,6 +11,8 @@ export interface DatabaseFacts extends Holdings {
   readonly isSetUp: boolean;
   /** The application database; `undefined` before it is set up. */
   readonly catalog: ShardCatalog | undefined;
+  /** What is wrong with bounds and values of groups that have no buckets yet, as only PostgreSQL knows. */
+  readonly boundProblems: readonly Problem[];
   readonly stats: ShardStats;
   /** What the running server has against parameters of the spec. */
   readonly parameterProblems: readonly Problem[];

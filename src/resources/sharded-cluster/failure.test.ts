@@ -1,4 +1,5 @@
 import { describe, expect, it } from 'vitest';
+import { PostgresError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { withFailures } from './failure.ts';
@@ -42,6 +43,18 @@ describe('withFailures', () => {
     expect(withFailures(outcomes(proceed, migrating), [{ action: migrate, error }])).toEqual(
       outcomes(proceed, { kind: 'fail', reason: 'MigrationFailed', message: error.message }),
     );
+  });
+
+  it('takes a bound that PostgreSQL refuses for one to be corrected, and says where', () => {
+    const making: Action = { kind: 'sql', shard: 's1', batches: [] };
+    const failing = (sqlstate: string) => {
+      const error = new PostgresError({ sqlstate, message: 'invalid input syntax for type date: "soon"' });
+      return withFailures(outcomes(proceed, proceed), [{ action: making, error }])[2]?.result;
+    };
+    const message = 'shard s1: invalid input syntax for type date: "soon"';
+    expect(failing('22007')).toEqual({ kind: 'fail', reason: 'TablesInvalid', message });
+    expect(failing('42P17')).toEqual({ kind: 'fail', reason: 'TablesInvalid', message });
+    expect(failing('55P03')).toMatchObject({ kind: 'wait', reason: 'Retrying', message });
   });
 
   it('tries again what needs no correction', () => {

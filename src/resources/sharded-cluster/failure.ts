@@ -1,3 +1,4 @@
+import { PostgresError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import { MigrationError } from './migration-error.ts';
 import type { Action, StepResult } from './model.ts';
@@ -23,13 +24,19 @@ export function withFailures(
 }
 
 /** What somebody has to correct degrades the cluster; all else is tried again. */
-function failureResult({ error }: ActionFailure): StepResult {
-  const { message } = error;
+function failureResult({ action, error }: ActionFailure): StepResult {
+  const message = action.kind === 'sql' ? `shard ${action.shard}: ${error.message}` : error.message;
   if (error instanceof MigrationError && error.needsCorrection)
     return { kind: 'fail', reason: 'MigrationFailed', message };
   if (error instanceof ApiError && (error.status === 403 || error.status === 422))
     return { kind: 'fail', reason: 'ApiRefused', message };
+  if (action.kind === 'sql' && isOfTables(error)) return { kind: 'fail', reason: 'TablesInvalid', message };
   return { kind: 'wait', reason: 'Retrying', message, afterMs: 2_000 };
+}
+
+/** Whether PostgreSQL refuses a bound or a value for what it is: trying again is no help. */
+function isOfTables(error: Error): boolean {
+  return error instanceof PostgresError && (/^22/.test(error.sqlstate) || error.sqlstate === '42P17');
 }
 
 function trackOf(action: Action): Outcome['track'] {

@@ -1,3 +1,4 @@
+import { readBoundProblems } from '../../postgres/bound-problems.ts';
 import { readCatalog } from '../../postgres/catalog.ts';
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
@@ -11,6 +12,7 @@ import {
 } from '../../postgres/parameters.ts';
 import { readShardStats } from '../../postgres/stats.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
+import type { Group } from '../../sharding/layout.ts';
 import type { DatabaseFacts } from './database-facts.ts';
 
 /** What is asked of a primary. */
@@ -24,14 +26,17 @@ export interface DatabaseQuestion {
   readonly parameters:
     | { readonly wanted: Readonly<Record<string, string>>; readonly options: ConnectOptions }
     | undefined;
+  /** Groups that have no buckets yet. */
+  readonly newGroups: readonly Group[];
   /** What is known of the catalog already, and still good. */
   readonly remembered: DatabaseContent | undefined;
 }
 
-type DatabaseContent = Pick<DatabaseFacts, 'catalog' | keyof Holdings>;
+type DatabaseContent = Pick<DatabaseFacts, 'catalog' | 'boundProblems' | keyof Holdings>;
 type Verdict = Pick<DatabaseFacts, 'parameterProblems' | 'runsWithParameters' | 'fileErrors'>;
 const nothing: DatabaseContent = {
   catalog: undefined,
+  boundProblems: [],
   tablesWithRows: [],
   otherDatabases: [],
   preparedTransactions: 0,
@@ -60,12 +65,15 @@ async function ask(
 ): Promise<Omit<DatabaseFacts, keyof Verdict>> {
   const stats = await readShardStats(connection);
   if (stats.inRecovery) throw new Error(`member ${question.member} is not the primary any more`);
-  const content = question.isSetUp ? (question.remembered ?? (await readContent(connection))) : nothing;
-  const { catalog, tablesWithRows, otherDatabases, preparedTransactions } = content;
+  const content = question.isSetUp
+    ? (question.remembered ?? (await readContent(connection, question.newGroups)))
+    : nothing;
+  const { catalog, boundProblems, tablesWithRows, otherDatabases, preparedTransactions } = content;
   return {
     member: question.member,
     isSetUp: question.isSetUp,
     catalog,
+    boundProblems,
     tablesWithRows,
     otherDatabases,
     preparedTransactions,
@@ -85,6 +93,10 @@ async function judge(connection: Connection, wanted: Readonly<Record<string, str
   };
 }
 
-async function readContent(connection: Connection): Promise<DatabaseContent> {
-  return { catalog: await readCatalog(connection), ...(await readHoldings(connection)) };
+async function readContent(connection: Connection, newGroups: readonly Group[]): Promise<DatabaseContent> {
+  return {
+    catalog: await readCatalog(connection),
+    boundProblems: await readBoundProblems(connection, newGroups),
+    ...(await readHoldings(connection)),
+  };
 }

@@ -5,6 +5,8 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
+import { layoutOf } from '../../sharding/layout.ts';
+import { groupsWithoutBuckets } from '../../sharding/map.ts';
 import { readService } from '../read-replica-set/names.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
@@ -150,7 +152,7 @@ export function createObserver({
     shard: CachedShard,
     access: ShardAccess | undefined,
     secretReadings: Observed['secrets'],
-    mapVersion: string,
+    knownMap: ShardMapObject | undefined,
     signal: AbortSignal,
   ): Promise<ObservedShard> {
     if (access === undefined) {
@@ -168,7 +170,7 @@ export function createObserver({
     const { group, config } = await readGroup(shard.members, (address) =>
       access.patroni(shard.name, address),
     );
-    const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, mapVersion);
+    const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, knownMap);
     const hasAbandonedClaim = await isClaimAbandoned(cluster, memory, shard, group, signal);
     const staleCertificates = await readStaleCertificates(cluster, memory, shard, secretReadings);
     const failedStarts = failedStartsOf(memory, group, monotonicMs());
@@ -232,7 +234,7 @@ export function createObserver({
     access: ShardAccess,
     group: ObservedShard['group'],
     secretReadings: Observed['secrets'],
-    mapVersion: string,
+    knownMap: ShardMapObject | undefined,
   ): Promise<Reading<DatabaseFacts>> {
     if (group.state !== 'present') return group.state === 'unknown' ? group : { state: 'absent' };
     const { leader } = group.value;
@@ -245,7 +247,7 @@ export function createObserver({
       timeline,
       cluster.metadata.generation,
       wantedNames(cluster).join(),
-      mapVersion,
+      knownMap?.metadata.resourceVersion,
       ...switchingBuckets(cluster, sources).map(({ group: name, bucket }) => `${name}.${bucket}`),
     ].join('/');
     const remembered = memory.catalogs.get(shard.name);
@@ -261,6 +263,7 @@ export function createObserver({
         lastGood !== undefined && hashOf(lastGood) === hashOf(wanted)
           ? undefined
           : { wanted, options: access.asOperator(shard.name, address, 'postgres') },
+      newGroups: groupsWithoutBuckets(layoutOf(cluster.spec.tables), knownMap?.spec),
       remembered: isFresh ? remembered?.facts : undefined,
     });
     if (reading.state === 'present' && !isFresh) {
@@ -293,9 +296,8 @@ export function createObserver({
       ]);
       const access = shardAccess(cluster, secretReadings);
       const knownMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });
-      const mapVersion = knownMap?.metadata.resourceVersion ?? '';
       const answers = await Promise.all(
-        cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, mapVersion, signal)),
+        cached.map((shard) => readShard(cluster, memory, shard, access, secretReadings, knownMap, signal)),
       );
       // As it is now: a map that is older than what the shards hold would be taken for one that was put back.
       const latestMap = sources.maps.cache.get({ namespace, name: shardMapName(name) });

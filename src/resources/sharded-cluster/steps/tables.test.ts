@@ -80,6 +80,15 @@ describe('tables', () => {
     expect(result.kind === 'fail' && result.message).toMatch(message);
   });
 
+  it('stop at a bound that PostgreSQL knows to be wrong', () => {
+    const boundProblems = [{ code: 'overlap', message: 'group "days": ranges overlap' }];
+    expect(tables(withFacts(world, 's1', { boundProblems }))).toMatchObject({
+      kind: 'fail',
+      reason: 'TablesInvalid',
+      message: 'shard s1: group "days": ranges overlap',
+    });
+  });
+
   it('wait for a shard that does not say what it has', () => {
     const silent = withShard(world, 's1', { database: { state: 'absent' } });
     expect(tables(silent)).toMatchObject({ kind: 'wait', reason: 'PrimaryUnknown' });

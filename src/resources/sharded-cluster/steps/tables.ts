@@ -27,6 +27,8 @@ export function tables(input: PlanInput): StepResult {
       return wait('PrimaryUnknown', `shard ${shard.name} has not said what it has`, 1_000);
     const wrong = verifyTables(layout, catalog);
     if (wrong.length > 0) return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(wrong)}`);
+    const bounds = shard.database.state === 'present' ? shard.database.value.boundProblems : [];
+    if (bounds.length > 0) return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(bounds)}`);
     const keys = planForeignKeys(layout, catalog).problems;
     if (keys.length > 0 && layout.groups.some((group) => plainTables(group, catalog).length > 0))
       return fail('TablesInvalid', `shard ${shard.name}: ${messagesOf(keys)}`);

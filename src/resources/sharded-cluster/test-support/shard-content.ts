@@ -51,6 +51,7 @@ export const newDatabase: DatabaseFacts = {
   parameterProblems: [],
   runsWithParameters: true,
   fileErrors: [],
+  boundProblems: [],
   tablesWithRows: [],
   otherDatabases: [],
   preparedTransactions: 0,
