@@ -68,8 +68,25 @@ export function isPodReady(pod: Pod): boolean {
   );
 }
 
-/** Why a pod is not running, in Kubernetes' words; `undefined` while it is merely starting. */
+/** Why a pod is not running, in Kubernetes' words and with what helps; `undefined` while it is merely starting. */
 export function podProblem(pod: Pod): { reason: string; message: string } | undefined {
+  const problem = problemOf(pod);
+  if (problem === undefined) return undefined;
+  const { reason, message } = problem;
+  const help = remedies.find(({ of }) => of.test(`${reason}: ${message}`))?.help;
+  return { reason, message: help === undefined ? message : `${message.replace(/\.$/, '')}: ${help}` };
+}
+
+/** What helps, by what Kubernetes says. */
+const remedies: readonly { readonly of: RegExp; readonly help: string }[] = [
+  {
+    of: /^(ErrImagePull|ImagePullBackOff|InvalidImageName|ErrImageNeverPull)/,
+    help: 'correct the image in the spec, or see to it that the nodes may pull it',
+  },
+  { of: /insufficient/i, help: 'lower spec.resources.requests, or add nodes' },
+];
+
+function problemOf(pod: Pod): { reason: string; message: string } | undefined {
   const unscheduled = pod.status?.conditions?.find(
     (condition) => condition.type === 'PodScheduled' && condition.status === 'False',
   );

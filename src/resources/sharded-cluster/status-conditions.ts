@@ -66,7 +66,7 @@ export function phaseOf(facts: ConditionFacts): string {
   const isUnderWay =
     facts.readyShards < facts.desiredShards ||
     facts.outcomes.some((outcome) => outcome.result.kind === 'wait');
-  if (isUnderWay && facts.isNew) return 'Creating';
+  if (isUnderWay && facts.isNew) return facts.missingMembers.length > 0 ? 'Degraded' : 'Creating';
   if (facts.hasLostShards) return 'Degraded';
   if (isUnderWay) return 'Updating';
   const isAmiss = [facts.missingMembers, facts.strays, facts.keptStrays].some(({ length }) => length > 0);

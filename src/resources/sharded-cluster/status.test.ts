@@ -195,11 +195,21 @@ describe('a status', () => {
     const away = (pod: typeof starting | undefined) =>
       withShard(world, 's0', { members: members.with(2, { ...standby, ready: false, pod }) });
     const degraded = (input: PlanInput) => status(input).conditions?.find(({ type }) => type === 'Degraded');
-    expect(degraded(away(starting))).toMatchObject({ status: 'False' });
-    expect(degraded({ ...away(starting), now: new Date(now.getTime() + 60_000) })).toMatchObject({
+    const after = (input: PlanInput, seconds: number): PlanInput => ({
+      ...input,
+      now: new Date(now.getTime() + seconds * 1_000),
+    });
+    const seenBefore = (input: PlanInput): PlanInput => ({
+      ...input,
+      cluster: { ...input.cluster, status: status(world) },
+    });
+    expect(degraded(seenBefore(away(starting)))).toMatchObject({ status: 'False' });
+    expect(degraded(seenBefore(after(away(starting), 60)))).toMatchObject({
       status: 'True',
       message: 'not ready: shop-s0-2',
     });
+    // Of a new cluster, whose images may have to be pulled, only Kubernetes knows what is amiss.
+    expect(degraded(after(away(starting), 60))).toMatchObject({ status: 'False' });
     const unscheduled = {
       ...starting,
       status: {
@@ -208,13 +218,15 @@ describe('a status', () => {
             type: 'PodScheduled',
             status: 'False',
             reason: 'Unschedulable',
-            message: '0/3 nodes are available',
+            message: '0/3 nodes are available: 3 Insufficient cpu.',
           },
         ],
       },
     };
-    expect(degraded(away(unscheduled))?.message).toBe(
-      'not ready: shop-s0-2 (Unschedulable: 0/3 nodes are available)',
+    expect(degraded(away(unscheduled))).toMatchObject({ status: 'False' });
+    expect(degraded(after(away(unscheduled), 10))?.message).toBe(
+      'not ready: shop-s0-2 (Unschedulable: 0/3 nodes are available: 3 Insufficient cpu: ' +
+        'lower spec.resources.requests, or add nodes)',
     );
   });
 });

@@ -42,7 +42,7 @@ export function statusOf(
       .map((shard) => `shard ${shard.name}: ${shard.message ?? 'not ready'}`),
     isNew: isNew(cluster.status),
     hasLostShards: hasLostShards(input, wanted),
-    missingMembers: observed.shards.flatMap((shard) => missingMembers(shard, now)),
+    missingMembers: observed.shards.flatMap((shard) => missingMembers(shard, input)),
     strays: observed.shards.flatMap((shard) =>
       shard.strays.filter(({ forMs }) => forMs >= silentMs).map(({ name }) => name),
     ),
@@ -199,16 +199,19 @@ function whyNotReady(shard: ObservedShard, isSafe: boolean): string {
   return 'it has no primary yet';
 }
 
-/** How long a new member may take before it counts as amiss. */
+/** How long a new member may take before it counts as amiss; in a new cluster all may, since images have to be pulled first. */
 const startingMs = 60_000;
+/** How long Kubernetes may have something against a new pod: a volume is not bound at once. */
+const settlingMs = 10_000;
 
-function missingMembers(shard: ObservedShard, now: Date): string[] {
+function missingMembers(shard: ObservedShard, { cluster, now }: PlanInput): string[] {
   return shard.members.flatMap(({ ready, name, pod }) => {
     if (ready) return [];
     const problem = pod === undefined ? undefined : podProblem(pod);
-    if (problem !== undefined) return [`${name} (${problem.reason}: ${problem.message})`];
-    const startedMs = Date.parse(pod?.metadata.creationTimestamp ?? '');
-    return now.getTime() - startedMs < startingMs ? [] : [name];
+    const forMs = now.getTime() - Date.parse(pod?.metadata.creationTimestamp ?? '');
+    if (problem !== undefined)
+      return forMs < settlingMs ? [] : [`${name} (${problem.reason}: ${problem.message})`];
+    return forMs < startingMs || isNew(cluster.status) ? [] : [name];
   });
 }
 
