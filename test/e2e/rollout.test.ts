@@ -4,7 +4,10 @@ import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import { ledgerMigration, loadShard, type ShardLoad } from '../support/endurance.ts';
+import { aStandby, freezeStart } from '../support/faults.ts';
+import { kubectl } from '../support/kubectl.ts';
 import { query } from '../support/pg.ts';
+import { inPod } from '../support/read-replica-set.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import { followEndpoints } from '../support/service-endpoints.ts';
 import {
@@ -93,6 +96,34 @@ it('changes parameters that need a restart by a switchover, without new pods', a
   expect(endpoints.history().length).toBeGreaterThan(1);
   expect(endpoints.history()).not.toContainEqual([]);
   expect(endpoints.history().at(-1)).toHaveLength(1);
+});
+
+it('restarts a standby that was starting when its parameters came', async () => {
+  const parameters = { ...spec.postgres?.parameters, max_locks_per_transaction: '96' };
+  const standby = await aStandby(key, 's0');
+  const { name } = standby.metadata;
+  const thaw = await freezeStart(standby);
+  try {
+    await change({ postgres: { parameters } });
+    await waitFor('its Patroni has heard of them', async () => {
+      const path = '/var/lib/postgresql/data/pgdata/patroni.dynamic.json';
+      const heard = await kubectl(['exec', '-n', namespace, name, '--', 'cat', path]);
+      return /"max_locks_per_transaction": "?96/.test(heard) ? { done: true } : { state: heard };
+    });
+  } finally {
+    await thaw();
+  }
+  for (const pod of await memberPods(key)) {
+    await waitFor(
+      `${pod.metadata.name} has them`,
+      async () => {
+        const value = await inPod(namespace, pod.metadata.name, 'SHOW max_locks_per_transaction');
+        return value === '96' ? { done: true } : { state: value };
+      },
+      patient,
+    );
+  }
+  await waitUntilReady(key, patient);
 });
 
 it('rolls out new resources: standbys first, the old primary last', async () => {

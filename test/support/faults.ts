@@ -20,7 +20,8 @@ export interface Fault {
 
 const nothing = async (): Promise<void> => undefined;
 
-async function aStandby(key: ClusterKey, shard: string): Promise<MemberPod> {
+/** A member of a shard that does not lead. */
+export async function aStandby(key: ClusterKey, shard: string): Promise<MemberPod> {
   const primary = await primaryPod(key, shard);
   const standby = (await memberPods(key, shard)).find((pod) => pod.metadata.uid !== primary.metadata.uid);
   if (standby === undefined) throw new Error(`${key.name}-${shard} has no standby`);
@@ -47,6 +48,34 @@ export function freeze(pod: MemberPod): () => Promise<void> {
   if (processes.length === 0) throw new Error(`${pod.metadata.name} runs no process on this machine`);
   signalAll(processes, 'SIGSTOP');
   return async () => signalAll(processes, 'SIGCONT');
+}
+
+/** What the server of a postmaster writes about itself: `starting` until it takes connections. */
+function serverState(pid: number): string | undefined {
+  return readFileSync(`/proc/${pid}/cwd/postmaster.pid`, 'utf8').split('\n')[7]?.trim();
+}
+
+/** Kills the server of a pod and stops the one that is started in its place where it stands, before it takes connections. */
+export async function freezeStart(pod: MemberPod): Promise<() => Promise<void>> {
+  const uid = pod.metadata.uid ?? '';
+  return waitFor('a server that starts', async () => {
+    const before = postmasterOf(uid);
+    signalAll([before], 'SIGKILL');
+    const next = await waitFor(
+      'another server',
+      () => {
+        const now = postmasterOf(uid);
+        return now.pid === before.pid ? { state: now } : { done: now };
+      },
+      { everyMs: 5 },
+    );
+    signalAll([next], 'SIGSTOP');
+    const thaw = async () => signalAll([next], 'SIGCONT');
+    const state = serverState(next.pid);
+    if (state === 'starting') return { done: thaw };
+    await thaw();
+    return { state };
+  });
 }
 
 async function breakNode(pod: MemberPod, how: 'partition' | 'stop'): Promise<() => Promise<void>> {
