@@ -272,34 +272,6 @@ describe('an attempt', () => {
     await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
   });
 
-  it('under which a migration changes a table is begun again', async () => {
-    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
-    const operator = test.operator('subscribe');
-    await expect(operator.run()).rejects.toThrow();
-    await operator.close();
-    for (const shard of ['s0', 's1'])
-      await shards.rows(shard, 'ALTER TABLE public.letters ADD COLUMN stamp text');
-    await complete(test);
-    expect(test.record.current.value).toMatchObject({
-      phase: 'done',
-      copy: 2,
-      lastEnding: { reason: 'TableChanged' },
-    });
-    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
-  });
-
-  it('whose leaves do not fit when they are attached is begun again', async () => {
-    const test = planMove(shards, { bucket: 0, retentionMs: 0 });
-    const operator = test.operator('announce');
-    await expect(operator.run()).rejects.toThrow();
-    await operator.close();
-    for (const shard of ['s0', 's1'])
-      await shards.rows(shard, 'ALTER TABLE public.letters ADD COLUMN weight int');
-    await complete(test);
-    expect(test.record.current.value).toMatchObject({ phase: 'done', copy: 2 });
-    await complete(planMove(shards, { bucket: 0, from: 's1', to: 's0', retentionMs: 0 }));
-  });
-
   it('that finds other rows on the target is begun again', async () => {
     const test = planMove(shards, { bucket: 0, retentionMs: 0 });
     const operator = test.operator('index');
@@ -422,6 +394,32 @@ describe('a move is refused', () => {
       lastEnding: { reason: 'NoPrimaryKey', message: expect.stringContaining('"loose"') },
     });
     await app.query({ text: 'DROP TABLE public.loose_b0000' });
+  });
+
+  it.each([
+    [
+      'whose primary key is DEFERRABLE',
+      'ALTER TABLE public.loose ADD PRIMARY KEY (id) DEFERRABLE',
+      { reason: 'DeferrableKey', message: expect.stringContaining('make it NOT DEFERRABLE') },
+    ],
+    [
+      'whose changes do not say of which row they are',
+      'ALTER TABLE public.loose ADD PRIMARY KEY (id); ALTER TABLE public.loose_b0000 REPLICA IDENTITY NOTHING',
+      {
+        reason: 'NoReplicaIdentity',
+        message: expect.stringContaining('ALTER TABLE "public"."loose_b0000" REPLICA IDENTITY DEFAULT'),
+      },
+    ],
+  ])('of a bucket with a table %s', async (_, alter, lastEnding) => {
+    await app.query({
+      text: `CREATE TABLE public.loose_b0000 PARTITION OF public.loose FOR VALUES WITH (MODULUS 2, REMAINDER 0); ${alter}`,
+    });
+    const test = planMove(shards, { group: 'loose', bucket: 0 });
+    await complete(test);
+    expect(test.record.current.value).toMatchObject({ phase: 'failed', lastEnding });
+    await app.query({
+      text: 'DROP TABLE public.loose_b0000; ALTER TABLE public.loose DROP CONSTRAINT loose_pkey',
+    });
   });
 
   it('of a bucket that the source does not own', async () => {

@@ -2,7 +2,7 @@ import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { leafName } from '../../src/sharding/names.ts';
 import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
 import { startWriters } from '../support/move-writers.ts';
-import { waitUntil } from '../support/wait.ts';
+import { waitFor, waitUntil } from '../support/wait.ts';
 
 // Buckets that are large enough for the servers to copy them by themselves.
 
@@ -170,6 +170,53 @@ describe('a large bucket', () => {
     expect(test.record.current.value.phase).toBe('done');
     expect(test.record.current.value.copy).toBeGreaterThan(1);
     expect(await digest()).toEqual(before);
+  });
+
+  it('is not copied again when a key takes longer than its source waits for an answer', async () => {
+    const before = await digest();
+    const test = plan();
+    const { from, to } = test.move;
+    await shards.rows(from, "ALTER DATABASE app SET wal_sender_timeout = '11s'");
+    const [app, target] = [await shards.connectApplication(from), await shards.connectOperator(to)];
+    const operator = test.operator();
+    let changes = 0;
+    let isOver = false;
+    const changing = (async () => {
+      while (!isOver) {
+        changes += 1;
+        await app.query({
+          text: `INSERT INTO public.orders (customer_id, id, note) VALUES (${customers[0]}, ${2_000_000 + changes}, 'late')`,
+        });
+      }
+    })();
+    const running = operator.run();
+    await waitFor(
+      'the servers copy',
+      async () => {
+        const tables = await copied(to);
+        return tables.some(({ table }) => table.includes('orders')) ? { done: true } : { state: tables };
+      },
+      { everyMs: 5 },
+    );
+    // The key is made when the row of the move can be locked; until then changes wait for it.
+    await target.query({ text: 'BEGIN; SELECT FROM herdsman.moves FOR UPDATE' });
+    await waitUntil('the stream of the copy was ended', async () => {
+      const slots = await shards.rows(
+        from,
+        "SELECT FROM pg_replication_slots WHERE slot_name LIKE 'hm%' AND active",
+      );
+      return slots.length === 0;
+    });
+    await target.query({ text: 'COMMIT' });
+    isOver = true;
+    await changing;
+    await running;
+    await shards.rows(from, 'ALTER DATABASE app RESET wal_sender_timeout');
+    await Promise.all([operator, app, target].map((session) => session.close()));
+    expect(test.record.current.value).toMatchObject({ phase: 'done', copy: 1, failures: 0 });
+    expect(await digest()).toEqual(before);
+    const added = await shards.rows(to, "DELETE FROM public.orders WHERE note = 'late' RETURNING id");
+    expect(added).toHaveLength(changes);
   });
 
   it('that the target refuses is copied through the operator, who is told why', async () => {

@@ -27,13 +27,13 @@ export interface CopyPart {
 /** Blocks of one part: small enough that two streams end at about the same time. */
 const blocksOfPart = 4_096;
 
-/** The binary form is the same on both shards unless OIDs of users' types are in it, as in arrays and rows of them, or a type has none. */
+/** The binary form is the same on both shards unless OIDs are in it, as in arrays and rows of users' types and in `regclass`, or a type has none. */
 const leafQuery = `
 SELECT (pg_relation_size($1::regclass) / current_setting('block_size')::int)::int AS blocks,
   pg_table_size($1::regclass)::float8 AS bytes,
   jsonb_agg(a.attname ORDER BY a.attnum) AS columns,
-  bool_and(t.typreceive <> 0 AND t.typsend <> 0 AND CASE WHEN t.oid < 16384 THEN true
-    WHEN t.typtype = 'd' THEN t.typbasetype < 16384
+  bool_and(t.typreceive <> 0 AND t.typsend <> 0 AND CASE WHEN t.oid < 16384 THEN t.typname !~ '^_?reg'
+    WHEN t.typtype = 'd' THEN t.typbasetype < 16384 AND t.typbasetype::regtype::text !~ '^reg'
     ELSE t.typtype = 'e' OR (t.typtype = 'b' AND t.typcategory <> 'A') END) AS binary
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = $1::regclass AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''`;

@@ -5,6 +5,7 @@ import { guardCondition, leavesOf, type MoveContext, refused } from './context.t
 import { type CopiedLeaf, readLeaf, sizeOf } from './copied-leaf.ts';
 import { relayRows } from './relay-rows.ts';
 import { synchroniseRows } from './synchronise-rows.ts';
+import { shapes } from './table-change.ts';
 
 /** From this size on the servers copy by themselves; with less, their slots and workers take longer than they save. */
 const synchronisedBytes = 32 * 1024 * 1024;
@@ -29,7 +30,7 @@ async function begin(context: MoveContext, copy: number): Promise<boolean> {
   const marked = await context.use('source', (connection) =>
     connection.query(
       statement(
-        `UPDATE herdsman.moves m SET copying = true WHERE ${guardCondition(context)} AND m.copy = $1 AND NOT m.copying
+        `UPDATE herdsman.moves m SET copying = true, shapes = ${shapes(context)} WHERE ${guardCondition(context)} AND m.copy = $1 AND NOT m.copying
           RETURNING m.copy`,
         copy,
       ),

@@ -20,6 +20,7 @@ import {
   ownerOf,
   runTogether,
 } from './context.ts';
+import { findTableChange } from './table-change.ts';
 
 /** Statistics target of the first ANALYZE, by which 3,000 rows are read; by the usual one it is nearly all of a leaf. */
 const firstLook = 10;
@@ -29,6 +30,8 @@ const firstLook = 10;
  * nothing. All validated while nobody waits. On both sides autovacuum is sent away, since the fence does not wait for it.
  */
 export async function indexLeaves(context: MoveContext, copy: number): Promise<StepResult> {
+  const changed = await findTableChange(context);
+  if (changed !== undefined) return changed;
   await context.use('target', (connection) => indexTarget(connection, context, copy), true);
   await context.use('source', async (connection) => {
     for (const leaf of leavesOf(context, 'source')) {

@@ -76,11 +76,11 @@ function perform(context: MoveContext, step: ShardStep, view: MoveView): Promise
     case 'index':
       return indexLeaves(context, step.copy);
     case 'verify':
-      return verify(context);
+      return verify(context, step.copy);
     case 'arm':
-      return arm(context, step);
+      return arm(context, step, view.record.copy);
     case 'fence':
-      return fence(context, step);
+      return fence(context, step, view);
     case 'drain':
       return drain(context, step.gid);
     case 'open':

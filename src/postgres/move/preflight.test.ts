@@ -68,7 +68,9 @@ describe('a server on which something is too small', () => {
   async function obstacles(source: Partial<typeof roomy>, target: Partial<typeof roomy>): Promise<string[]> {
     const answer = (side: Side, text: string): unknown[] => {
       if (text.includes('"walLevel"')) return [{ ...roomy, ...(side === 'source' ? source : target) }];
-      return text.includes('AS attached') ? [{ attached: true, identity: true, unlogged: false }] : [];
+      return text.includes('AS attached')
+        ? [{ attached: true, key: true, deferrable: false, nothing: false, unlogged: false }]
+        : [];
     };
     const use: MoveContext['use'] = (side, work) =>
       work({ query: async ({ text }: { text: string }) => answer(side, text) } as unknown as Connection);

@@ -161,23 +161,43 @@ export function diskObstacle(
   return { code: 'DiskTooSmall', message, permanent: false };
 }
 
+interface Identity {
+  readonly attached: boolean;
+  readonly unlogged: boolean;
+  /** Whether there is a primary key, whether it is DEFERRABLE, and whether the rows are not to be told by it. */
+  readonly key: boolean;
+  readonly deferrable: boolean;
+  readonly nothing: boolean;
+}
+
 async function sourceObstacles(connection: Connection, context: MoveContext): Promise<Obstacle[]> {
   const obstacles: Obstacle[] = [];
   for (const leaf of leavesOf(context, 'source')) {
-    const [row] = await connection.query<{ attached: boolean; identity: boolean; unlogged: boolean }>(
+    const [row] = await connection.query<Identity>(
       statement(
         `SELECT c.relispartition AS attached, c.relpersistence <> 'p' AS unlogged,
-            EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary AND i.indisvalid) AS identity
-          FROM pg_class c WHERE c.oid = to_regclass($1)`,
+            i.indexrelid IS NOT NULL AS key, coalesce(NOT i.indimmediate, false) AS deferrable, c.relreplident = 'n' AS nothing
+          FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary AND i.indisvalid WHERE c.oid = to_regclass($1)`,
         leaf.qualified,
       ),
     );
     if (row?.attached !== true) {
       const message = `shard ${context.move.from} does not have ${leaf.name} yet`;
       obstacles.push({ code: 'LeafMissing', message, permanent: false });
-    } else if (!row.identity) {
+    } else if (!row.key) {
       const message = `table "${leaf.table}" has no primary key, by which changes are found on the target: add one`;
       obstacles.push({ code: 'NoPrimaryKey', message, permanent: true });
+    } else if (row.deferrable) {
+      const message =
+        `the primary key of table "${leaf.table}" is DEFERRABLE, and changes cannot be found by it on the target: ` +
+        'make it NOT DEFERRABLE';
+      obstacles.push({ code: 'DeferrableKey', message, permanent: true });
+    } else if (row.nothing) {
+      // Once it is published, PostgreSQL would refuse the application's UPDATE and DELETE.
+      const message =
+        `${leaf.name} has REPLICA IDENTITY NOTHING, so that changes do not say of which row they are: ` +
+        `ALTER TABLE ${leaf.qualified} REPLICA IDENTITY DEFAULT`;
+      obstacles.push({ code: 'NoReplicaIdentity', message, permanent: true });
     } else if (row.unlogged) {
       const message = `table "${leaf.table}" is unlogged, so that its changes are not in the WAL: SET LOGGED`;
       obstacles.push({ code: 'Unlogged', message, permanent: true });

@@ -1,7 +1,7 @@
 /**
  * What moves keep in each shard's database. `herdsman.moves` is the row in which a shard knows the move of a bucket: prepared
  * transactions hold it locked, and refuse to be made when it names another attempt. Rows of `herdsman.move_sentinels` travel
- * with the stream of a copy; one that says `hold` stops there while an operator has the advisory lock of its move, and
+ * with the stream of a copy; one that says `hold` stops there while an operator has the advisory lock of its token, and
  * one that came from another shard says so (`arrived`).
  */
 export const moveTables = `
@@ -17,6 +17,7 @@ CREATE TABLE IF NOT EXISTS herdsman.moves (
   PRIMARY KEY (group_name, bucket)
 );
 ALTER TABLE herdsman.moves ADD COLUMN IF NOT EXISTS copied boolean NOT NULL DEFAULT false;
+ALTER TABLE herdsman.moves ADD COLUMN IF NOT EXISTS shapes jsonb;
 CREATE TABLE IF NOT EXISTS herdsman.move_sentinels (
   id text NOT NULL,
   token text NOT NULL,
@@ -30,7 +31,7 @@ BEGIN
   -- Read models follow both shards, and wait at what has come from another one until they have that from there.
   NEW.arrived := current_setting('session_replication_role') = 'replica';
   IF NEW.hold THEN
-    PERFORM pg_advisory_xact_lock(hashtextextended('herdsman.move.' || NEW.id, 0));
+    PERFORM pg_advisory_xact_lock(hashtextextended('herdsman.move.' || NEW.id || '.' || NEW.token, 0));
   END IF;
   RETURN NEW;
 END

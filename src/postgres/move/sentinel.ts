@@ -2,11 +2,10 @@ import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { StepResult } from '../../sharding/move/model.ts';
 import { copyName } from '../../sharding/move/names.ts';
-import { applicationSchema } from '../../sharding/names.ts';
-import type { Connection } from '../connection.ts';
-import { qualified, quoteLiteral } from '../identifier.ts';
+import { quoteLiteral } from '../identifier.ts';
 import { statement } from '../statement.ts';
-import { block, done, leavesOf, type MoveContext, refused } from './context.ts';
+import { block, done, type MoveContext, refused } from './context.ts';
+import { findTableChange } from './table-change.ts';
 
 /** The longest that the target may take to catch up while writers wait. */
 const drainMs = 5_000;
@@ -73,13 +72,13 @@ async function lagOf(context: MoveContext, copy: number): Promise<number> {
   return Number(rows[0]?.lag ?? 0);
 }
 
-/** Step 3: little outstanding, and quick. A stream that has just begun is soon there: it is looked at for a while. */
+/**
+ * Step 3: little outstanding, and quick. A stream that has just begun is soon there: it is looked at for a while. Asked again before
+ * rows are compared and before writers wait: what took long on the target kept the stream waiting.
+ */
 export async function catchUp(context: MoveContext, copy: number): Promise<StepResult> {
-  const changed = await changedTable(context);
-  if (changed !== undefined) {
-    const message = `a migration has changed table "${changed}": copying again`;
-    return { kind: 'refused', reason: 'TableChanged', message, ends: 'copy' };
-  }
+  const changed = await findTableChange(context);
+  if (changed !== undefined) return changed;
   const until = performance.now() + catchUpMs;
   for (;;) {
     const problem = await behind(context, copy);
@@ -111,23 +110,6 @@ async function behind(context: MoveContext, copy: number): Promise<string | unde
   await context.use('source', (connection) => connection.query(writeSentinel(sentinel)));
   if (await hasArrived(context, sentinel, quickMs)) return undefined;
   return `changes take longer than ${quickMs} ms to arrive`;
-}
-
-/** The table whose columns are no longer those that the target's leaf was made with, on either side. */
-async function changedTable(context: MoveContext): Promise<string | undefined> {
-  const columns = (relation: string) =>
-    `(SELECT string_agg(a.attname || ' ' || format_type(a.atttypid, a.atttypmod), ',' ORDER BY a.attname) FROM pg_attribute a
-      WHERE a.attrelid = to_regclass(${relation}) AND a.attnum > 0 AND NOT a.attisdropped)`;
-  const read = (connection: Connection, relation: string) =>
-    connection.query<{ columns: string }>(statement(`SELECT ${columns('$1')} AS columns`, relation));
-  for (const leaf of leavesOf(context, 'target')) {
-    const root = qualified(applicationSchema, leaf.table);
-    const [staged] = await context.use('target', (connection) => read(connection, leaf.qualified));
-    const [target] = await context.use('target', (connection) => read(connection, root));
-    const [source] = await context.use('source', (connection) => read(connection, root));
-    if (staged?.columns !== target?.columns || staged?.columns !== source?.columns) return leaf.table;
-  }
-  return undefined;
 }
 
 /** Step 7: everything that was committed before the fence is on the target. */

@@ -24,6 +24,8 @@ import {
   type Side,
 } from './context.ts';
 import { leaveIntakes } from './intake.ts';
+import { catchUp } from './sentinel.ts';
+import { demandUnchanged, refusalOfChange } from './table-change.ts';
 
 /** How long the fence waits for its locks: writers that come meanwhile wait behind it. */
 const fenceLockMs = 50;
@@ -40,7 +42,9 @@ type Of<K extends Step['kind']> = Extract<Step, { kind: K }>;
  * Allows an attempt on both shards, unless it is over there. Then the target's half is done and rolled back: what it is refused for
  * comes out before any writer has waited, and the second time it is quick.
  */
-export async function arm(context: MoveContext, { attempt }: Of<'arm'>): Promise<StepResult> {
+export async function arm(context: MoveContext, { attempt }: Of<'arm'>, copy: number): Promise<StepResult> {
+  const caughtUp = await catchUp(context, copy);
+  if (caughtUp.kind === 'refused') return caughtUp;
   await onBoth(context, (connection) =>
     connection.query({
       text: `UPDATE herdsman.moves m SET attempt = ${attempt}, armed = true WHERE ${guardCondition(context)} AND m.attempt < ${attempt}`,
@@ -93,9 +97,13 @@ async function onBoth(
 
 /**
  * Step 6: marker gone, every leaf refusing writes, the mirror pointing to the target; prepared. The marker comes first: who
- * has read it is waited for, and who comes later waits.
+ * has read it is waited for, and who comes later waits. Then no migration can change the leaves any more: one that did is found.
  */
-export async function fence(context: MoveContext, step: Of<'fence'>): Promise<StepResult> {
+export async function fence(
+  context: MoveContext,
+  step: Of<'fence'>,
+  { map }: Pick<MoveView, 'map'>,
+): Promise<StepResult> {
   const { move, group } = context;
   const markers = move.parents.map((bucket) => markerOf(context, bucket));
   // A trigger of a bucket that is no more names one that the target has in its place.
@@ -123,8 +131,17 @@ export async function fence(context: MoveContext, step: Of<'fence'>): Promise<St
       'DECLARE marked bigint;',
     );
     const gid = gidOf({ id: move.id, attempt: step.attempt, side: 'fence', epoch: step.epoch });
-    const parts = [take, ...asOwner(owner, triggers), mirror(context, step.epoch)];
-    return prepare(connection, gid, parts, fenceLockMs);
+    // One that is made anew when the map has decided fences what nobody needs any more.
+    const isDecided = map !== 'unknown' && map.owner === move.to;
+    const check = isDecided ? [] : [demandUnchanged(context)];
+    const parts = [take, ...asOwner(owner, triggers), ...check, mirror(context, step.epoch)];
+    try {
+      return await prepare(connection, gid, parts, fenceLockMs);
+    } catch (error) {
+      const change = refusalOfChange(error);
+      if (change === undefined) throw error;
+      return change;
+    }
   });
 }
 

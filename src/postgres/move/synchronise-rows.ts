@@ -61,12 +61,11 @@ export async function synchroniseRows(
     const walsender = await open('source', { applicationName: name, replication: true });
     await makeSlot(context, walsender, name);
     await walsender.close();
-    const session = await open('target', { applicationName: name });
     const keys = new LeafKeys(context, copy, open);
     for (const leaf of leaves) if (leaf.bytes < seenBytes) keys.begin(leaf.name);
     await keys.made();
     await subscribe(context, copy, { copyData: true, binary: leaves.every(({ binary }) => binary) });
-    if (!(await follow(context, session, name, leaves, keys))) {
+    if (!(await follow(context, name, leaves, keys))) {
       return refused(
         'CopyFailed',
         `shard ${context.move.to} could not copy, and its log says why: copying again`,
@@ -74,21 +73,22 @@ export async function synchroniseRows(
     }
     await keys.made();
     const bytes = sizeOf(leaves);
-    context.copying?.report?.({ bytes, total: bytes, rows: await countRows(session, leaves) });
-    await session.query({
-      text: block(
-        `${demandGuard(context, `m.copy = ${copy} AND NOT m.copied`, 'FOR UPDATE')}
-        UPDATE herdsman.moves m SET copied = true WHERE ${guardCondition(context)} AND m.copy = ${copy};`,
-      ),
+    return context.use('target', async (connection) => {
+      context.copying?.report?.({ bytes, total: bytes, rows: await countRows(connection, leaves) });
+      await connection.query({
+        text: block(
+          `${demandGuard(context, `m.copy = ${copy} AND NOT m.copied`, 'FOR UPDATE')}
+          UPDATE herdsman.moves m SET copied = true WHERE ${guardCondition(context)} AND m.copy = ${copy};`,
+        ),
+      });
+      return done;
     });
-    return done;
   });
 }
 
 /** Waits until all tables have what their copies' streams had at their end, and tells how far they are; whether they came so far. */
 async function follow(
-  { copying }: MoveContext,
-  session: Connection,
+  { copying, use }: MoveContext,
   name: string,
   leaves: readonly CopiedLeaf[],
   keys: LeafKeys,
@@ -96,7 +96,8 @@ async function follow(
   const total = sizeOf(leaves);
   const rows = new Map<string, number>();
   for (let pauseMs = lookMs; ; ) {
-    const tables = await session.query<Table>(statement(tablesQuery, name));
+    // Not in a session of its own: one with a server that is gone without a word has to end.
+    const tables = await use('target', (connection) => connection.query<Table>(statement(tablesQuery, name)));
     if (tables.length === 0 || tables.some(({ errors }) => errors > 0)) return false;
     const begun = leaves.flatMap((leaf) => {
       const table = tables.find((candidate) => candidate.name === leaf.name);
@@ -114,6 +115,7 @@ async function follow(
       rows: [...rows.values()].reduce((sum, count) => sum + count, 0),
     });
     keys.throwIfFailed();
+    copying?.signal?.throwIfAborted();
     await sleep(pauseMs);
     if (begun.length === leaves.length) pauseMs = Math.min(pauseMs * 1.02, seldomMs);
   }

@@ -4,10 +4,12 @@ import type { Connection } from '../connection.ts';
 import { isRetryable } from '../postgres-error.ts';
 import { done, leavesOf, type MoveContext, refused } from './context.ts';
 import { columnsOf, digest } from './digest.ts';
-import { newSentinel, writeSentinel } from './sentinel.ts';
+import { catchUp, newSentinel, type Sentinel, writeSentinel } from './sentinel.ts';
 
 /** How long writers may be kept out while the common point is set. */
 const lockMs = 50;
+/** How long the lock outlasts this process. */
+const longestIdleMs = 2_000;
 /** Tries to set it. */
 const maxTries = 20;
 /** How long the stream may take to get there. */
@@ -17,8 +19,10 @@ const arrivalMs = 20_000;
  * Step 5: counts, or hashes of all rows, on both sides at a common point. Under a SHARE lock of some ms a snapshot is taken on
  * the source and a sentinel committed; on the target the stream stops at that sentinel while both sides are read.
  */
-export async function verify(context: MoveContext): Promise<StepResult> {
+export async function verify(context: MoveContext, copy: number): Promise<StepResult> {
   if (context.move.verify === 'none') return done;
+  const caughtUp = await catchUp(context, copy);
+  if (caughtUp.kind === 'refused') return caughtUp;
   return context.use(
     'target',
     (target) =>
@@ -37,13 +41,12 @@ async function atCommonPoint(
   snapshot: Connection,
   lock: Connection,
 ): Promise<StepResult> {
-  const key = `hashtextextended(${`'herdsman.move.${context.move.id}'`}, 0)`;
-  const [held] = await target.query<{ held: boolean }>({
-    text: `SELECT pg_try_advisory_lock(${key}) AS held`,
-  });
-  if (held?.held !== true) return refused('Verifying', 'somebody else verifies this move');
+  // One of its own: the stream may still have to come past sentinels of tries before.
+  const sentinel = newSentinel(context);
+  const key = `hashtextextended('herdsman.move.${sentinel.id}.${sentinel.token}', 0)`;
+  await target.query({ text: `SELECT pg_advisory_lock(${key})` });
   try {
-    if (!(await setPoint(context, snapshot, lock))) {
+    if (!(await setPoint(context, sentinel, snapshot, lock))) {
       return refused('Locked', 'writers did not leave a moment for the common point');
     }
     if (!(await hasArrived(target, key)))
@@ -74,17 +77,24 @@ async function atCommonPoint(
 }
 
 /** Sets the common point: the snapshot has what was committed before the sentinel, and nothing else. */
-async function setPoint(context: MoveContext, snapshot: Connection, lock: Connection): Promise<boolean> {
+async function setPoint(
+  context: MoveContext,
+  sentinel: Sentinel,
+  snapshot: Connection,
+  lock: Connection,
+): Promise<boolean> {
   const leaves = leavesOf(context, 'source').map((leaf) => leaf.qualified);
   for (let attempt = 1; attempt <= maxTries; attempt += 1) {
     try {
       await lock.transaction(async () => {
         await lock.query({
-          text: `SET LOCAL lock_timeout = ${lockMs}; LOCK TABLE ${leaves.join(', ')} IN SHARE MODE`,
+          // If this process stands still, writers shall not.
+          text: `SET LOCAL idle_in_transaction_session_timeout = ${longestIdleMs};
+            SET LOCAL lock_timeout = ${lockMs}; LOCK TABLE ${leaves.join(', ')} IN SHARE MODE`,
         });
         await snapshot.query({ text: 'BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY' });
         await snapshot.query({ text: 'SELECT 1' });
-        await lock.query(writeSentinel(newSentinel(context), true));
+        await lock.query(writeSentinel(sentinel, true));
       });
       return true;
     } catch (error) {
