@@ -93,12 +93,23 @@ describe('the chart', () => {
       ...settings.flatMap((setting) => ['--set', setting]),
     ]);
     expect(text).toContain('kubectl explain shardedcluster.spec');
+    expect(text).toContain('kubectl get shardedclusters');
     const objects = await render(...settings);
     const checked = await kubectl(
       ['apply', '--server-side', '--force-conflicts', '--dry-run=server', '--filename', '-'],
       objects.map((object) => JSON.stringify(object)).join('\n'),
     );
     expect(checked.trimEnd().split('\n')).toHaveLength(objects.length);
+  });
+
+  test('says what to run in the namespace that it watches', async () => {
+    const text = await run('helm', [
+      ...['install', 'try', chart, '--namespace', namespace, '--dry-run=server'],
+      ...['--kubeconfig', kubeconfigPath(), '--set', 'crds.install=false'],
+      ...['--set', `watch.namespaces={${namespace}}`],
+    ]);
+    for (const command of ['wait --for', 'get shardedclusters', 'get secret shop-app'])
+      expect(text).toContain(`kubectl --namespace ${namespace} ${command}`);
   });
 
   test('makes pods that the restricted standard admits', async () => {
