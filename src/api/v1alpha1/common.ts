@@ -72,6 +72,12 @@ export const objectName = z
   .max(253)
   .regex(/^[a-z0-9]([-a-z0-9.]*[a-z0-9])?$/);
 
+/** Secrets with which images are pulled, as in a pod. */
+export const imagePullSecrets = z
+  .array(z.object({ name: objectName.describe('Name of a Secret of type kubernetes.io/dockerconfigjson.') }))
+  .max(16)
+  .meta(keyedBy('name'));
+
 /** `metav1.Condition`. */
 export const condition = z
   .object({

@@ -1,5 +1,14 @@
 import { z } from 'zod';
-import { apiVersion, cel, conditions, duration, keyedBy, objectName, resources } from './common.ts';
+import {
+  apiVersion,
+  cel,
+  conditions,
+  duration,
+  imagePullSecrets,
+  keyedBy,
+  objectName,
+  resources,
+} from './common.ts';
 import { engineRules, pgpool } from './pgpool.ts';
 import { nodeSelector, tolerations } from './placement.ts';
 import { poolerParameters } from './pooler-parameters.ts';
@@ -153,6 +162,12 @@ export const poolerConfigSpec = z
       .max(512)
       .optional()
       .describe("Image with PgBouncer and Pgpool-II. Default: the operator's own setting."),
+    imagePullSecrets: imagePullSecrets
+      .optional()
+      .describe(
+        'Secrets in the same namespace with which the image is pulled, as in a pod. Default: those of the ShardedCluster. ' +
+          'A change replaces the pods, one by one.',
+      ),
     poolMode: poolMode
       .default('transaction')
       .describe(

@@ -4,6 +4,7 @@ import {
   cel,
   conditions,
   duration,
+  imagePullSecrets,
   keyedBy,
   objectName,
   quantity,
@@ -194,6 +195,12 @@ export const readReplicaSetSpec = z
           'which a PoolerConfig with engine "pgpool" gives to those that connect through it.',
       ),
     autoscaling: autoscaling.optional(),
+    imagePullSecrets: imagePullSecrets
+      .optional()
+      .describe(
+        'Secrets in the same namespace with which the image of the members is pulled, as in a pod. Default: those of the ' +
+          "cluster's members. A change replaces the pods, one by one.",
+      ),
     resources: resources
       .optional()
       .describe("CPU and memory of each member. Default: those of the cluster's members."),

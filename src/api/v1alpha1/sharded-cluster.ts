@@ -6,6 +6,7 @@ import {
   conditions,
   duration,
   identifier,
+  imagePullSecrets,
   keyedBy,
   objectName,
   quantity,
@@ -163,6 +164,12 @@ const tls = z
 export const shardedClusterSpec = z
   .object({
     postgres: postgres.prefault({}),
+    imagePullSecrets: imagePullSecrets
+      .optional()
+      .describe(
+        'Secrets in the same namespace with which the image of the members is pulled, as in a pod. ReadReplicaSets and ' +
+          'PoolerConfigs of the cluster use them too, unless they have their own. A change replaces the pods, one by one.',
+      ),
     members: z
       .int()
       .min(1)

@@ -216,6 +216,19 @@ describe('a change', () => {
   });
 });
 
+describe('an image', () => {
+  it.each([
+    ['the cluster', {}, 'registry'],
+    ['their own', { imagePullSecrets: [{ name: 'other' }] }, 'other'],
+  ])('is pulled by instances with Secrets of %s', (_, spec, name) => {
+    const cluster = targetCluster({ imagePullSecrets: [{ name: 'registry' }] });
+    const { observed } = settle(poolerConfig(spec), observedWorld({ secrets: all, cluster }));
+    expect(observed.objects.get('StatefulSet/web-pooler')?.spec).toMatchObject({
+      template: { spec: { imagePullSecrets: [{ name }] } },
+    });
+  });
+});
+
 describe('databases', () => {
   const entry = (name: string, shard: string) => ({ name, shard, poolSize: 1, maxConnections: 3 });
   const two = { databases: [entry('app', 's0'), entry('app_s0', 's0'), entry('app_s1', 's1')] };

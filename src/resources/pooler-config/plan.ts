@@ -96,7 +96,9 @@ export function plan(input: PlanInput): Plan {
   // Pools of running instances have become smaller before others come to share the servers with them.
   const replicas = behind > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
   const image = pooler.spec.image ?? input.settings.postgresImage;
-  const objects = objectsToApply(poolerObjects(pooler, { image, replicas }), observed.objects);
+  const imagePullSecrets = pooler.spec.imagePullSecrets ?? cluster.spec.imagePullSecrets;
+  const wanted = poolerObjects(pooler, { image, imagePullSecrets, replicas });
+  const objects = objectsToApply(wanted, observed.objects);
   const applies = objects.map((object): Action => ({ kind: 'apply', type: resourceTypeOf(object), object }));
   const actions = [
     ...applies,

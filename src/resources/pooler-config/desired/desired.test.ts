@@ -33,6 +33,7 @@ function settings(spec: Record<string, unknown> = {}, changes: Partial<SettingsI
 const full = {
   target: { cluster: 'shop', role: 'ro' },
   replicas: 3,
+  imagePullSecrets: [{ name: 'registry' }],
   poolMode: 'session',
   databases: [{ name: 'app_s1_ro', poolMode: 'statement', poolSize: 3 }],
   users: [{ name: 'reports', poolMode: 'session', poolSize: 2 }],
@@ -51,7 +52,9 @@ it.each([
   ['minimal', {}],
   ['full', full],
 ])('an operator upgrade changes nothing of %s', async (name, spec) => {
-  const objects = poolerObjects(poolerConfig(spec), { image: 'herdsman/postgres:17', replicas: 2 });
+  const pooler = poolerConfig(spec);
+  const { imagePullSecrets } = pooler.spec;
+  const objects = poolerObjects(pooler, { image: 'herdsman/postgres:17', imagePullSecrets, replicas: 2 });
   const yaml = objects
     .map((object) => dump(object, { lineWidth: -1, noRefs: true, sortKeys: true }))
     .join('---\n');

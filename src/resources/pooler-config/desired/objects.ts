@@ -10,7 +10,7 @@ import { adminSecret, metricsPort, peersService, poolerName, poolerPort } from '
 import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
 import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
-import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { drainSeconds, farewellSeconds, type PodOptions, poolerPod } from './pod.ts';
 import { resolver } from './resolver.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
 
@@ -21,8 +21,7 @@ const poolerContainer = 'pgbouncer';
 const lastSeconds = 10;
 
 /** What is not in the PoolerConfig's own spec. */
-export interface ObjectsOptions {
-  readonly image: string;
+export interface ObjectsOptions extends PodOptions {
   readonly replicas: number;
 }
 
@@ -71,22 +70,23 @@ function clients(pooler: PoolerConfig): KubernetesObject {
 }
 
 /** Settings reach running instances; only what is in the template replaces pods. */
-function instances(pooler: PoolerConfig, { image, replicas }: ObjectsOptions): KubernetesObject {
+function instances(pooler: PoolerConfig, options: ObjectsOptions): KubernetesObject {
   const starting = restartParameters(pooler.spec.parameters);
   return statefulSet(pooler, {
-    replicas,
-    pod: podSpec(pooler, image),
+    replicas: options.replicas,
+    pod: podSpec(pooler, options),
     ...(Object.keys(starting).length === 0
       ? {}
       : { podAnnotations: { 'herdsman.dev/start-parameters': hashOf(starting) } }),
   });
 }
 
-function podSpec(pooler: PoolerConfig, image: string): V1PodSpec {
+function podSpec(pooler: PoolerConfig, options: PodOptions): V1PodSpec {
   const { name } = pooler.metadata;
+  const { image } = options;
   const drain = drainSeconds(pooler);
   return {
-    ...poolerPod(pooler, farewellSeconds + drain + lastSeconds),
+    ...poolerPod(pooler, options, farewellSeconds + drain + lastSeconds),
     initContainers: [resolver(image)],
     containers: [pgbouncer(pooler, image, drain), guard(image), exporter(image)],
     volumes: [

@@ -9,7 +9,7 @@ import type { PoolerConfig } from '../model.ts';
 import { peersService, pgpoolKeySecret, poolerName, poolerPort } from '../names.ts';
 import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
 import { pgpoolDirectory, pgpoolKeyDirectory } from './pgpool-settings.ts';
-import { drainSeconds, farewellSeconds, poolerPod } from './pod.ts';
+import { drainSeconds, farewellSeconds, type PodOptions, poolerPod } from './pod.ts';
 import { settingsDirectory } from './settings.ts';
 
 /** Annotation of a pod with the hash of the settings that it was started with. */
@@ -23,19 +23,16 @@ export const slotsAnnotation = 'herdsman.dev/backend-slots';
 const lastSeconds = 5;
 
 /** What is not in the PoolerConfig's own spec. */
-export interface PgpoolObjectsOptions {
-  readonly image: string;
+export interface PgpoolObjectsOptions extends PodOptions {
   readonly replicas: number;
   readonly start: string;
   readonly slots: Readonly<Record<string, number>>;
 }
 
 /** The objects of a PoolerConfig with Pgpool-II, in order of creation; Secrets come before them. */
-export function pgpoolObjects(
-  pooler: PoolerConfig,
-  { image, replicas, start, slots }: PgpoolObjectsOptions,
-): KubernetesObject[] {
+export function pgpoolObjects(pooler: PoolerConfig, options: PgpoolObjectsOptions): KubernetesObject[] {
   const { name } = pooler.metadata;
+  const { replicas, start, slots } = options;
   const port = { name: 'postgres', targetPort: 'postgres', protocol: 'TCP' };
   return [
     ownedService(pooler, peersService(name), { clusterIP: 'None', ports: [{ ...port, port: poolerPort }] }),
@@ -43,7 +40,7 @@ export function pgpoolObjects(
     podDisruptionBudget(pooler),
     statefulSet(pooler, {
       replicas,
-      pod: podSpec(pooler, image, start),
+      pod: podSpec(pooler, options, start),
       podAnnotations: { [startAnnotation]: start },
       annotations: { [slotsAnnotation]: JSON.stringify(slots) },
     }),
@@ -86,11 +83,12 @@ export function pgpoolKeyObject(pooler: PoolerConfig, key: string): Secret {
   return ownedSecret(pooler, pgpoolKeySecret(pooler.metadata.name), { key });
 }
 
-function podSpec(pooler: PoolerConfig, image: string, start: string): V1PodSpec {
+function podSpec(pooler: PoolerConfig, options: PodOptions, start: string): V1PodSpec {
   const { name } = pooler.metadata;
+  const { image } = options;
   const drain = drainSeconds(pooler);
   return {
-    ...poolerPod(pooler, farewellSeconds + drain + lastSeconds),
+    ...poolerPod(pooler, options, farewellSeconds + drain + lastSeconds),
     containers: [pgpool(pooler, { image, start, drain })],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },

@@ -17,6 +17,7 @@ const full = {
     parameters: { write_function_list: 'nextval,setval', ssl_ciphers: 'HIGH' },
   },
   spec: {
+    imagePullSecrets: [{ name: 'registry' }],
     tls: { required: false },
     timeouts: { clientIdle: '1h' },
     resources: { requests: { cpu: '100m', memory: '128Mi' }, limits: { memory: '256Mi' } },
@@ -60,8 +61,10 @@ it.each([
   ['pgpool-full', full.pgpool, full.spec],
 ])('an operator upgrade changes nothing of %s', async (name, pgpool, spec) => {
   const { files, start } = settings(pgpool, spec);
-  const options = { image: 'herdsman/postgres:17', replicas: 2, start, slots: { readers: 3 } };
-  const yaml = pgpoolObjects(pgpoolConfig(pgpool, spec), options)
+  const pooler = pgpoolConfig(pgpool, spec);
+  const { imagePullSecrets } = pooler.spec;
+  const image = 'herdsman/postgres:17';
+  const yaml = pgpoolObjects(pooler, { image, imagePullSecrets, replicas: 2, start, slots: { readers: 3 } })
     .map((object) => dump(object, { lineWidth: -1, noRefs: true, sortKeys: true }))
     .join('---\n');
   await expect(yaml).toMatchFileSnapshot(`golden/${name}.golden.yaml`);

@@ -3,7 +3,7 @@ import type { SecretReading } from '../../sharded-cluster/model.ts';
 import { kinds } from '../test-support/passes.ts';
 import { decide, settle, starts } from '../test-support/pgpool-passes.ts';
 import { pgpoolConfig, pgpoolSecrets, pgpoolWorld } from '../test-support/pgpool-world.ts';
-import { secret, targetSecrets } from '../test-support/world.ts';
+import { secret, targetCluster, targetSecrets } from '../test-support/world.ts';
 
 let target: Map<string, SecretReading>;
 let all: Map<string, SecretReading>;
@@ -33,6 +33,19 @@ describe('a new PoolerConfig', () => {
     ]);
     // 100 - 3 - 10 = 87 for two instances, of which each keeps 2 for its checks.
     expect(last.sizing?.databases).toEqual([{ name: 'app', shard: 's0', poolSize: 41, maxConnections: 43 }]);
+  });
+});
+
+describe('an image', () => {
+  it.each([
+    ['the cluster', {}, 'registry'],
+    ['their own', { imagePullSecrets: [{ name: 'other' }] }, 'other'],
+  ])('is pulled by instances with Secrets of %s', (_, spec, name) => {
+    const cluster = targetCluster({ imagePullSecrets: [{ name: 'registry' }] });
+    const { observed } = settle(pgpoolConfig({}, spec), pgpoolWorld({ secrets: all, cluster }));
+    expect(observed.objects.get('StatefulSet/web-pooler')?.spec).toMatchObject({
+      template: { spec: { imagePullSecrets: [{ name }] } },
+    });
   });
 });
 

@@ -98,7 +98,8 @@ export function planPgpool(input: PlanInput): PgpoolPlan {
   const current = observed.statefulSet?.spec?.replicas ?? scaling.replicas;
   const replicas = old.length > 0 ? Math.min(scaling.replicas, current) : scaling.replicas;
   const image = pooler.spec.image ?? input.settings.postgresImage;
-  const wanted = pgpoolObjects(pooler, { image, replicas, start, slots });
+  const imagePullSecrets = pooler.spec.imagePullSecrets ?? cluster.spec.imagePullSecrets;
+  const wanted = pgpoolObjects(pooler, { image, imagePullSecrets, replicas, start, slots });
   const applies = objectsToApply(wanted, observed.objects).map(
     (object): Action => ({ kind: 'apply', type: resourceTypeOf(object), object }),
   );

@@ -31,6 +31,7 @@ const samples: Readonly<Record<string, ReadReplicaSet>> = {
     workload: 'analytics',
     source: 'cascade',
     distribution: 'nearest',
+    imagePullSecrets: [{ name: 'registry' }],
     resources: { requests: { cpu: '2', memory: '8Gi' }, limits: { memory: '8Gi' } },
     storage: { size: '200Gi', storageClassName: 'fast' },
     parameters: { work_mem: '256MB' },
@@ -41,8 +42,8 @@ const samples: Readonly<Record<string, ReadReplicaSet>> = {
   delayed: readers({ workload: 'delayed', applyDelay: '4h', source: 'standby' }),
 };
 
-function objectsOf(set: ReadReplicaSet, byPrimary = false): KubernetesObject[] {
-  return desiredObjects(set, cluster, 's0', {
+function objectsOf(set: ReadReplicaSet, byPrimary = false, of = cluster): KubernetesObject[] {
+  return desiredObjects(set, of, 's0', {
     image: 'herdsman/postgres:17',
     members: 2,
     parameters: effectiveSettings(set.spec, cluster).parameters,
@@ -84,6 +85,18 @@ test('parameters, lag and source change no pod template', () => {
   expect(
     template(readers({ parameters: { work_mem: '1GB' }, lag: { maxSeconds: 1 }, source: 'cascade' })),
   ).toEqual(template(readers({})));
+});
+
+test('images are pulled with the Secrets of the cluster, unless the set has its own', () => {
+  const spec = { ...cluster.spec, imagePullSecrets: [{ name: 'registry' }] };
+  const template = (own: Record<string, unknown>, of: typeof cluster = { ...cluster, spec }) =>
+    objectsOf(readers(own), false, of).find(({ kind }) => kind === 'StatefulSet')?.spec;
+  const pulledWith = (...names: readonly string[]) => ({
+    template: { spec: { imagePullSecrets: names.map((name) => ({ name })) } },
+  });
+  expect(template({})).toMatchObject(pulledWith('registry'));
+  expect(template({ imagePullSecrets: [{ name: 'other' }] })).toMatchObject(pulledWith('other'));
+  expect(template({ imagePullSecrets: [] })).toStrictEqual(template({}, cluster));
 });
 
 test('no object holds undefined, which server-side apply could not send', () => {

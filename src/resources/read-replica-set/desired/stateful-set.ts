@@ -46,6 +46,7 @@ export function replicaStatefulSet(
           serviceAccount: replicasName(name, shard),
           selector: replicaSelector(name, shard),
           image,
+          imagePullSecrets: set.spec.imagePullSecrets ?? cluster.spec.imagePullSecrets,
           configMap: replicasConfigMap(name, shard),
           tlsSecret: shardTlsSecret(set.spec.cluster, shard),
           resources: set.spec.resources ?? cluster.spec.resources,

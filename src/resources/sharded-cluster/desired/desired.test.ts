@@ -18,6 +18,7 @@ const samples: Readonly<Record<string, ShardedCluster>> = {
   minimal: cluster({ storage: { size: '1Gi' } }),
   full: cluster({
     postgres: { database: 'orders', parameters: { work_mem: '32MB', statement_timeout: '1min' } },
+    imagePullSecrets: [{ name: 'registry' }],
     members: 5,
     shards: { count: 2 },
     resources: { requests: { cpu: '2', memory: '8Gi' }, limits: { cpu: '4', memory: '8Gi' } },
@@ -62,6 +63,17 @@ test('parameters, durability and TLS change no pod template, since they are chan
   });
   const before = desiredObjects(samples.minimal as ShardedCluster, 0, { image });
   expect(ofKind(desiredObjects(changed, 0, { image }), 'StatefulSet')).toEqual(ofKind(before, 'StatefulSet'));
+});
+
+test('Secrets that the image is pulled with are in the pod template, so that a pod without them is replaced', () => {
+  const template = (secrets: Record<string, unknown>) => {
+    const objects = desiredObjects(cluster({ storage: { size: '1Gi' }, ...secrets }), 0, { image });
+    return ofKind(objects, 'StatefulSet')?.spec;
+  };
+  expect(template({ imagePullSecrets: [{ name: 'registry' }] })).toMatchObject({
+    template: { spec: { imagePullSecrets: [{ name: 'registry' }] } },
+  });
+  expect(template({ imagePullSecrets: [] })).toStrictEqual(template({}));
 });
 
 test('all objects of a shard are owned, labelled and in the namespace of the cluster', () => {

@@ -11,6 +11,7 @@ import type {
 } from '@kubernetes/client-node';
 import type { ShardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
 import { claimTemplate, patroniPort, postgresPort } from '../names.ts';
+import { imagePullSecrets } from './image-pull-secrets.ts';
 import { socketDirectory, tlsDirectory } from './parameters.ts';
 import { configDirectory, volumeDirectory } from './patroni-config.ts';
 import { containerSecurity, podSecurity } from './pod-security.ts';
@@ -22,6 +23,7 @@ export interface MemberPod {
   /** Labels that select just these pods: they are kept apart. */
   readonly selector: Readonly<Record<string, string>>;
   readonly image: string;
+  readonly imagePullSecrets: ShardedClusterSpec['imagePullSecrets'];
   /** Name of the ConfigMap with `patroni.yml`. */
   readonly configMap: string;
   /** Name of the Secret with the certificates. */
@@ -58,6 +60,7 @@ export function memberPodSpec(pod: MemberPod): V1PodSpec {
     ],
     ...(Object.keys(placement.nodeSelector).length > 0 ? { nodeSelector: placement.nodeSelector } : {}),
     ...(placement.tolerations.length > 0 ? { tolerations: placement.tolerations.map(withoutUndefined) } : {}),
+    ...imagePullSecrets(pod.imagePullSecrets),
     containers: [container(pod)],
     volumes: volumes(pod),
   };

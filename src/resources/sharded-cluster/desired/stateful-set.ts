@@ -50,6 +50,7 @@ export function statefulSet(
           serviceAccount: scope(name, shard),
           selector: memberSelector(name, shard),
           image: options.image,
+          imagePullSecrets: cluster.spec.imagePullSecrets,
           configMap: patroniConfigMap(name, shard),
           tlsSecret: shardTlsSecret(name, shard),
           resources: cluster.spec.resources,

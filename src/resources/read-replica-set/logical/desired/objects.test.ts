@@ -24,11 +24,12 @@ const reports: ReadReplicaSet = {
     parameters: { 'app.note': "it's" },
   }),
 };
-const objects = modelObjects(reports, cluster, {
+const options = {
   image: 'herdsman/postgres:17',
   members: 2,
   parameters: effectiveSettings(reports.spec, cluster).parameters,
-});
+};
+const objects = modelObjects(reports, cluster, options);
 
 // What this file holds is what runs at users': a difference in a StatefulSet restarts their pods.
 test('an operator upgrade changes nothing of a read model', async () => {
@@ -45,4 +46,16 @@ test('a read model has no part in the election of any shard, and no right in Kub
   expect(found.spec.template.spec.automountServiceAccountToken).toBe(false);
   expect(found.spec.template.metadata.labels).toMatchObject({ 'herdsman.dev/scope': 'shop-model' });
   expect(objects.map(({ kind }) => kind)).not.toContain('Role');
+});
+
+test('images are pulled with the Secrets of the cluster, unless the set has its own', () => {
+  const from = { ...cluster, spec: { ...cluster.spec, imagePullSecrets: [{ name: 'registry' }] } };
+  const own = { ...reports, spec: { ...reports.spec, imagePullSecrets: [{ name: 'other' }] } };
+  for (const [set, name] of [
+    [reports, 'registry'],
+    [own, 'other'],
+  ] as const) {
+    const found = modelObjects(set, from, options).find(({ kind }) => kind === 'StatefulSet');
+    expect(found?.spec).toMatchObject({ template: { spec: { imagePullSecrets: [{ name }] } } });
+  }
 });

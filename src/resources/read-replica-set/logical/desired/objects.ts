@@ -125,6 +125,7 @@ function podSpec(set: ReadReplicaSet, cluster: ShardedCluster, image: string): V
     serviceAccount: replicasName(name, modelPart),
     selector: replicaSelector(name, modelPart),
     image,
+    imagePullSecrets: set.spec.imagePullSecrets ?? cluster.spec.imagePullSecrets,
     configMap: modelConfigMap(name),
     tlsSecret: modelTlsSecret(name),
     resources: set.spec.resources ?? cluster.spec.resources,
