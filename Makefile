@@ -21,7 +21,7 @@ demo: $(deps) ## A real Kubernetes, the operator, a sharded PostgreSQL with real
 demo-down: $(deps) ## Take down what the demo made, cluster included
 	@deploy/demo/down
 
-test: $(deps) ## Everything: format, lint, types, unit, runtime, PostgreSQL, end to end
+test: $(deps) ## Format, lint, types, unit, runtime, PostgreSQL, end to end, and a part of the fault matrix
 	@node test/run.ts
 
 unit: $(deps) ## Unit tests only; seconds

@@ -192,7 +192,7 @@ export const shardedClusterSpec = z
     tls: tls.prefault({}),
     schema: z
       .array(migration)
-      .max(200)
+      .max(1000)
       .default([])
       .describe('Migrations, run in order, each once on every shard, in a transaction of its own.')
       .meta(keyedBy('name')),

@@ -74,7 +74,8 @@ export const table = z
       .enum(['hash', 'range', 'geographic', 'directory', 'reference'])
       .describe(
         'hash, range, geographic (LIST of regions) and directory (named tenants, HASH for the rest) spread the ' +
-          'rows over shards; reference keeps the whole table on every shard.',
+          'rows over shards; reference keeps the whole table on every shard, which a shard that joins is given; later its rows are written to ' +
+          'every shard, by a migration or by whoever changes them.',
       ),
     key: identifier()
       .optional()
