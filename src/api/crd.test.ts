@@ -63,6 +63,14 @@ describe.each(kinds)('the CRD of $kind', (kind) => {
     expect(unbounded.map(({ path }) => path)).toEqual([]);
   });
 
+  test('replaces every map of the status as a whole, so that it may lose its last key', () => {
+    const maps = fields(schema).filter(
+      ({ path, schema: field }) => path.startsWith('.status') && field.additionalProperties !== undefined,
+    );
+    const merged = maps.filter(({ schema: field }) => field['x-kubernetes-map-type'] !== 'atomic');
+    expect(merged.map(({ path }) => path)).toEqual([]);
+  });
+
   test('has a message for every rule', () => {
     const rules = [schema, ...fields(schema).map((field) => field.schema)].flatMap(
       (field) => (field['x-kubernetes-validations'] ?? []) as { message?: string; rule: string }[],

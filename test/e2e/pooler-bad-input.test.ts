@@ -15,7 +15,15 @@ import {
   waitUntilPooling,
 } from '../support/pooler-config.ts';
 import { namespaceForFile } from '../support/scene.ts';
-import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharded-cluster.ts';
+import {
+  applyCluster,
+  type ClusterKey,
+  isReady,
+  memberPods,
+  shardedClusterType,
+  waitUntilReady,
+} from '../support/sharded-cluster.ts';
+import { waitUntil } from '../support/wait.ts';
 
 const namespace = namespaceForFile('pooler-bad-input');
 const cluster: ClusterKey = { namespace, name: 'shop' };
@@ -197,4 +205,21 @@ it('LISTEN in transaction mode is a warning that says what to do', async () => {
     ),
   );
   await client.end();
+});
+
+// The last one: nothing is behind the poolers any more.
+it('a cluster that is deleted is told of, and the poolers that run stay', async () => {
+  const before = await poolerPods(key);
+  await (await kube()).delete(shardedClusterType, cluster);
+  await waitUntil('its pods are gone', async () => (await memberPods(cluster)).length === 0);
+  const pooler = await waitForPoolerCondition(key, {
+    type: 'Degraded',
+    status: 'True',
+    reason: 'TargetNotFound',
+    message: /no ShardedCluster "shop" in namespace .*: create it, or make a PoolerConfig with another/,
+  });
+  expect(Object.keys(pooler.status?.primaries ?? {})).toEqual([]);
+  const pods = await poolerPods(key);
+  expect(pods.map(({ metadata }) => metadata.uid)).toEqual(before.map(({ metadata }) => metadata.uid));
+  expect(pods.map(isReady)).toEqual(pods.map(() => true));
 });

@@ -34,6 +34,12 @@ export function keyedBy(field: string): Record<string, unknown> {
   return { 'x-kubernetes-list-type': 'map', 'x-kubernetes-list-map-keys': [field] };
 }
 
+/**
+ * Marks a map as replaced as a whole: server-side apply would make null, which no schema admits, of a map that has lost its last
+ * key. Every map of a status is.
+ */
+export const atomicMap: Record<string, unknown> = { 'x-kubernetes-map-type': 'atomic' };
+
 /** A Kubernetes quantity such as `500m`, `2Gi` or `1`; a bare number is taken as its text. */
 export const quantity = z
   .union([

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   apiVersion,
+  atomicMap,
   cel,
   conditions,
   duration,
@@ -355,7 +356,8 @@ export const poolerConfigStatus = z
       .optional()
       .describe(
         'Who serves each shard, as the poolers were last told: the primary with its timeline, or the members of a ReadReplicaSet.',
-      ),
+      )
+      .meta(atomicMap),
   })
   .describe('What was observed.');
 

@@ -1,6 +1,7 @@
 import { z } from 'zod';
 import {
   apiVersion,
+  atomicMap,
   cel,
   conditions,
   duration,
@@ -326,7 +327,8 @@ export const readReplicaSetStatus = z
         applyDelaySeconds: z.int().describe('How far behind members are kept.'),
         parameters: z
           .record(z.string(), z.string())
-          .describe('Parameters in which members differ from the cluster.'),
+          .describe('Parameters in which members differ from the cluster.')
+          .meta(atomicMap),
       })
       .optional()
       .describe('What follows from spec.workload and what overrides it.'),

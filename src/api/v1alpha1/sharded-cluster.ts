@@ -2,6 +2,7 @@ import { z } from 'zod';
 import { clusterRules, specRules } from './cluster-rules.ts';
 import {
   apiVersion,
+  atomicMap,
   cel,
   conditions,
   duration,
@@ -236,9 +237,6 @@ const member = z.object({
     .optional()
     .describe('Whether a parameter takes effect only when the server restarts.'),
 });
-
-/** Replaced as a whole: server-side apply would make null, which no schema admits, of a map that has lost its last key. */
-const atomicMap = { 'x-kubernetes-map-type': 'atomic' } as const;
 
 const shardStatus = z.object({
   name: z.string().describe('Name of the shard: s0, s1, …'),
