@@ -88,6 +88,11 @@ export const badSpecs: readonly BadSpec[] = [
     says: 'write at least 32 for "max_prepared_transactions"',
   },
   {
+    what: 'too few replication slots',
+    spec: parameters({ max_replication_slots: '10' }),
+    says: 'write at least 20 for "max_replication_slots"',
+  },
+  {
     what: 'a migration without SQL',
     spec: { ...minimal, schema: [{ name: 'one' }] },
     says: 'give the SQL either in "sql" or by "configMapKeyRef"',
