@@ -68,7 +68,7 @@ async function measure(key: ClusterKey, customers: readonly number[], bytes: num
     reach: [
       reached(total, totalS, 1),
       reached(balance, (Math.max(...loads) / mean - 1) * 100, 1),
-      reached(throughput, before / during, 1),
+      reached(throughput, during / before, 1),
       reached(targets.rebalance.errors, errors.length, 1),
       reached(targets.rebalance.wrong, wrong.length, 1),
     ],
