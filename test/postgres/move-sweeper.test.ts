@@ -137,3 +137,29 @@ it('takes back what the map announces of a ShardMove that never was', async () =
     expect.stringContaining('announced moves that are over'),
   );
 });
+
+it('drops the slot of a table whose subscription is gone, and no other', async () => {
+  const [system] = await shards.rows<{ id: string }>(
+    's1',
+    'SELECT system_identifier::text AS id FROM pg_control_system()',
+  );
+  const [orphan, foreign] = [`pg_99999_sync_1_${system?.id}`, 'pg_99999_sync_1_1'];
+  for (const name of [orphan, foreign])
+    await shards.rows('s0', `SELECT pg_create_logical_replication_slot('${name}', 'pgoutput')`);
+  const slots = async () => {
+    const rows = await shards.rows<{ name: string }>(
+      's0',
+      'SELECT slot_name AS name FROM pg_replication_slots',
+    );
+    return rows.map(({ name }) => name);
+  };
+  const events = await sweep(
+    memoryCluster(shards, { tables }),
+    async () => !(await slots()).includes(orphan),
+  );
+  expect(events.filter(({ note }) => note.includes('replication slot'))).toMatchObject([
+    { reason: 'MoveSwept', note: expect.stringContaining(orphan) },
+  ]);
+  expect(await slots()).toEqual([foreign]);
+  await shards.rows('s0', `SELECT pg_drop_replication_slot('${foreign}')`);
+});

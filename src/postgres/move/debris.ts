@@ -19,6 +19,61 @@ export async function readDebris(connection: Connection): Promise<string[]> {
   return rows.map(({ id }) => id);
 }
 
+/** Takes the subscriptions away that a move that is gone has left on a shard, while the roles are there by which they reach their slots. */
+export async function removeSubscriptions(connection: Connection, id: string): Promise<void> {
+  for (const { kind, name } of await readNames(connection, movePrefix(id)))
+    if (kind === 'subscription') await removeStreamPart(connection, kind, name);
+}
+
+/** A slot that PostgreSQL made for the copy of one table, by the OID of its subscription and the system identifier of the subscriber. */
+export interface SyncSlot {
+  readonly name: string;
+  readonly subscription: number;
+  readonly system: string;
+}
+
+/** Those of a database that nobody uses now. */
+export async function readSyncSlots(connection: Connection): Promise<readonly SyncSlot[]> {
+  return connection.query<SyncSlot>({
+    text: `SELECT s.slot_name::text AS name, split_part(s.slot_name, '_', 2)::int8::float8 AS subscription, split_part(s.slot_name, '_', 5) AS system
+      FROM pg_replication_slots s
+      WHERE s.database = current_database() AND NOT s.active AND s.slot_name ~ '^pg_[0-9]+_sync_[0-9]+_[0-9]+$'`,
+  });
+}
+
+/** A server, and the subscriptions of all its databases. */
+export interface Subscriber {
+  readonly system: string;
+  readonly subscriptions: readonly number[];
+}
+
+/** Reads them. */
+export async function readSubscriber(connection: Connection): Promise<Subscriber | undefined> {
+  const [row] = await connection.query<Subscriber>({
+    text: `SELECT (SELECT c.system_identifier::text FROM pg_control_system() c) AS system,
+      coalesce((SELECT jsonb_agg(s.oid::int8) FROM pg_subscription s), '[]') AS subscriptions`,
+  });
+  return row;
+}
+
+/** Those whose subscriber is known, and has no such subscription any more: nobody will drop them. */
+export function orphansOf(slots: readonly SyncSlot[], subscribers: readonly Subscriber[]): SyncSlot[] {
+  return slots.filter(({ subscription, system }) =>
+    subscribers.some((known) => known.system === system && !known.subscriptions.includes(subscription)),
+  );
+}
+
+/** Drops a slot, or ends who uses it, so that it can be dropped the next time. */
+export async function dropSlot(connection: Connection, name: string): Promise<void> {
+  await connection.query(
+    statement(
+      `SELECT CASE WHEN r.active_pid IS NULL THEN pg_drop_replication_slot(r.slot_name)::text
+        ELSE pg_terminate_backend(r.active_pid)::text END FROM pg_replication_slots r WHERE r.slot_name = $1`,
+      name,
+    ),
+  );
+}
+
 /** A bucket that a shard owns by the map. */
 export interface OwnedBucket {
   readonly group: string;
@@ -69,15 +124,7 @@ async function removeStreamPart(connection: Connection, kind: Kind, name: string
       await connection.query({ text: `DROP SUBSCRIPTION ${quoted}` });
       return;
     case 'slot':
-      // One that is in use is dropped the next time.
-      await connection.query(
-        statement(
-          `SELECT CASE WHEN r.active_pid IS NULL THEN pg_drop_replication_slot(r.slot_name)::text
-            ELSE pg_terminate_backend(r.active_pid)::text END FROM pg_replication_slots r WHERE r.slot_name = $1`,
-          name,
-        ),
-      );
-      return;
+      return dropSlot(connection, name);
     case 'publication':
       await connection.query({ text: `DROP PUBLICATION IF EXISTS ${quoted}` });
       return;

@@ -1,7 +1,16 @@
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import { readDebris, removeDebris } from '../../postgres/move/debris.ts';
+import {
+  dropSlot,
+  orphansOf,
+  readDebris,
+  readSubscriber,
+  readSyncSlots,
+  removeDebris,
+  removeSubscriptions,
+  type SyncSlot,
+} from '../../postgres/move/debris.ts';
 import { type PreparedMove, readPreparedMoves, resolvePrepared } from '../../postgres/move/sweep.ts';
 import { PostgresError } from '../../postgres/postgres-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
@@ -54,6 +63,7 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     const primaries = await findPrimaries(cluster, context.signal);
     for (const [shard, options] of primaries) await sweep(cluster, shard, options, context);
     await sweepDebris(cluster, primaries, context);
+    await sweepSyncSlots(cluster, primaries, context);
     await prune(cluster, context.signal);
     return { requeueAfterMs: everyMs };
   }
@@ -109,6 +119,12 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
         'the ShardMap announced moves that are over: it was taken back, so that others can move the buckets';
       events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
     }
+    // A subscription takes the slots of its tables along, for which the source's role has to be there.
+    if ((cluster.status?.shards?.items ?? []).some((shard) => !primaries.has(shard.name))) return;
+    for (const [shard, options] of primaries) {
+      for (const id of (found.get(shard) ?? []).filter(isStray))
+        await connections.use(options, (connection) => removeSubscriptions(connection, id));
+    }
     for (const [shard, options] of primaries) {
       const owned = ownedBy(settled, shard);
       for (const id of (found.get(shard) ?? []).filter(isStray)) {
@@ -119,6 +135,34 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
           outcome === 'removed'
             ? `${what} was taken away`
             : `${what} was kept: a leaf there refuses writes or should be the owner's; see herdsman.moves`;
+        events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
+      }
+    }
+  }
+
+  /** Slots of single tables whose subscription went without them, as when its source did not answer: they would keep WAL for good. */
+  async function sweepSyncSlots(
+    cluster: ShardedCluster,
+    primaries: ReadonlyMap<string, ConnectOptions>,
+    { log }: ReconcileContext,
+  ): Promise<void> {
+    const found: [string, ConnectOptions, readonly SyncSlot[]][] = [];
+    for (const [shard, options] of primaries) {
+      const slots = await connections.use(options, readSyncSlots);
+      if (slots.length > 0) found.push([shard, options, slots]);
+    }
+    if (found.length === 0) return;
+    const subscribers = await Promise.all(
+      [...primaries.values()].map((options) => connections.use(options, readSubscriber)),
+    );
+    for (const [shard, options, slots] of found) {
+      for (const { name } of orphansOf(
+        slots,
+        subscribers.flatMap((subscriber) => subscriber ?? []),
+      )) {
+        await connections.use(options, (connection) => dropSlot(connection, name));
+        log.warn({ shard, slot: name }, 'slot of a subscription that is gone');
+        const note = `replication slot ${name} on shard ${shard}, whose subscription is gone, was dropped`;
         events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
       }
     }
