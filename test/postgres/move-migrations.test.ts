@@ -101,6 +101,41 @@ describe('a move under which a migration', () => {
   });
 });
 
+it('is not begun again for what changes no row', async () => {
+  const test = plan('full');
+  const operator = test.operator('index');
+  await expect(operator.run()).rejects.toThrow();
+  await operator.close();
+  for (const shard of ['s0', 's1'])
+    await shards.rows(
+      shard,
+      'ALTER TABLE public.people ALTER COLUMN value SET DEFAULT 7, ALTER COLUMN id SET STATISTICS 200',
+    );
+  const wanted = await rowsThere();
+  await complete(test);
+  expect(test.record.current.value).toMatchObject({ phase: 'done', copy: 1, failures: 0 });
+  expect(await rowsThere()).toEqual(wanted);
+});
+
+it('takes TRUNCATE along like every other change', async () => {
+  const before = await rowsThere();
+  const test = plan('full');
+  const operator = test.operator('index');
+  await expect(operator.run()).rejects.toThrow();
+  await operator.close();
+  const writer = await shards.connectApplication(ownerOf());
+  await writer.query({ text: 'TRUNCATE public.people_b0000' });
+  await writer.query({
+    text: `INSERT INTO public.people (id, amount, value, kind, kinds)
+      SELECT id, amount, value, kind::regclass, kinds::regclass[] FROM jsonb_to_recordset('${JSON.stringify(before)}')
+        AS r (id int, amount int, value int, kind text, kinds text[])`,
+  });
+  await writer.close();
+  await complete(test);
+  expect(test.record.current.value).toMatchObject({ phase: 'done', copy: 1, failures: 0 });
+  expect(await rowsThere()).toEqual(before);
+});
+
 it('takes values along by their names whose binary form is a number of the server', async () => {
   const wanted = await rowsThere();
   await complete(plan('full'));

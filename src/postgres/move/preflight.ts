@@ -52,7 +52,7 @@ SELECT current_setting('wal_level') AS "walLevel",
     SELECT FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')) AS "standbysMissing",
   coalesce((SELECT string_agg(l.name || ':' || l.checksum, ',' ORDER BY l.position) FROM herdsman.migrations l), '') AS ledger,
   (SELECT count(*)::int FROM herdsman.tables) AS tables, (SELECT count(*)::int FROM herdsman.shard_map) AS buckets,
-  to_regclass('herdsman.moves') IS NOT NULL AS installed,
+  EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = to_regclass('herdsman.moves') AND a.attname = 'shapes') AS installed,
   ${usedBytes} AS used`;
 
 /** Step 0: what is in the way of a move, before anything is made. */

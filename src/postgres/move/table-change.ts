@@ -10,14 +10,16 @@ import { block, guardCondition, leavesOf, type MoveContext } from './context.ts'
 const changedState = 'HD003';
 
 /**
- * SQL of what a source's leaf is made of. A migration may give every row another value and leave names and types as they are; the
- * stream of a copy says nothing of that. Whatever changes a column writes its row of the catalog anew, which TRUNCATE does not.
+ * SQL of what a source's leaf is made of: its columns, the file that its rows are in, and what wrote the columns' rows of the catalog.
+ * A migration may give every row another value and leave names and types as they are, which the stream of a copy does not tell; it
+ * writes both anew. TRUNCATE changes the file alone, another DEFAULT the rows of the catalog alone.
  */
 function shapeOf(relation: string): string {
-  return `(SELECT md5(string_agg(concat_ws(' ', a.attrelid, a.attnum, a.attname, a.xmin, format_type(a.atttypid, a.atttypmod), d.oid),
-      ',' ORDER BY a.attnum))
-    FROM pg_attribute a LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated <> ''
-    WHERE a.attrelid = to_regclass(format('${applicationSchema}.%I', ${relation})) AND a.attnum > 0 AND NOT a.attisdropped)`;
+  return `(SELECT jsonb_build_object('file', pg_relation_filenode(c.oid), 'written', md5(string_agg(a.xmin::text, ' ' ORDER BY a.attnum)),
+      'columns', md5(string_agg(concat_ws(' ', c.oid, a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), d.oid), ',' ORDER BY a.attnum)))
+    FROM pg_class c JOIN pg_attribute a ON a.attrelid = c.oid
+    LEFT JOIN pg_attrdef d ON d.adrelid = c.oid AND d.adnum = a.attnum AND a.attgenerated <> ''
+    WHERE c.oid = to_regclass(format('${applicationSchema}.%I', ${relation})) AND a.attnum > 0 AND NOT a.attisdropped GROUP BY c.oid)`;
 }
 
 /** SQL of an array with the names of the source's leaves. */
@@ -34,8 +36,10 @@ export function shapes(context: MoveContext): string {
 
 /** Query of a leaf of the source, `name`, that is no longer what was copied. */
 function changedLeaf(context: MoveContext): string {
-  return `SELECT w.name FROM herdsman.moves m, unnest(${leafNames(context)}) w(name)
-    WHERE ${guardCondition(context)} AND m.shapes IS NOT NULL AND m.shapes ->> w.name IS DISTINCT FROM ${shapeOf('w.name')} LIMIT 1`;
+  const differs = (part: string) => `now.shape -> '${part}' IS DISTINCT FROM m.shapes -> w.name -> '${part}'`;
+  return `SELECT w.name FROM herdsman.moves m, unnest(${leafNames(context)}) w(name), LATERAL (SELECT ${shapeOf('w.name')} AS shape) now
+    WHERE ${guardCondition(context)} AND m.shapes IS NOT NULL
+      AND (${differs('columns')} OR ${differs('file')} AND ${differs('written')}) LIMIT 1`;
 }
 
 /** PL/pgSQL that raises when a leaf of the source, which is locked, is no longer what was copied. */

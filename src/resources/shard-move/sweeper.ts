@@ -120,7 +120,6 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
       events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
     }
     // A subscription takes the slots of its tables along, for which the source's role has to be there.
-    if ((cluster.status?.shards?.items ?? []).some((shard) => !primaries.has(shard.name))) return;
     for (const [shard, options] of primaries) {
       for (const id of (found.get(shard) ?? []).filter(isStray))
         await connections.use(options, (connection) => removeSubscriptions(connection, id));

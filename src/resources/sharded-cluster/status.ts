@@ -4,7 +4,7 @@ import { setCondition } from '../../runtime/conditions.ts';
 import type { Condition } from '../../runtime/kubernetes-object.ts';
 import { ownerCounts } from '../../sharding/map.ts';
 import { effectiveDurability } from './desired/dynamic-config.ts';
-import { podProblem } from './kubernetes.ts';
+import { type Pod, podProblem } from './kubernetes.ts';
 import type { ObservedMember, ObservedShard, PlanInput } from './model.ts';
 import { claimTemplate, clusterMemberSelector, selectorText } from './names.ts';
 import type { Outcome } from './plan-result.ts';
@@ -199,8 +199,10 @@ function whyNotReady(shard: ObservedShard, isSafe: boolean): string {
   return 'it has no primary yet';
 }
 
-/** How long a new member may take before it counts as amiss; in a new cluster all may, since images have to be pulled first. */
+/** How long a new member may take before it counts as amiss. */
 const startingMs = 60_000;
+/** In a new cluster, whose images may have to be pulled first. */
+const firstStartMs = 600_000;
 /** How long Kubernetes may have something against a new pod: a volume is not bound at once. */
 const settlingMs = 10_000;
 
@@ -208,11 +210,19 @@ function missingMembers(shard: ObservedShard, { cluster, now }: PlanInput): stri
   return shard.members.flatMap(({ ready, name, pod }) => {
     if (ready) return [];
     const problem = pod === undefined ? undefined : podProblem(pod);
-    const forMs = now.getTime() - Date.parse(pod?.metadata.creationTimestamp ?? '');
+    const { creationTimestamp = cluster.metadata.creationTimestamp ?? '' } = pod?.metadata ?? {};
+    const forMs = now.getTime() - Date.parse(creationTimestamp);
     if (problem !== undefined)
       return forMs < settlingMs ? [] : [`${name} (${problem.reason}: ${problem.message})`];
-    return forMs < startingMs || isNew(cluster.status) ? [] : [name];
+    return forMs < patienceMs(pod, isNew(cluster.status)) ? [] : [name];
   });
+}
+
+/** One that has ended once begins again and again: it waits for no image. */
+function patienceMs(pod: Pod | undefined, isFirst: boolean): number {
+  if (!isFirst) return startingMs;
+  const hasEnded = pod?.status?.containerStatuses?.some(({ restartCount = 0 }) => restartCount > 0);
+  return hasEnded === true ? settlingMs : firstStartMs;
 }
 
 /** Two significant digits. */
