@@ -297,13 +297,22 @@ describe('a conversion that is disturbed', () => {
   const upTo = (step: string) => (plan: ConversionPlan) => plan.kind === 'step' && plan.step === step;
 
   it.each([
-    ['TRUNCATE', 'TRUNCATE public.lines', 'changed: Rewritten'],
-    ['a rewrite', 'VACUUM FULL public.orders', 'changed: Rewritten'],
-    ['a new column', 'ALTER TABLE public.orders ADD COLUMN more int', 'changed: TableChanged'],
-  ])('by %s begins again', async (_, text, change) => {
+    ['TRUNCATE', 'TRUNCATE public.lines', 'switch', 'changed: Rewritten'],
+    ['a rewrite', 'VACUUM FULL public.orders', 'switch', 'changed: Rewritten'],
+    ...['copy', 'build', 'verify', 'switch'].map((step) => [
+      'a new column',
+      `ALTER TABLE public.orders ADD COLUMN before_${step} int`,
+      step,
+      'changed: TableChanged',
+    ]),
+    ['a CHECK', 'ALTER TABLE public.lines ADD CHECK (line < 1000)', 'switch', 'changed: TableChanged'],
+  ])('by %s begins again: %s before "%s"', async (_, text, step, change) => {
     const { application } = world.shard(0);
-    await conversions.run('customer', upTo('switch'));
+    await conversions.run('customer', upTo(step));
     await application.query({ text });
+    await application.query({
+      text: "INSERT INTO public.orders (customer_id, country, total) VALUES (1, 'de', 1)",
+    });
     const before = await content(application);
     expect(await conversions.run('customer', isFollowing)).toContain(change);
     expect(await content(application)).toEqual(before);
@@ -337,6 +346,22 @@ describe('a conversion that is disturbed', () => {
     await application.query({
       text: `DROP TABLE public.full_disk; ALTER TABLE public.orders DROP CONSTRAINT orders_fit; DROP FUNCTION public.fits`,
     });
+  });
+
+  it('by an autovacuum of a partition goes on when that has left', async () => {
+    await conversions.run('customer', upTo('switch'));
+    const vacuum = await openOperator(world.shard(0).database);
+    await vacuum.query({
+      text: 'BEGIN; LOCK TABLE public.orders_b0003 IN SHARE UPDATE EXCLUSIVE MODE',
+    });
+    const switching = conversions.perform(await conversions.plan('customer'));
+    await vacuum.query({ text: 'SELECT pg_sleep(1); COMMIT' });
+    await vacuum.close();
+    expect(await switching).toEqual({ kind: 'done' });
+    await conversions.adopt();
+    conversions.tables = tables.slice(0, 1);
+    await conversions.run('customer', (plan) => plan.kind === 'none');
+    conversions.tables = tables;
   });
 
   it('by a transaction with an old snapshot waits for its end', async () => {
@@ -376,5 +401,34 @@ describe('a conversion that is disturbed', () => {
     expect(Number(next[0]?.id)).toBeGreaterThan(10 ** 13);
     const plan = await leavesOf(world, shard, conversions.map, layoutOf(tables));
     expect(plan.problems).toEqual([]);
+  });
+});
+
+describe('after the switch', () => {
+  let worlds = 0;
+  it.each([
+    ['TRUNCATE', 'TRUNCATE public.lines', 'changed: Rewritten'],
+    [
+      'a migration that gives every row another value',
+      "ALTER TABLE public.lines ALTER COLUMN what TYPE text USING what || '!'",
+      'changed: Rewritten',
+    ],
+    ['an index', 'CREATE INDEX orders_later ON public.orders (total)', 'changed: TableChanged'],
+    ['a CHECK', 'ALTER TABLE public.orders ADD CHECK (total >= 0)', 'changed: TableChanged'],
+    ['NOT NULL', 'ALTER TABLE public.orders ALTER COLUMN total SET NOT NULL', 'changed: TableChanged'],
+  ])('%s leaves no way back to tables without it', async (_, text, change) => {
+    worlds += 1;
+    const { world, conversions } = await worldOf(`convertlate${worlds}`, 1);
+    const { application } = world.shard(0);
+    await conversions.run('customer', isFollowing);
+    await conversions.adopt();
+    await application.query({ text });
+    const before = await content(application);
+    conversions.tables = tables.slice(0, 1);
+    expect(await conversions.run('customer', (plan) => plan.kind === 'none')).toContain(change);
+    expect(await content(application)).toEqual(before);
+    expect(await kindOf(world.shard(0))).toEqual(['p']);
+    expect(await leftovers(world.shard(0))).toEqual([]);
+    await world.close();
   });
 });

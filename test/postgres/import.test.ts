@@ -373,3 +373,53 @@ describe('an import in trouble', () => {
     await source.close();
   });
 });
+
+describe('what would be left out without a word', () => {
+  let scene: Scene;
+  beforeAll(async () => {
+    scene = await sceneOf('imp_hidden', { cutover: 'auto' });
+  });
+  afterAll(async () => {
+    await scene?.world.close();
+    await scene?.source.close();
+  });
+
+  it('keeps an import from beginning', async () => {
+    const { source } = scene;
+    await source.query({
+      text: `ALTER TABLE public.lines ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY;
+        CREATE POLICY few ON public.lines USING (false); CREATE SEQUENCE public.invoices`,
+    });
+    const plan = async () => (await scene.import.look()).plan;
+    expect(await plan()).toMatchObject({ kind: 'refuse', reason: 'SequenceHidden' });
+    await source.query({ text: 'GRANT SELECT ON SEQUENCE public.invoices TO importer' });
+    expect(await plan()).toMatchObject({
+      kind: 'refuse',
+      reason: 'RowsHidden',
+      message: expect.stringContaining('table "lines"'),
+    });
+    const application = await scene.application();
+    await expect(application.query({ text: 'SELECT FROM public.lines' })).rejects.toThrow(
+      'row-level security',
+    );
+    await application.close();
+    await source.query({ text: 'ALTER TABLE public.lines NO FORCE ROW LEVEL SECURITY' });
+    expect(await plan()).toEqual({ kind: 'step', step: 'prepare' });
+  });
+
+  it('is no number: a sequence goes on after those of a column that was filled otherwise', async () => {
+    await scene.source.query({
+      text: `ALTER TABLE public.orders ALTER COLUMN n DROP IDENTITY; CREATE SEQUENCE public.numbers START 6000;
+        GRANT ALL ON SEQUENCE public.numbers TO owner_of_old; ALTER TABLE public.orders ALTER COLUMN n SET DEFAULT nextval('public.numbers');
+        INSERT INTO public.orders (customer_id, total) VALUES (1, 1)`,
+    });
+    await scene.import.run((plan) => plan.kind === 'none');
+    const { application } = scene.world.shard(0);
+    expect(
+      await rows(
+        application,
+        'SELECT max(n)::int AS given, (SELECT last_value::int FROM public.orders_n_seq) AS last FROM public.orders',
+      ),
+    ).toEqual([{ given: 6000, last: 6000 }]);
+  });
+});

@@ -14,7 +14,7 @@ import {
 import { newSchema } from './schema.ts';
 import { readTables } from './stage.ts';
 import { sync } from './sync.ts';
-import { changesOf, missingIndexes, readTable, type TableFacts } from './table.ts';
+import { changesOf, findChange, missingIndexes, readTable, type TableFacts } from './table.ts';
 
 /**
  * Step 4: the other indexes and unique constraints. The rows come first to what they were at one moment, since a mixture of
@@ -22,6 +22,8 @@ import { changesOf, missingIndexes, readTable, type TableFacts } from './table.t
  */
 export async function build(connection: Connection, { group }: ConversionContext): Promise<ConversionStep> {
   const tables = await readTables(connection, group);
+  const changed = await findChange(connection, tables, newSchema);
+  if (changed !== undefined) return changed;
   await sync(connection, group, tables, newSchema);
   for (const facts of tables) {
     const made = await readTable(connection, newSchema, facts.name);
@@ -43,6 +45,8 @@ export async function build(connection: Connection, { group }: ConversionContext
  */
 export async function verify(connection: Connection, { group }: ConversionContext): Promise<ConversionStep> {
   const tables = await readTables(connection, group);
+  const changed = await findChange(connection, tables, newSchema);
+  if (changed !== undefined) return changed;
   await sync(connection, group, tables, newSchema);
   return connection.transaction(async () => {
     await connection.query({ text: block(demandPhase(group.name, 'built')) });

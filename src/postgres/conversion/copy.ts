@@ -14,7 +14,8 @@ import {
   setPhase,
 } from './context.ts';
 import { newSchema } from './schema.ts';
-import { readTable } from './table.ts';
+import { readTables } from './stage.ts';
+import { findChange, readTable } from './table.ts';
 
 /** Blocks of one transaction: 32 MiB. */
 const chunkBlocks = 4096;
@@ -29,6 +30,8 @@ export async function copy(
   conversion: Conversion,
   isTimeUp: () => boolean,
 ): Promise<ConversionStep> {
+  const changed = await findChange(connection, await readTables(connection, group), newSchema);
+  if (changed !== undefined) return changed;
   for (const [index, table] of conversion.tables.entries()) {
     const facts = await readTable(connection, applicationSchema, table.name);
     const columns = facts.columns.join(', ');

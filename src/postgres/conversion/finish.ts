@@ -15,8 +15,8 @@ import {
 } from './context.ts';
 import { newSchema, oldSchema } from './schema.ts';
 import { readTables } from './stage.ts';
-import { catchUp } from './switch.ts';
-import { changesOf, noteFunction, readTable } from './table.ts';
+import { catchUp, demandFiles } from './switch.ts';
+import { changesOf, findChange, noteFunction, readTable } from './table.ts';
 
 /** How long the last change of a table that serves may wait for its locks. */
 const tidyLockMs = 50;
@@ -45,12 +45,9 @@ export async function settle(connection: Connection, { group }: ConversionContex
 /** Keeps the plain tables in step while the way back is open. */
 export async function follow(connection: Connection, context: ConversionContext): Promise<ConversionStep> {
   const tables = await readTables(connection, context.group);
-  for (const facts of tables) {
-    const { shape } = await readTable(connection, oldSchema, facts.name);
-    if (shape === facts.shape) continue;
-    const message = `the columns of table "${facts.name}" have changed since the switch`;
-    return { kind: 'changed', reason: 'TableChanged', message };
-  }
+  const changed = await findChange(connection, tables, oldSchema);
+  if (changed !== undefined) return changed;
+  await connection.query({ text: block(demandFiles(context.group.name)) });
   return catchUp(connection, context, tables, oldSchema);
 }
 

@@ -19,6 +19,8 @@ import { changesOf, makeLike, noteFunction, readTable, type TableFacts } from '.
 
 /** How long noting may wait for writers under way: others wait behind it. */
 const noteLockMs = 50;
+/** How long autovacuum may take to leave a table. */
+const patientLockMs = 5_000;
 const methods = { hash: 'HASH', range: 'RANGE', geographic: 'LIST', directory: 'LIST' } as const;
 
 /** The clause by which a table of the group is partitioned. */
@@ -102,11 +104,26 @@ export function noteTrigger(table: string, isAlways: boolean): string[] {
 }
 
 /**
+ * Has autovacuum leave tables alone for a moment, which it does when somebody waits for its lock as long as PostgreSQL looks for
+ * deadlocks. Whoever keeps writers out cannot wait so long, and would find another of many partitions busy each time.
+ */
+export async function sendAutovacuumAway(
+  connection: Connection,
+  owner: string,
+  tables: readonly string[],
+): Promise<void> {
+  const lock = `LOCK TABLE ${tables.join(', ')} IN SHARE UPDATE EXCLUSIVE MODE`;
+  await runTogether(connection, asOwner(owner, [lock]), { lockTimeoutMs: patientLockMs });
+}
+
+/**
  * Step 2: from its commit on every change is noted, since CREATE TRIGGER waits for the writers under way. What was committed
  * before and is not changed after stays where it is in the table's blocks, so that these are what has to be copied.
  */
 export async function note(connection: Connection, { group }: ConversionContext): Promise<ConversionStep> {
   const { owner } = await readTable(connection, applicationSchema, group.tables[0]?.name ?? '');
+  const serving = group.tables.map(({ name }) => qualified(applicationSchema, name));
+  await sendAutovacuumAway(connection, owner, serving);
   await connection.transaction(async () => {
     await connection.query({
       text: [

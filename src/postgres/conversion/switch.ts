@@ -20,9 +20,9 @@ import {
 } from './context.ts';
 import { demandFile } from './copy.ts';
 import { newSchema, oldSchema } from './schema.ts';
-import { noteTrigger, readTables } from './stage.ts';
+import { noteTrigger, readTables, sendAutovacuumAway } from './stage.ts';
 import { singly, sync, syncStatements } from './sync.ts';
-import { carryPublications, readTable, replaceTable, type TableFacts } from './table.ts';
+import { carryPublications, findChange, replaceTable, shapeOf, type TableFacts } from './table.ts';
 
 /** How long the switch waits for its locks: everybody who comes meanwhile waits behind it. */
 const switchLockMs = 50;
@@ -72,6 +72,8 @@ export async function switchOver(
 ): Promise<ConversionStep> {
   const { group } = context;
   const tables = await readTables(connection, group);
+  const changed = await findChange(connection, tables, newSchema);
+  if (changed !== undefined) return changed;
   const ready = await prepareSwitch(connection, context, tables, newSchema);
   if (ready.kind !== 'done') return ready;
   const { foreignKeys } = await readKeyCatalog(connection);
@@ -86,8 +88,6 @@ export async function switchOver(
       triggers.map(({ name, mode }) => ({ table, name, mode })),
     ),
   };
-  const replaced = await shapesOf(connection, tables, newSchema);
-  if (replaced !== undefined) return replaced;
   return fence(connection, [
     block(demandPhase(group.name, 'verified')),
     ...asOwner(owner, [
@@ -123,7 +123,7 @@ export async function switchOver(
     setPhase(
       group.name,
       'switched',
-      `, switched_at = clock_timestamp(), kept = ${quoteLiteral(JSON.stringify(kept))}::jsonb,
+      `, switched_at = clock_timestamp(), kept = ${quoteLiteral(JSON.stringify(kept))}::jsonb || jsonb_build_object('files', ${filesOf(names)}),
         fence_ms = extract(epoch FROM clock_timestamp() - current_setting('herdsman.fenced_at')::timestamptz) * 1000`,
     ),
   ]);
@@ -144,6 +144,10 @@ async function prepareSwitch(
   }
   const caughtUp = await catchUp(connection, context, tables, to);
   if (caughtUp.kind !== 'done') return caughtUp;
+  const names = [applicationSchema, to].flatMap((schema) =>
+    tables.map(({ name }) => qualified(schema, name)),
+  );
+  await sendAutovacuumAway(connection, tables[0]?.owner ?? '', names);
   await connection.transaction(() =>
     connection.query({ text: block(demandNoOldSnapshot(context.group.name)) }),
   );
@@ -191,37 +195,15 @@ function referencedBy(keys: readonly ForeignKey[], group: Group): string[] {
   return [...new Set(outside.map((key) => qualified(key.referencedSchema, key.referencedTable)))];
 }
 
-const shapeQuery = (regclass: string) =>
-  `(SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) || a.attgenerated::text, ', ' ORDER BY a.attname)
-    FROM pg_attribute a WHERE a.attrelid = ${quoteLiteral(regclass)}::regclass AND a.attnum > 0 AND NOT a.attisdropped)`;
-
 /** PL/pgSQL that raises if a table has other columns than those that the statements were made for. */
 function demandShapes(tables: readonly TableFacts[]): string {
   return tables
     .map(
       ({ name, shape }) =>
-        `IF ${shapeQuery(qualified(applicationSchema, name))} IS DISTINCT FROM ${quoteLiteral(shape)} THEN ` +
+        `IF ${shapeOf(`${quoteLiteral(qualified(applicationSchema, name))}::regclass`)} IS DISTINCT FROM ${quoteLiteral(shape)} THEN ` +
         `${raise('changed', 'TableChanged', `the columns of table "${name}" have changed`)} END IF;`,
     )
     .join(' ');
-}
-
-/** Whether the tables that take the place have the same columns. */
-async function shapesOf(
-  connection: Connection,
-  tables: readonly TableFacts[],
-  schema: string,
-): Promise<ConversionStep | undefined> {
-  for (const facts of tables) {
-    const { shape } = await readTable(connection, schema, facts.name);
-    if (shape === facts.shape) continue;
-    return {
-      kind: 'changed',
-      reason: 'TableChanged',
-      message: `the columns of table "${facts.name}" have changed`,
-    };
-  }
-  return undefined;
 }
 
 /** The users' triggers, made anew by their old text, which names the new table by now. */
@@ -254,6 +236,22 @@ function demandEpoch(markers: readonly string[], epoch: string): string {
   const rows = markers.map((marker) => `SELECT m.epoch FROM ${marker} m`).join(' UNION ALL ');
   return `IF (SELECT count(*) FROM (${rows}) x WHERE x.epoch = ${epoch}) <> ${markers.length} THEN
     ${raise('changed', 'BucketsMoved', 'a bucket has been on another shard, and what was written there is not in the plain table')} END IF;`;
+}
+
+/** SQL of the files of all leaves of tables, by OID. */
+function filesOf(tables: readonly string[]): string {
+  return `(SELECT jsonb_object_agg(t.relid::oid::text, pg_relation_filenode(t.relid)::text)
+    FROM unnest(ARRAY[${tables.map(quoteLiteral).join(', ')}]::regclass[]) w(root), pg_partition_tree(w.root) t WHERE t.isleaf)`;
+}
+
+/**
+ * PL/pgSQL that raises if a leaf has been truncated or rewritten since the switch: no row of it is noted then, and the plain table
+ * would serve what was there before.
+ */
+export function demandFiles(group: string): string {
+  return `IF EXISTS (SELECT FROM herdsman.conversions c, jsonb_each_text(c.kept -> 'files') f(leaf, file)
+      WHERE c.group_name = ${quoteLiteral(group)} AND pg_relation_filenode(f.leaf::oid) IS DISTINCT FROM f.file::oid)
+    THEN ${raise('changed', 'Rewritten', `tables of group "${group}" were truncated or rewritten since the switch`)} END IF;`;
 }
 
 export function recordKeys(keys: readonly ForeignKey[]): string[] {
@@ -301,7 +299,7 @@ export async function switchBack(
 ): Promise<ConversionStep> {
   const { group, owned } = context;
   const tables = await readTables(connection, group);
-  const changed = await shapesOf(connection, tables, oldSchema);
+  const changed = await findChange(connection, tables, oldSchema);
   if (changed !== undefined) return changed;
   const ready = await prepareSwitch(connection, context, tables, oldSchema);
   if (ready.kind !== 'done') return ready;
@@ -331,6 +329,7 @@ export async function switchBack(
       `LOCK TABLE ${[...names, ...referencedBy(keys, group)].join(', ')} IN ACCESS EXCLUSIVE MODE`,
     ]),
     block(demandEpoch(markers, row.epoch)),
+    block(demandFiles(group.name)),
     block(demandNoOldSnapshot(group.name)),
     block(demandShapes(tables)),
     ...singly,

@@ -3,6 +3,8 @@ import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { PostgresError } from '../postgres-error.ts';
 import { statement } from '../statement.ts';
+import type { ConversionStep } from './context.ts';
+import { oldSchema } from './schema.ts';
 
 /** What a table carries that another one has to carry in its place. Names and columns are quoted. */
 export interface TableFacts {
@@ -12,7 +14,7 @@ export interface TableFacts {
   readonly blocks: number;
   /** Columns that may be written: generated ones are computed anew. */
   readonly columns: readonly string[];
-  /** Names and types of all columns, as a text to be compared. */
+  /** What all columns are and what the rows have to be, as a text to be compared. */
   readonly shape: string;
   readonly primaryKey: readonly string[];
   readonly constraints: readonly {
@@ -55,6 +57,18 @@ export interface TableFacts {
 /** Prefix of triggers that are Herdsman's own. */
 export const ownTriggers = 'herdsman_';
 
+/**
+ * SQL of the shape of a table by its OID. Numbers of a sequence are left out: it belongs to the table that serves.
+ */
+export function shapeOf(oid: string): string {
+  return `(SELECT string_agg(concat_ws(' ', quote_ident(a.attname), format_type(a.atttypid, a.atttypmod), a.attgenerated::text,
+        CASE WHEN a.attnotnull THEN 'NOT NULL' END, (SELECT x.text FROM pg_attrdef d, pg_get_expr(d.adbin, d.adrelid) x(text)
+          WHERE d.adrelid = a.attrelid AND d.adnum = a.attnum AND x.text !~ '^nextval[(]')), ', ' ORDER BY a.attname)
+      || coalesce((SELECT string_agg(', ' || regexp_replace(pg_get_constraintdef(k.oid), ' NOT VALID$', ''), '' ORDER BY k.conname)
+        FROM pg_constraint k WHERE k.conrelid = ${oid} AND k.contype = 'c'), '')
+    FROM pg_attribute a WHERE a.attrelid = ${oid} AND a.attnum > 0 AND NOT a.attisdropped)`;
+}
+
 const factsQuery = `
 SELECT jsonb_build_object(
   'name', c.relname,
@@ -63,8 +77,7 @@ SELECT jsonb_build_object(
   'blocks', pg_relation_size(c.oid) / current_setting('block_size')::int,
   'columns', (SELECT coalesce(jsonb_agg(quote_ident(a.attname) ORDER BY a.attnum), '[]') FROM pg_attribute a
     WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped AND a.attgenerated = ''),
-  'shape', (SELECT string_agg(quote_ident(a.attname) || ' ' || format_type(a.atttypid, a.atttypmod) || a.attgenerated::text, ', ' ORDER BY a.attname)
-    FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+  'shape', ${shapeOf('c.oid')},
   'primaryKey', (SELECT coalesce(jsonb_agg(quote_ident(a.attname) ORDER BY u.place), '[]')
     FROM pg_constraint k, unnest(k.conkey) WITH ORDINALITY u(number, place), pg_attribute a
     WHERE k.conrelid = c.oid AND k.contype = 'p' AND a.attrelid = c.oid AND a.attnum = u.number),
@@ -117,6 +130,34 @@ export async function readTable(connection: Connection, schema: string, name: st
   if (row === undefined)
     throw new PostgresError({ sqlstate: '42P01', message: `there is no table ${schema}.${name}` });
   return row.facts;
+}
+
+/**
+ * Whether a migration has changed tables that serve in what the ones in the schema, which shall take their place, do not show:
+ * these were made, or kept, as the others were.
+ */
+export async function findChange(
+  connection: Connection,
+  tables: readonly TableFacts[],
+  schema: string,
+): Promise<ConversionStep | undefined> {
+  for (const facts of tables) {
+    const other = await readTable(connection, schema, facts.name);
+    if (other.shape !== facts.shape) return tableChanged(`the columns of table "${facts.name}" have changed`);
+    if (schema !== oldSchema) continue;
+    const has = (names: readonly { readonly name: string }[]) => new Set(names.map(({ name }) => name));
+    const known = has([...other.constraints, ...other.indexes, ...other.triggers]);
+    const later = [...facts.constraints, ...facts.indexes, ...facts.triggers].find(
+      ({ name }) => !known.has(name),
+    );
+    if (later !== undefined)
+      return tableChanged(`table "${facts.name}" has got ${later.name} since the switch`);
+  }
+  return undefined;
+}
+
+function tableChanged(message: string): ConversionStep {
+  return { kind: 'changed', reason: 'TableChanged', message };
 }
 
 /** The keys of changed rows of a table, quoted with its schema. */

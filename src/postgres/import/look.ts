@@ -32,6 +32,10 @@ SELECT jsonb_build_object(
   'freeSenders', current_setting('max_wal_senders')::int - (SELECT count(*) FROM pg_stat_replication),
   'mayReplicate', (SELECT r.rolreplication OR r.rolsuper FROM pg_roles r WHERE r.rolname = current_user),
   'mayCreate', has_database_privilege(current_database(), 'CREATE'),
+  'hiddenSequences', (SELECT coalesce(jsonb_agg(s.relname ORDER BY s.relname), '[]') FROM pg_class s
+    WHERE s.relnamespace = 'public'::regnamespace AND CASE s.relkind WHEN 'S' THEN NOT has_sequence_privilege(s.oid, 'SELECT') END
+      AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = s.oid AND d.deptype IN ('a', 'i', 'e'))),
+  'confirmedLsn', (SELECT s.confirmed_flush_lsn FROM pg_replication_slots s WHERE s.slot_name = $1),
   'isPublished', EXISTS (SELECT FROM pg_publication p WHERE p.pubname = $1),
   'slot', (SELECT CASE WHEN s.database = current_database() AND coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost'
       THEN 'present' ELSE 'lost' END FROM pg_replication_slots s WHERE s.slot_name = $1),
@@ -42,6 +46,8 @@ SELECT jsonb_build_object(
         WHEN c.relpersistence <> 'p' THEN 'unlogged'
         WHEN EXISTS (SELECT FROM pg_inherits i WHERE c.oid IN (i.inhparent, i.inhrelid)) THEN 'inherited' ELSE 'plain' END,
       'owned', pg_has_role(c.relowner, 'USAGE'),
+      'filtered', row_security_active(c.oid)
+        OR EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid AND row_security_active(i.inhrelid)),
       'columns', ${columnsQuery},
       'identity', CASE WHEN c.relreplident = 'f' THEN '"full"'::jsonb ELSE coalesce((SELECT jsonb_agg(a.attname ORDER BY a.attnum)
         FROM pg_index i JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
@@ -62,6 +68,8 @@ const nothing: Omit<SourceFacts, 'version'> = {
   freeSenders: 0,
   mayReplicate: false,
   mayCreate: false,
+  hiddenSequences: [],
+  confirmedLsn: null,
   tables: [],
   isPublished: false,
   slot: undefined,

@@ -81,7 +81,15 @@ async function performKnown(
     case 'unfence':
       await context.useSource((connection) => unfence(connection, name));
       if (record.phase === 'fenced')
-        await onShard(inPhase(name, 'fenced'), setImport(name, 'following', ', fence_lsn = NULL'));
+        // One that was lost says nothing against another.
+        await onShard(
+          inPhase(name, 'fenced'),
+          setImport(
+            name,
+            'following',
+            `, fence_lsn = NULL${source?.isFenced === true ? '' : ', fenced_at = NULL'}`,
+          ),
+        );
       break;
     case 'restart':
       await context.useSource((connection) => unfence(connection, name));

@@ -1,4 +1,4 @@
-import type { ImportRecord, ShardFacts } from '../../sharding/import/model.ts';
+import type { ImportRecord, ShardFacts, ShardTable } from '../../sharding/import/model.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { asOwner, runTogether } from '../conversion/context.ts';
@@ -28,9 +28,13 @@ function readSequences(connection: Connection): Promise<(Sequence & Record<strin
   return connection.query({ text: sequencesQuery });
 }
 
+/** Types of columns that a sequence counts for. */
+const numbers: ReadonlySet<string> = new Set(['smallint', 'integer', 'bigint', 'numeric']);
+
 /**
- * The shard's sequences go on where the server's are: those of the same column of an imported table, and others of the same name.
- * None goes back, so that doing it again changes nothing.
+ * The shard's sequences go on where the server's are: those of the same column of an imported table, and others of the same name;
+ * one of a column that has no such sequence there, as where it was filled otherwise, after the numbers that the column has. None goes
+ * back, so that doing it again changes nothing.
  */
 export async function advanceSequences(
   context: ImportContext,
@@ -47,16 +51,34 @@ export async function advanceSequences(
     });
     const statements = ours.flatMap((sequence) => {
       const from = theirs.find((candidate) => isSame(candidate, sequence, tables));
-      if (from === undefined || from.last === null || !isAhead(from.last, sequence)) return [];
-      const target = quoteLiteral(qualified(applicationSchema, sequence.name));
-      return [`SELECT pg_catalog.setval(${target}::regclass, ${from.last})`];
+      const target = `${quoteLiteral(qualified(applicationSchema, sequence.name))}::regclass`;
+      if (from === undefined) return behindRows(sequence, target, tables);
+      if (from.last === null || !isAhead(from.last, sequence)) return [];
+      return [`SELECT pg_catalog.setval(${target}, ${from.last})`];
     });
     if (statements.length > 0) await runTogether(connection, asOwner(owner, statements));
   });
 }
 
+/** Lets the sequence of an imported column go on after the numbers that are there. */
+function behindRows(
+  { column, last, increment }: Sequence,
+  target: string,
+  tables: readonly ShardTable[],
+): string[] {
+  const table = tables.find(({ name }) => column?.startsWith(`${name}.`));
+  const name = column?.slice((table?.name.length ?? 0) + 1) ?? '';
+  const type = table?.columns.find((candidate) => candidate.name === name)?.type;
+  if (table === undefined || type === undefined || !numbers.has(type)) return [];
+  const [furthest, beyond] = BigInt(increment) > 0n ? ['max', '>'] : ['min', '<'];
+  const found = `SELECT ${furthest}(${quoteIdentifier(name)})::bigint AS value FROM ${qualified(applicationSchema, table.name)}`;
+  return [
+    `SELECT pg_catalog.setval(${target}, t.value) FROM (${found}) t WHERE ${last === null ? 't.value IS NOT NULL' : `t.value ${beyond} ${last}`}`,
+  ];
+}
+
 function isSame(from: Sequence, to: Sequence, tables: readonly { readonly name: string }[]): boolean {
-  if (to.column === null) return from.column === null && from.name === to.name;
+  if (to.column === null) return from.name === to.name;
   if (!tables.some(({ name }) => to.column?.startsWith(`${name}.`))) return false;
   return from.column === null ? from.name === to.name : from.column === to.column;
 }

@@ -7,7 +7,7 @@ import { statement } from '../statement.ts';
 import { block, guardCondition, leavesOf, type MoveContext } from './context.ts';
 
 /** SQLSTATE by which the fence tells that a leaf is no longer what was copied. */
-const changedState = 'HD003';
+const changedState = 'HD005';
 
 /**
  * SQL of what a source's leaf is made of: its columns, the file that its rows are in, and what wrote the columns' rows of the catalog.

@@ -38,6 +38,8 @@ const facts: SourceFacts = {
   walLevel: 'logical',
   inRecovery: false,
   lsn: '0/2345',
+  confirmedLsn: '0/2300',
+  hiddenSequences: [],
   freeSlots: 1,
   freeSenders: 1,
   mayReplicate: true,
@@ -49,7 +51,7 @@ const facts: SourceFacts = {
 };
 
 function table(name: string, bytes: number) {
-  return { name, kind: 'plain' as const, owned: true, columns: [], identity: ['id'], bytes };
+  return { name, kind: 'plain' as const, owned: true, filtered: false, columns: [], identity: ['id'], bytes };
 }
 
 function here(name: string, bytes: number) {

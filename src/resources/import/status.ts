@@ -58,7 +58,7 @@ function progressOf({
   if (shard?.record === undefined || shard.subscription === undefined || source.state === 'unknown')
     return {};
   const { record, subscription, tables } = shard;
-  const lag = bytesBetween(subscription.receivedLsn, source.facts.lsn);
+  const lag = bytesBetween(source.facts.confirmedLsn, source.facts.lsn);
   const inStep = {
     tables: `${subscription.ready.length}/${subscription.total}`,
     ...(lag === undefined ? {} : { lagBytes: rounded(lag) }),

@@ -141,7 +141,8 @@ function goOn(
   }
   if (isBeforeSwitch(conversion)) {
     if (!isDeepStrictEqual(wanted, group)) {
-      return conversion.phase === 'verified' && partitioned.length > 0 ? unmade : step('tidy');
+      // One that has begun again may have been further before.
+      return partitioned.length > 0 ? unmade : step('tidy');
     }
     const filled = others.find((shard) => shard.plain.some((table) => shard.withRows.includes(table)));
     if (filled !== undefined) {

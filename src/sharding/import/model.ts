@@ -58,6 +58,8 @@ export interface SourceTable {
   readonly kind: 'plain' | 'partitioned' | 'partition' | 'inherited' | 'unlogged';
   /** Whether the role may publish it and stop its writers. */
   readonly owned: boolean;
+  /** Whether row security may keep rows from the role: PostgreSQL would copy the others without a word. */
+  readonly filtered: boolean;
   readonly columns: readonly ImportColumn[];
   /** Columns by which changes name their row; `full`: all of them; none: changes are refused there. */
   readonly identity: readonly string[] | 'full';
@@ -76,9 +78,13 @@ export interface SourceFacts {
   readonly freeSenders: number;
   readonly mayReplicate: boolean;
   readonly mayCreate: boolean;
+  /** Sequences that belong to no column, and that the role may not read. */
+  readonly hiddenSequences: readonly string[];
   readonly tables: readonly SourceTable[];
   /** What is there by the import's name. */
   readonly isPublished: boolean;
+  /** Up to where the shard has told that everything is applied, and on its disk; `null` without a slot. */
+  readonly confirmedLsn: string | null;
   /** `lost`: its WAL is gone, or it is of another database. */
   readonly slot: 'present' | 'lost' | undefined;
   readonly isFenced: boolean;
@@ -103,7 +109,7 @@ export interface Subscription {
   /** Tables that are in step. */
   readonly ready: readonly string[];
   readonly total: number;
-  /** Up to where in the other server's WAL everything has been applied; `null` while nothing is connected. */
+  /** Up to where the other server's WAL has come; `null` while nothing is connected. What has come last may not be applied yet. */
   readonly receivedLsn: string | null;
   /** How often applying or copying ended with an error. */
   readonly errors: number;

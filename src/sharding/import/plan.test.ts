@@ -30,7 +30,16 @@ const columns = [
 ];
 
 function there(rest: Partial<SourceTable> = {}): SourceTable {
-  return { name: 'orders', kind: 'plain', owned: true, columns, identity: ['id'], bytes: 100, ...rest };
+  return {
+    name: 'orders',
+    kind: 'plain',
+    owned: true,
+    filtered: false,
+    columns,
+    identity: ['id'],
+    bytes: 100,
+    ...rest,
+  };
 }
 
 function here(rest: Partial<ShardTable> = {}): ShardTable {
@@ -58,6 +67,8 @@ function server(rest: Partial<SourceFacts> = {}): SourceFacts {
     freeSenders: 10,
     mayReplicate: true,
     mayCreate: true,
+    hiddenSequences: [],
+    confirmedLsn: '0/1000',
     tables: [there()],
     isPublished: true,
     slot: 'present',
@@ -76,7 +87,7 @@ function record(phase: ImportPhase, rest: Partial<ImportRecord> = {}): ImportRec
     subscription: 4711,
     attempt: 1,
     startedAtMs: 0,
-    fencedAtMs: 1_000,
+    fencedAtMs: phase === 'following' ? null : 1_000,
     switchedAtMs: null,
     fenceLsn: '0/1000',
     failure: null,
@@ -180,7 +191,25 @@ describe('the next step of an import', () => {
       view({ shard: at('following', {}, { subscription: { ...inStep, receivedLsn: null } }) }),
       'CatchingUp',
     ],
+    [
+      'come, and not applied',
+      view(
+        { shard: at('following', {}, { subscription: { ...inStep, receivedLsn: '1/0' } }) },
+        { confirmedLsn: '0/0', lsn: `0/${(1 + maxLagBytes).toString(16)}` },
+      ),
+      'CatchingUp',
+    ],
     ['in step', view({ shard: at('following') }), 'fence'],
+    [
+      'in step, and lately fenced in vain',
+      view({ shard: at('following', { fencedAtMs: 1_000 }), nowMs: 300_000 }),
+      'NotDrained',
+    ],
+    [
+      'in step, and once fenced in vain',
+      view({ shard: at('following', { fencedAtMs: 1_000 }), nowMs: 340_000 }),
+      'fence',
+    ],
     [
       'fenced, and not all is there',
       view({ shard: at('fenced', { fenceLsn: '0/1001' }) }, { isFenced: true }),
@@ -295,6 +324,8 @@ describe('what keeps an import from beginning', () => {
     ['NoTables', { tables: [] }, [here()], /has no tables in the schema public/],
     ['TableMissing', {}, [], /make it in spec.schema/],
     ['NotTheOwner', { tables: [there({ owned: false })] }, [here()], /GRANT its owner/],
+    ['RowsHidden', { tables: [there({ filtered: true })] }, [here()], /BYPASSRLS/],
+    ['SequenceHidden', { hiddenSequences: ['numbers'] }, [here()], /GRANT SELECT ON SEQUENCE numbers/],
     ['WrongKind', { tables: [there({ kind: 'unlogged' })] }, [here()], /SET LOGGED/],
     ['WrongKind', { tables: [there({ kind: 'inherited' })] }, [here()], /NO INHERIT/],
     ['WrongKind', { version: 12_00_00, tables: [there({ kind: 'partitioned' })] }, [here()], /PostgreSQL 13/],

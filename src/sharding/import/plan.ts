@@ -46,6 +46,9 @@ export const maxLagBytes = 1_048_576;
 /** How long a fenced server may wait for what was written before. */
 export const drainMs = 30_000;
 
+/** After a fence that was of no use, writers are left alone for so long. */
+const retryMs = 300_000;
+
 /** Decides the next step. */
 export function planImport(view: ImportView): ImportPlan {
   const { shard, wanted } = view;
@@ -124,9 +127,18 @@ function goOn(view: ImportView, wanted: ImportSpec, shard: ShardFacts, record: I
       'the copies are in step: write "cutover: auto" to let the cluster take over',
     );
   }
-  const lag = bytesBetween(shard.subscription.receivedLsn, facts.lsn);
+  // By what is applied: what has come, and waits for a lock there, would be waited for with the writers kept out.
+  const { receivedLsn } = shard.subscription;
+  const lag = receivedLsn === null ? undefined : bytesBetween(facts.confirmedLsn, facts.lsn);
   if ((lag === undefined || lag > maxLagBytes) && !facts.isFenced)
     return wait('CatchingUp', `${lag ?? 'an unknown number of'} bytes of WAL are not applied yet${trouble}`);
+  const againMs = (record.fencedAtMs ?? Number.NEGATIVE_INFINITY) + drainMs + retryMs - view.nowMs;
+  if (againMs > 0 && !facts.isFenced)
+    return wait(
+      'NotDrained',
+      `the last writes had not arrived after ${drainMs / 1000} s, so the server takes writes again: trying again within ` +
+        `${Math.ceil(againMs / 60_000)} min${trouble}`,
+    );
   return step('fence');
 }
 

@@ -88,6 +88,11 @@ function serverProblems(source: SourceFacts): Problem[] {
       'the role may not make a publication: GRANT CREATE ON DATABASE … TO it (and keep it until the end)',
     );
   }
+  if (source.hiddenSequences.length > 0) {
+    const names = source.hiddenSequences.join(', ');
+    const message = `the role may not read sequence ${names}, so that the cluster would count from 1: GRANT SELECT ON SEQUENCE ${names} TO it`;
+    add('SequenceHidden', message);
+  }
   return problems;
 }
 
@@ -137,6 +142,12 @@ function pairProblems(from: SourceTable, to: ShardTable, version: number): Probl
     );
   if (!from.owned)
     add('NotTheOwner', 'belongs to another role on the server: GRANT its owner to the role of the Secret');
+  else if (from.filtered)
+    add(
+      'RowsHidden',
+      'has row security on the server, which may keep rows from the role of the Secret: ALTER ROLE … BYPASSRLS there, or ' +
+        'ALTER TABLE … NO FORCE ROW LEVEL SECURITY',
+    );
   if (from.identity !== 'full' && from.identity.length === 0)
     add(
       'NoReplicaIdentity',
