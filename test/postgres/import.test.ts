@@ -374,6 +374,37 @@ describe('an import in trouble', () => {
   });
 });
 
+it('lets nobody reopen the server who was held up until the cluster had taken over', async () => {
+  const scene = await sceneOf('imp_late', { cutover: 'auto' });
+  const { source, world } = scene;
+  await scene.import.run((plan) => plan.kind === 'step' && plan.step === 'verify');
+  const late = await scene.import.look();
+  await scene.import.run((plan) => plan.kind === 'none');
+  const held = { ...late, plan: { kind: 'step', step: 'unfence' } as const };
+  await scene.import.perform(held).catch(() => undefined);
+  await scene.import.perform({ ...late, plan: { kind: 'step', step: 'fence' } }).catch(() => undefined);
+  const application = await scene.application();
+  await expect(application.query({ text: 'DELETE FROM public.lines' })).rejects.toThrow('has moved to');
+  await application.close();
+  await source.close();
+  await world.close();
+});
+
+it('leaves the server open when it is given up by one, and fenced by who was held up', async () => {
+  const scene = await sceneOf('imp_stale', { cutover: 'auto' });
+  const { source, world } = scene;
+  await scene.import.run((plan) => plan.kind === 'step' && plan.step === 'fence');
+  const late = await scene.import.look();
+  scene.import.want(undefined);
+  await scene.import.run((plan) => plan.kind === 'none');
+  expect(await scene.import.perform(late)).toMatchObject({ kind: 'waiting', reason: 'Refused' });
+  const application = await scene.application();
+  await application.query({ text: 'DELETE FROM public.lines' });
+  await application.close();
+  await source.close();
+  await world.close();
+});
+
 describe('what would be left out without a word', () => {
   let scene: Scene;
   beforeAll(async () => {

@@ -40,6 +40,7 @@ SELECT jsonb_build_object(
   'slot', (SELECT CASE WHEN s.database = current_database() AND coalesce(to_jsonb(s) ->> 'wal_status', '') <> 'lost'
       THEN 'present' ELSE 'lost' END FROM pg_replication_slots s WHERE s.slot_name = $1),
   'isFenced', EXISTS (SELECT FROM pg_trigger t WHERE t.tgname = $1),
+  'fenceToken', (SELECT obj_description(n.oid, 'pg_namespace') FROM pg_namespace n WHERE n.nspname = $1),
   'tables', (SELECT coalesce(jsonb_agg(jsonb_build_object(
       'name', c.relname,
       'kind', CASE WHEN c.relispartition THEN 'partition' WHEN c.relkind = 'p' THEN 'partitioned'
@@ -74,6 +75,7 @@ const nothing: Omit<SourceFacts, 'version'> = {
   isPublished: false,
   slot: undefined,
   isFenced: false,
+  fenceToken: null,
 };
 
 /** Reads what the other server has, and what is there by the import's name. */

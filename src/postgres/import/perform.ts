@@ -6,7 +6,7 @@ import { quoteLiteral } from '../identifier.ts';
 import { connectionHash, type ImportContext, inPhase, setImport, sourceConninfo } from './context.ts';
 import { advanceSequences } from './sequences.ts';
 import { prepare, reconnect, restart, subscribe, switchOver, withdraw } from './shard.ts';
-import { fence, publish, release, unfence } from './source.ts';
+import { dropFence, fence, keepFence, publish, release, unfence } from './source.ts';
 import { compareTables } from './verify.ts';
 
 /** What a step was decided on; `source` is not known when it is of no use to the step. */
@@ -42,6 +42,7 @@ async function performKnown(
 ): Promise<ImportStep> {
   const { name } = context;
   const { tables, subscription } = record;
+  const fenceToken = source?.fenceToken ?? null;
   const conninfo = sourceConninfo(context.source, context.login, name);
   const hash = connectionHash(conninfo);
   const onShard = (...statements: string[]) =>
@@ -79,7 +80,7 @@ async function performKnown(
       await context.useShard((connection) => switchOver(connection, record, shard));
       break;
     case 'unfence':
-      await context.useSource((connection) => unfence(connection, name));
+      await context.useSource((connection) => unfence(connection, name, fenceToken));
       if (record.phase === 'fenced')
         // One that was lost says nothing against another.
         await onShard(
@@ -92,7 +93,7 @@ async function performKnown(
         );
       break;
     case 'restart':
-      await context.useSource((connection) => unfence(connection, name));
+      await context.useSource((connection) => unfence(connection, name, fenceToken));
       await context.useShard((connection) => restart(connection, record, shard));
       break;
     case 'withdraw':
@@ -130,6 +131,7 @@ async function verify(
   onShard: OnShard,
 ): Promise<ImportStep> {
   const { name } = context;
+  await context.useSource((connection) => keepFence(connection, name, source.fenceToken));
   const difference = await compareTables(context, record.tables, source, shard);
   if (difference !== undefined) {
     await onShard(
@@ -149,9 +151,12 @@ async function finish(
   { phase, subscription }: ImportRecord,
   onShard: OnShard,
 ): Promise<ImportStep> {
-  if (phase === 'withdrawing') await useSource((connection) => unfence(connection, name));
+  const isGivenUp = phase === 'withdrawing';
+  if (isGivenUp) await useSource((connection) => dropFence(connection, name));
   const released = await useSource((connection) => release(connection, name, subscription));
   if (released.kind !== 'done') return released;
+  // One that was made meanwhile, by who was held up; without the publication there comes no other.
+  if (isGivenUp) await useSource((connection) => dropFence(connection, name));
   if (phase === 'switched') await onShard(inPhase(name, 'switched'), setImport(name, 'done'));
   else {
     await onShard(

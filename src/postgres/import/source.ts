@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { partitionedVersion } from '../../sharding/import/problems.ts';
 import { applicationSchema } from '../../sharding/names.ts';
@@ -64,6 +65,10 @@ export async function fence(
       text: [
         `SET LOCAL lock_timeout = ${fenceLockMs}`,
         'SET LOCAL synchronous_commit = on',
+        lockFence(name),
+        // Whoever was held up until the import was given up keeps nobody out.
+        `DO $herdsman$ BEGIN IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = ${quoteLiteral(name)}) THEN
+          RAISE EXCEPTION 'the publication of the import is gone'; END IF; END $herdsman$`,
         `CREATE SCHEMA IF NOT EXISTS ${schema}`,
         `CREATE OR REPLACE FUNCTION ${schema}.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $herdsman$
           BEGIN RAISE EXCEPTION ${quoteLiteral(message)}, TG_TABLE_NAME USING ERRCODE = '${movedState}'; END $herdsman$`,
@@ -79,6 +84,7 @@ export async function fence(
             EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER ${schema}', r.name);
           END LOOP;
         END $herdsman$`,
+        markFence(name),
       ].join(';\n'),
     });
   });
@@ -98,8 +104,40 @@ function treeQuery(tables: readonly string[]): string {
     SELECT tree.oid, tree.oid::regclass AS name FROM tree ORDER BY tree.oid::regclass::text`;
 }
 
-/** The server takes writes again. */
-export async function unfence(connection: Connection, name: string): Promise<void> {
+function lockFence(name: string): string {
+  return `SELECT pg_advisory_xact_lock(hashtext(${quoteLiteral(name)}))`;
+}
+
+function markFence(name: string): string {
+  return `COMMENT ON SCHEMA ${quoteIdentifier(name)} IS ${quoteLiteral(randomUUID())}`;
+}
+
+/** PL/pgSQL that does something while the fence is the one that was seen. */
+function ifSame(name: string, token: string | null, work: string, otherwise = ''): string {
+  const seen = token === null ? 'NULL' : quoteLiteral(token);
+  return `DO $herdsman$ BEGIN IF (SELECT obj_description(n.oid, 'pg_namespace') FROM pg_namespace n WHERE n.nspname = ${quoteLiteral(name)})
+      IS NOT DISTINCT FROM ${seen} THEN ${work}; ${otherwise === '' ? '' : `ELSE ${otherwise};`} END IF; END $herdsman$`;
+}
+
+/**
+ * Keeps the fence for good from whoever has seen it until now and may still be about to take it away: an operator that was held up,
+ * whose successor lets the cluster take over.
+ */
+export async function keepFence(connection: Connection, name: string, token: string | null): Promise<void> {
+  const gone = "RAISE EXCEPTION 'somebody else has changed what keeps writers out'";
+  await connection.query({
+    text: `BEGIN; ${lockFence(name)}; ${ifSame(name, token, markFence(name), gone)}; COMMIT`,
+  });
+}
+
+/** The server takes writes again, if the fence is the one that was seen. */
+export async function unfence(connection: Connection, name: string, token: string | null): Promise<void> {
+  const drop = `DROP SCHEMA IF EXISTS ${quoteIdentifier(name)} CASCADE`;
+  await connection.query({ text: `BEGIN; ${lockFence(name)}; ${ifSame(name, token, drop)}; COMMIT` });
+}
+
+/** The server takes writes again, whatever keeps them out: the import is given up. */
+export async function dropFence(connection: Connection, name: string): Promise<void> {
   await connection.query({ text: `DROP SCHEMA IF EXISTS ${quoteIdentifier(name)} CASCADE` });
 }
 

@@ -40,6 +40,7 @@ const facts: SourceFacts = {
   lsn: '0/2345',
   confirmedLsn: '0/2300',
   hiddenSequences: [],
+  fenceToken: null,
   freeSlots: 1,
   freeSenders: 1,
   mayReplicate: true,

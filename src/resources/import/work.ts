@@ -14,7 +14,7 @@ import {
 } from '../../postgres/import/context.ts';
 import { lookAtShard, lookAtSource, lookAtSubscription } from '../../postgres/import/look.ts';
 import { performImportStep } from '../../postgres/import/perform.ts';
-import { release, unfence } from '../../postgres/import/source.ts';
+import { dropFence, release } from '../../postgres/import/source.ts';
 import { PostgresError, UnreachableError } from '../../postgres/postgres-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import type { ReconcileContext } from '../../runtime/controller.ts';
@@ -244,7 +244,7 @@ export function createWork({
       const isToBeUnfenced = cluster.status?.import?.switchedAt === undefined && seen.facts.isFenced;
       const unfenced = isToBeUnfenced
         ? await refusable(async () => {
-            await acting.useSource((connection) => unfence(connection, name));
+            await acting.useSource((connection) => dropFence(connection, name));
             return done;
           })
         : done;

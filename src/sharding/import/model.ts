@@ -88,6 +88,8 @@ export interface SourceFacts {
   /** `lost`: its WAL is gone, or it is of another database. */
   readonly slot: 'present' | 'lost' | undefined;
   readonly isFenced: boolean;
+  /** Of the fence as it is: who wants to take it away has to know it. */
+  readonly fenceToken: string | null;
 }
 
 /** A table of the schema public on the shard. */

@@ -73,6 +73,7 @@ function server(rest: Partial<SourceFacts> = {}): SourceFacts {
     isPublished: true,
     slot: 'present',
     isFenced: false,
+    fenceToken: null,
     ...rest,
   };
 }
