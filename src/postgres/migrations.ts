@@ -107,6 +107,10 @@ async function applyOnce(connection: Connection, input: MigrationInput): Promise
       throw new RefusedMigration(relocation.problems.map((problem) => problem.message).join('; '));
     }
     for (const next of relocation.statements) await connection.query(next);
+    // What is only checked at COMMIT would fail when other shards have committed; and a session that waits for them shall not end.
+    await connection.query({
+      text: 'SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL idle_in_transaction_session_timeout = 0',
+    });
     await input.beforeCommit?.();
     return true;
   });

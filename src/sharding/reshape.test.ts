@@ -23,6 +23,13 @@ const hash = fc.integer({ min: 1, max: 64 }).chain((modulus) =>
 const parts = fc.constantFrom(2, 4, 8, 16, 32, 64);
 
 describe('the parts of a hash bucket', () => {
+  it('begin where PostgreSQL has found the place to be inside, whatever texts look like', () => {
+    expect(splitRange({ id: 0, range: { from: '1', to: '5' } }, '2871')).toEqual({
+      kind: 'bounds',
+      bounds: [{ range: { from: '1', to: '2871' } }, { range: { from: '2871', to: '5' } }],
+    });
+  });
+
   it('take each of its keys once, and no other', () => {
     fc.assert(
       fc.property(hash, parts, fc.nat(), (bucket, count, key) => {
@@ -90,8 +97,8 @@ describe('the parts of a range', () => {
           const reshaped = splitRange(bucket, String(at));
           const { from, to } = bucket.range;
           const isInside = (from === undefined || Number(from) < at) && (to === undefined || at < Number(to));
-          expect(reshaped.kind).toBe(isInside ? 'bounds' : 'refused');
-          if (reshaped.kind === 'refused') return;
+          fc.pre(isInside);
+          if (reshaped.kind === 'refused') throw new Error(reshaped.problem.message);
           expect(reshaped.bounds.filter(takesNumber(key)).length).toBe(takesNumber(key)(bucket) ? 1 : 0);
           const [lower, upper] = withIds(reshaped.bounds);
           for (const order of [
@@ -132,12 +139,6 @@ it.each<[string, Reshaped, string]>([
     splitRange({ id: 0, hash: { modulus: 4, remainder: 0 } }, '7'),
     'only a range',
   ],
-  [
-    'a split below a range',
-    splitRange({ id: 0, range: { from: '10' } }, '9'),
-    'leave "at" out for the median',
-  ],
-  ['a split at the end of a range', splitRange({ id: 0, range: { to: '10' } }, '10'), 'not inside'],
   [
     'a tenant of a hash group',
     isolateTenant({ id: 0, hash: { modulus: 4, remainder: 0 } }, 'a'),

@@ -410,6 +410,11 @@ describe('a move is refused', () => {
         message: expect.stringContaining('ALTER TABLE "public"."loose_b0000" REPLICA IDENTITY DEFAULT'),
       },
     ],
+    [
+      'whose primary key has a generated column',
+      'ALTER TABLE public.loose ADD COLUMN twice int GENERATED ALWAYS AS (id * 2) STORED; ALTER TABLE public.loose ADD PRIMARY KEY (id, twice)',
+      { reason: 'GeneratedKey', message: expect.stringContaining('an ordinary column') },
+    ],
   ])('of a bucket with a table %s', async (_, alter, lastEnding) => {
     await app.query({
       text: `CREATE TABLE public.loose_b0000 PARTITION OF public.loose FOR VALUES WITH (MODULUS 2, REMAINDER 0); ${alter}`,

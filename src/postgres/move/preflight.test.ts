@@ -69,7 +69,16 @@ describe('a server on which something is too small', () => {
     const answer = (side: Side, text: string): unknown[] => {
       if (text.includes('"walLevel"')) return [{ ...roomy, ...(side === 'source' ? source : target) }];
       return text.includes('AS attached')
-        ? [{ attached: true, key: true, deferrable: false, nothing: false, unlogged: false }]
+        ? [
+            {
+              attached: true,
+              key: true,
+              deferrable: false,
+              generated: false,
+              nothing: false,
+              unlogged: false,
+            },
+          ]
         : [];
     };
     const use: MoveContext['use'] = (side, work) =>

@@ -164,9 +164,10 @@ export function diskObstacle(
 interface Identity {
   readonly attached: boolean;
   readonly unlogged: boolean;
-  /** Whether there is a primary key, whether it is DEFERRABLE, and whether the rows are not to be told by it. */
+  /** Whether there is a primary key, whether it is DEFERRABLE or has a generated column, and whether the rows are not to be told by it. */
   readonly key: boolean;
   readonly deferrable: boolean;
+  readonly generated: boolean;
   readonly nothing: boolean;
 }
 
@@ -176,7 +177,9 @@ async function sourceObstacles(connection: Connection, context: MoveContext): Pr
     const [row] = await connection.query<Identity>(
       statement(
         `SELECT c.relispartition AS attached, c.relpersistence <> 'p' AS unlogged,
-            i.indexrelid IS NOT NULL AS key, coalesce(NOT i.indimmediate, false) AS deferrable, c.relreplident = 'n' AS nothing
+            i.indexrelid IS NOT NULL AS key, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
+              AND a.attgenerated <> '') AS generated, coalesce(NOT i.indimmediate, false) AS deferrable, c.relreplident = 'n' OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index r WHERE r.indrelid = c.oid AND r.indisreplident
+              AND r.indkey::int2[] @> i.indkey::int2[]) AS nothing
           FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary AND i.indisvalid WHERE c.oid = to_regclass($1)`,
         leaf.qualified,
       ),
@@ -192,10 +195,15 @@ async function sourceObstacles(connection: Connection, context: MoveContext): Pr
         `the primary key of table "${leaf.table}" is DEFERRABLE, and changes cannot be found by it on the target: ` +
         'make it NOT DEFERRABLE';
       obstacles.push({ code: 'DeferrableKey', message, permanent: true });
+    } else if (row.generated) {
+      const message =
+        `the primary key of table "${leaf.table}" has a generated column, which PostgreSQL 17 does not send: ` +
+        'write it as an ordinary column, filled by a trigger';
+      obstacles.push({ code: 'GeneratedKey', message, permanent: true });
     } else if (row.nothing) {
       // Once it is published, PostgreSQL would refuse the application's UPDATE and DELETE.
       const message =
-        `${leaf.name} has REPLICA IDENTITY NOTHING, so that changes do not say of which row they are: ` +
+        `${leaf.name} has a REPLICA IDENTITY without the primary key, so that changes do not say of which row they are: ` +
         `ALTER TABLE ${leaf.qualified} REPLICA IDENTITY DEFAULT`;
       obstacles.push({ code: 'NoReplicaIdentity', message, permanent: true });
     } else if (row.unlogged) {

@@ -149,9 +149,14 @@ function canSplit({ cluster, measurements }: RebalanceView, group: BucketGroup, 
   const key = bucketText({ group: group.name, id: bucket.id });
   const hotKey = measurements.hotKeys.find((candidate) => bucketText(candidate) === key);
   if (hotKey !== undefined && hotKey.share >= 0.5) return false;
-  if (bucket.range !== undefined) return !hasPlace(bucket, group);
-  if (bucket.hash === undefined) return false;
   const layout = layoutOf(cluster.spec.tables).groups.find(({ name }) => name === group.name);
+  // Where keys only grow, the upper part is as hot as the whole was, however often it is split.
+  if (bucket.range !== undefined)
+    return (
+      !hasPlace(bucket, group) &&
+      group.buckets.length < Math.max(1, layout?.bounds.length ?? 1) * smallestPart
+    );
+  if (bucket.hash === undefined) return false;
   const region = layout?.regions.find(({ name }) => name === bucket.region);
   const first = region === undefined ? (layout?.buckets ?? 1) : (region.buckets ?? 1);
   return bucket.hash.modulus < first * smallestPart;

@@ -3,6 +3,7 @@ import { authorityLifetime, createAuthority } from '../../pki/authority.ts';
 import { issueCertificate } from '../../pki/certificate.ts';
 import type { KeyPair } from '../../pki/key-pair.ts';
 import { generatePassword } from '../../pki/password.ts';
+import { isSignedBy } from '../../pki/renewal.ts';
 import {
   type AuthorityState,
   promoteAuthority,
@@ -88,7 +89,8 @@ export async function executeIdentity(
       const { name, namespace } = cluster.metadata;
       const { current, bundle } = readAuthority(pass);
       const kept = action.reason === 'bundle' ? pairsOf(pass, action.shard) : undefined;
-      if (kept !== undefined)
+      // Others do not know yet an authority that followed upon a loss. Else another certificate has members take over what they trust.
+      if (kept !== undefined && !isSignedBy(kept.server.certificate, current.certificate))
         return write(context, pass, shardTlsSecretObject(cluster, action.shard, kept, bundle));
       const validity = validityOf(context, pass);
       const [server, client] = await Promise.all([

@@ -42,7 +42,7 @@ export async function executeMembers(
       await patroniOf(pass, action.shard, action.member).reload();
       return;
     case 'clear-claim':
-      return clearClaim(context, pass, action.shard);
+      return clearClaim(context, pass, action);
     case 'switchover': {
       const { shard, leader, candidate } = action;
       // It leaves little for the checkpoint with which the old primary stops.
@@ -111,11 +111,15 @@ export async function whileMemberGoes(
 }
 
 /** Removes the claim, if nobody has made it good meanwhile. */
-async function clearClaim(context: ExecutionContext, pass: Pass, shard: string): Promise<void> {
+async function clearClaim(
+  context: ExecutionContext,
+  pass: Pass,
+  { shard, claim }: Extract<Action, { kind: 'clear-claim' }>,
+): Promise<void> {
   const { name, namespace } = pass.cluster.metadata;
   const path = `/metadata/annotations/${initializeAnnotation}`;
   const patch = [
-    { op: 'test', path, value: '' },
+    { op: 'test', path, value: claim },
     { op: 'remove', path },
   ];
   const key = { namespace, name: patroniState(name, shard, 'config') };
@@ -125,7 +129,9 @@ async function clearClaim(context: ExecutionContext, pass: Pass, shard: string):
     pass,
     'InitialisationRepeated',
     'Bootstrap',
-    `shard ${shard}: its first initialisation was cut off`,
+    claim === ''
+      ? `shard ${shard}: its first initialisation was cut off`
+      : `shard ${shard}: it is made anew, since what was known of it is of volumes that are gone`,
   );
 }
 

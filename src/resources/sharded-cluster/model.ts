@@ -96,8 +96,8 @@ export interface ObservedShard {
   readonly group: Reading<GroupFacts>;
   /** Patroni's dynamic configuration. */
   readonly config: Reading<Readonly<Record<string, unknown>>>;
-  /** Whether a member that was killed while it initialised the shard left its claim behind, so that all others wait. */
-  readonly hasAbandonedClaim: boolean;
+  /** The claim of who initialised the shard and is gone, so that all others wait: empty, or the name of data that are gone as well. */
+  readonly abandonedClaim: string | undefined;
   /** Members whose server failed to start and has not come up for some time since. */
   readonly failedStarts: readonly string[];
   readonly strays: readonly Stray[];
@@ -209,7 +209,7 @@ export type Action =
       readonly member: string;
       readonly evidence: string;
     }
-  | { readonly kind: 'clear-claim'; readonly shard: string }
+  | { readonly kind: 'clear-claim'; readonly shard: string; readonly claim: string }
   | { readonly kind: 'relabel'; readonly shard: string; readonly pod: Pod; readonly leader: string }
   | { readonly kind: 'reload'; readonly shard: string; readonly member: string }
   | {

@@ -136,8 +136,9 @@ export function farewell(drain: number): string {
   const count = `awk -F'|' '$1 != "pgbouncer" { n += $3 + $4 } END { print n + 0 }'`;
   return [
     `sleep ${farewellSeconds}`,
-    `left=${drain}`,
-    `while [ $left -gt 0 ] && [ "$(${ask} | ${count})" != 0 ]; do sleep 1; left=$((left - 1)); done`,
+    // By the clock: asking takes its time too, and the pod's grace ends.
+    `end=$(($(date +%s) + ${drain}))`,
+    `while [ $(date +%s) -lt $end ] && [ "$(${ask} | ${count})" != 0 ]; do sleep 1; done`,
     'kill -INT 1',
     `sleep ${lastSeconds}`,
   ].join('; ');

@@ -159,8 +159,8 @@ export function pgpoolFarewell(drain: number): string {
   const clients = `$(awk '$2 ~ /:${hex}$/ && $4 == "01"' /proc/net/tcp /proc/net/tcp6 | wc -l)`;
   return [
     `sleep ${farewellSeconds}`,
-    `left=${drain}`,
-    `while [ $left -gt 0 ] && [ ${clients} != 0 ]; do sleep 1; left=$((left - 1)); done`,
+    `end=$(($(date +%s) + ${drain}))`,
+    `while [ $(date +%s) -lt $end ] && [ ${clients} != 0 ]; do sleep 1; done`,
     `kill -INT "$(cat ${pgpoolDirectory}/pid)"`,
     `sleep ${lastSeconds}`,
   ].join('; ');

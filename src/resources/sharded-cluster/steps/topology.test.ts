@@ -164,9 +164,9 @@ describe('volumes', () => {
 describe('what members need besides', () => {
   it('is a claim to be cleared where an initialisation was cut off', () => {
     expect(bootstrap(world)).toEqual({ kind: 'continue' });
-    expect(bootstrap(withShard(world, 's1', { hasAbandonedClaim: true }))).toEqual({
+    expect(bootstrap(withShard(world, 's1', { abandonedClaim: '' }))).toEqual({
       kind: 'continue',
-      actions: [{ kind: 'clear-claim', shard: 's1' }],
+      actions: [{ kind: 'clear-claim', shard: 's1', claim: '' }],
     });
   });
 

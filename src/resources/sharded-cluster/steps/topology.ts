@@ -90,11 +90,11 @@ function whatSomebodyDid(wanted: KubernetesObject, { observed }: PlanInput, shar
   );
 }
 
-/** Lets another member initialise a shard whose first attempt was cut off. */
+/** Lets another member initialise a shard whose first attempt was cut off, or of which no data are left. */
 export function bootstrap({ observed }: PlanInput): StepResult {
-  const actions = observed.shards
-    .filter((shard) => shard.hasAbandonedClaim)
-    .map((shard): Action => ({ kind: 'clear-claim', shard: shard.name }));
+  const actions = observed.shards.flatMap(({ name, abandonedClaim: claim }): Action[] =>
+    claim === undefined ? [] : [{ kind: 'clear-claim', shard: name, claim }],
+  );
   return actions.length === 0 ? proceed : { kind: 'continue', actions };
 }
 

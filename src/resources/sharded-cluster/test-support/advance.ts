@@ -103,7 +103,7 @@ export async function advanced(input: PlanInput, action: Action): Promise<PlanIn
     case 'relabel':
       return withPodLabel(input, action.shard, action.pod.metadata.name, roleLabel, 'replica');
     case 'clear-claim':
-      return withShard(input, action.shard, { hasAbandonedClaim: false });
+      return withShard(input, action.shard, { abandonedClaim: undefined });
     case 'event':
       return input;
   }

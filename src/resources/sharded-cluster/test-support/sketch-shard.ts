@@ -57,7 +57,7 @@ export function sketchShard(
           ? { state: 'absent' }
           : { state: 'present', value: group },
     config: { state: 'absent' },
-    hasAbandonedClaim: false,
+    abandonedClaim: undefined,
     failedStarts: [],
     strays: [],
     staleCertificates: [],

@@ -58,7 +58,7 @@ export function absentShard(index: number): ObservedShard {
     claims: [],
     group: { state: 'absent' },
     config: { state: 'absent' },
-    hasAbandonedClaim: false,
+    abandonedClaim: undefined,
     failedStarts: [],
     strays: [],
     staleCertificates: [],
