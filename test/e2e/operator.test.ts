@@ -1,4 +1,5 @@
 import { X509Certificate } from 'node:crypto';
+import { get } from 'node:https';
 import type { TLSSocket } from 'node:tls';
 import pg from 'pg';
 import { afterAll, beforeAll, expect, it } from 'vitest';
@@ -117,6 +118,60 @@ it('has members take the certificate over, with no restart and no connection los
     { timeoutMs: 180_000, everyMs: 1000 },
   );
   const restarts = (await memberPods(key)).flatMap(({ status }) => status?.containerStatuses ?? []);
+  expect(restarts.map(({ restartCount }) => restartCount)).toEqual(restarts.map(() => 0));
+  expect((await session.query('SELECT 1 AS alive')).rows).toEqual([{ alive: 1 }]);
+});
+
+/** Whether PostgreSQL and Patroni of a member let in who has this certificate of the operator's. */
+async function letIn(host: string, credentials: { ca: string; cert: string; key: string }): Promise<boolean> {
+  const servername = `quiet-s0-rw.${namespace}.svc`;
+  const client = new pg.Client({
+    host,
+    port: 5432,
+    user: 'herdsman',
+    database: 'postgres',
+    ssl: { ...credentials, servername },
+    connectionTimeoutMillis: 5_000,
+  });
+  client.on('error', () => undefined);
+  await client.connect();
+  await client.end();
+  return new Promise((resolve, reject) => {
+    const request = get(
+      { host, port: 8008, path: '/patroni', ...credentials, servername, agent: false, timeout: 5_000 },
+      (response) => resolve(response.resume().statusCode === 200),
+    );
+    request.on('error', reject);
+  });
+}
+
+it('has members believe an authority that follows upon a loss long before it signs', async () => {
+  const client = await kube();
+  const before = await readSecret(namespace, 'quiet-ca');
+  const leader = await leaderPod();
+  await client.delete(secretType, { namespace, name: 'quiet-ca' });
+  // What is read seldom is read by the next leader.
+  await client.delete(podType, { namespace: operatorNamespace, name: leader.metadata.name });
+  await waitForSuccessor(leader);
+  const { 'ca.crt': certificate = '', 'ca.key': key = '' } = await waitFor('another authority', async () => {
+    const now = await readSecret(namespace, 'quiet-ca');
+    return now['ca.key'] === before['ca.key'] ? { state: 'as before' } : { done: now };
+  });
+  const pair = await issueCertificate(
+    { certificate, key },
+    { commonName: 'herdsman', usage: 'client', now: new Date(), lifetime: day },
+  );
+  const credentials = { ca: before['ca.crt'] ?? '', cert: pair.certificate, key: pair.key };
+  for (const { metadata, status } of await memberPods({ namespace, name: 'quiet' })) {
+    await waitFor(
+      `${metadata.name} believes it`,
+      async () => ((await letIn(status?.podIP ?? '', credentials)) ? { done: true } : { state: 'refused' }),
+      { timeoutMs: 180_000, everyMs: 1_000 },
+    );
+  }
+  const restarts = (await memberPods({ namespace, name: 'quiet' })).flatMap(
+    ({ status }) => status?.containerStatuses ?? [],
+  );
   expect(restarts.map(({ restartCount }) => restartCount)).toEqual(restarts.map(() => 0));
   expect((await session.query('SELECT 1 AS alive')).rows).toEqual([{ alive: 1 }]);
 });
