@@ -77,7 +77,9 @@ async function applyOnce(connection: Connection, input: MigrationInput): Promise
     await connection.query({
       text:
         `SET LOCAL lock_timeout = ${migration.lockTimeoutMs ?? 3_000}; ` +
-        `SET LOCAL statement_timeout = ${migration.statementTimeoutMs ?? 600_000}`,
+        `SET LOCAL statement_timeout = ${migration.statementTimeoutMs ?? 600_000}; ` +
+        // It waits for other shards before it commits.
+        'SET LOCAL idle_in_transaction_session_timeout = 0',
     });
     await connection.query({
       text: "SELECT pg_advisory_xact_lock(hashtextextended('herdsman.migrations', 0))",
@@ -101,16 +103,15 @@ async function applyOnce(connection: Connection, input: MigrationInput): Promise
     await connection.query(
       statement('SELECT herdsman.run_migration($1)', input.onModel?.sql ?? migration.sql),
     );
-    await connection.query({ text: 'RESET ROLE; SET LOCAL search_path = pg_catalog, pg_temp' });
+    // What is only checked at COMMIT would fail when other shards have committed.
+    await connection.query({
+      text: 'SET CONSTRAINTS ALL IMMEDIATE; RESET ROLE; SET LOCAL search_path = pg_catalog, pg_temp',
+    });
     const relocation = planForeignKeys(layout, await readKeyCatalog(connection));
     if (relocation.problems.length > 0) {
       throw new RefusedMigration(relocation.problems.map((problem) => problem.message).join('; '));
     }
     for (const next of relocation.statements) await connection.query(next);
-    // What is only checked at COMMIT would fail when other shards have committed; and a session that waits for them shall not end.
-    await connection.query({
-      text: 'SET CONSTRAINTS ALL IMMEDIATE; SET LOCAL idle_in_transaction_session_timeout = 0',
-    });
     await input.beforeCommit?.();
     return true;
   });

@@ -98,6 +98,24 @@ describe('migrations', () => {
     expect(await attempt(sql, world.shard(2))).toEqual({ kind: 'applied' });
   });
 
+  it('fail before other shards commit when they break what is checked at COMMIT', async () => {
+    const shard = world.shard(0);
+    await attempt(`CREATE TABLE parents (id int PRIMARY KEY);
+      CREATE TABLE children (parent int REFERENCES parents DEFERRABLE INITIALLY DEFERRED)`);
+    const position = (await readLedger(shard.operator)).length + 1;
+    const migration = { name: 'orphan', sql: 'INSERT INTO children VALUES (1)' };
+    const arrivals: string[] = [];
+    const beforeCommit = async () => {
+      arrivals.push(shard.name);
+    };
+    const input = { shard: shard.name, migration, position, layout: none, beforeCommit };
+    expect(await applyMigration(shard.application, input)).toMatchObject({
+      kind: 'failed',
+      sqlstate: '23503',
+    });
+    expect(arrivals).toEqual([]);
+  });
+
   it('tell the line of a mistake', async () => {
     expect(await attempt('SELECT 1;\n-- ä 😀\nSELECT nonsense FROM plain;')).toMatchObject({
       kind: 'failed',
