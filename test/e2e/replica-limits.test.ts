@@ -199,7 +199,7 @@ describe('a member that is taken away', () => {
       return row.name === 'late' ? { done: true } : { state: row };
     });
     expect((await replicaPods(set))[0]?.metadata.uid).toBe(before?.metadata.uid);
-    expect((await readSet(set)).status?.shards?.[0]?.servedBy).toBe('members');
+    await waitForSet(set, 'served by members', ({ shards }) => shards?.[0]?.servedBy === 'members');
   });
 
   it('takes them along with the whole set', async () => {
