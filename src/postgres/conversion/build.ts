@@ -1,6 +1,7 @@
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import {
   asOwner,
   block,
@@ -8,7 +9,6 @@ import {
   type ConversionStep,
   demandPhase,
   done,
-  runTogether,
   setPhase,
 } from './context.ts';
 import { newSchema } from './schema.ts';

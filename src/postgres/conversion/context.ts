@@ -62,19 +62,6 @@ export function asOwner(owner: string, statements: readonly string[]): string[] 
   ];
 }
 
-/** Runs statements in one transaction, in one round trip. */
-export async function runTogether(
-  connection: Connection,
-  statements: readonly string[],
-  { lockTimeoutMs = 2_000, begin = 'BEGIN' }: { lockTimeoutMs?: number; begin?: string } = {},
-): Promise<void> {
-  await connection.transaction(async () => {
-    await connection.query({
-      text: [`SET LOCAL lock_timeout = ${lockTimeoutMs}`, ...statements].join(';\n'),
-    });
-  }, begin);
-}
-
 /** Runs a step; what PostgreSQL refuses was not done. */
 export async function refusable(work: () => Promise<ConversionStep>): Promise<ConversionStep> {
   try {

@@ -2,6 +2,7 @@ import type { Conversion, ConvertingTable } from '../../sharding/conversion/mode
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import {
   asOwner,
   block,
@@ -10,7 +11,6 @@ import {
   demandPhase,
   done,
   raise,
-  runTogether,
   setPhase,
 } from './context.ts';
 import { newSchema } from './schema.ts';

@@ -2,6 +2,7 @@ import { type Conversion, isBeforeSwitch } from '../../sharding/conversion/model
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { statement } from '../statement.ts';
 import {
   asOwner,
@@ -10,7 +11,6 @@ import {
   type ConversionStep,
   demandPhase,
   done,
-  runTogether,
   setPhase,
 } from './context.ts';
 import { newSchema, oldSchema } from './schema.ts';

@@ -4,6 +4,7 @@ import { partitionsOf } from '../../sharding/leaves.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import {
   asOwner,
   block,
@@ -11,7 +12,6 @@ import {
   type ConversionStep,
   demandPhase,
   done,
-  runTogether,
   setPhase,
 } from './context.ts';
 import { newSchema, oldSchema } from './schema.ts';

@@ -8,6 +8,7 @@ import { readKeyCatalog } from '../catalog.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
 import { PostgresError } from '../postgres-error.ts';
+import { runTogether } from '../run-together.ts';
 import {
   asOwner,
   block,
@@ -154,23 +155,11 @@ async function prepareSwitch(
   return done;
 }
 
-/** One transaction in one round trip, which waits for its locks only shortly, and for the standbys that commits wait for. */
+/** One transaction, which waits for its locks only shortly, and for the standbys that commits wait for. */
 async function fence(connection: Connection, statements: readonly string[]): Promise<ConversionStep> {
-  try {
-    await connection.query({
-      text: [
-        'BEGIN',
-        `SET LOCAL lock_timeout = ${switchLockMs}`,
-        'SET LOCAL synchronous_commit = on',
-        ...statements,
-        'COMMIT',
-      ].join(';\n'),
-    });
-    return done;
-  } catch (error) {
-    if (!connection.closed) await connection.query({ text: 'ROLLBACK' });
-    throw error;
-  }
+  const all = ['SET LOCAL synchronous_commit = on', ...statements];
+  await runTogether(connection, all, { lockTimeoutMs: switchLockMs });
+  return done;
 }
 
 /**

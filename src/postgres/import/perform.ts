@@ -1,8 +1,9 @@
 import type { ImportRecord, ShardFacts, SourceFacts } from '../../sharding/import/model.ts';
 import type { ImportStepKind } from '../../sharding/import/plan.ts';
 import { importedTables } from '../../sharding/import/problems.ts';
-import { done, type ConversionStep as ImportStep, refusable, runTogether } from '../conversion/context.ts';
+import { done, type ConversionStep as ImportStep, refusable } from '../conversion/context.ts';
 import { quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { connectionHash, type ImportContext, inPhase, setImport, sourceConninfo } from './context.ts';
 import { advanceSequences } from './sequences.ts';
 import { prepare, reconnect, restart, subscribe, switchOver, withdraw } from './shard.ts';

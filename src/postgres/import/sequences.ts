@@ -1,8 +1,9 @@
 import type { ImportRecord, ShardFacts, ShardTable } from '../../sharding/import/model.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
-import { asOwner, runTogether } from '../conversion/context.ts';
+import { asOwner } from '../conversion/context.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import type { ImportContext } from './context.ts';
 import { tablesOf } from './look.ts';
 

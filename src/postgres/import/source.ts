@@ -5,6 +5,7 @@ import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { done, type ConversionStep as ImportStep } from '../conversion/context.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { statement } from '../statement.ts';
 import { movedState } from './schema.ts';
 
@@ -125,20 +126,21 @@ function ifSame(name: string, token: string | null, work: string, otherwise = ''
  */
 export async function keepFence(connection: Connection, name: string, token: string | null): Promise<void> {
   const gone = "RAISE EXCEPTION 'somebody else has changed what keeps writers out'";
-  await connection.query({
-    text: `BEGIN; ${lockFence(name)}; ${ifSame(name, token, markFence(name), gone)}; COMMIT`,
-  });
+  await runTogether(connection, [lockFence(name), ifSame(name, token, markFence(name), gone)]);
 }
 
 /** The server takes writes again, if the fence is the one that was seen. */
 export async function unfence(connection: Connection, name: string, token: string | null): Promise<void> {
-  const drop = `DROP SCHEMA IF EXISTS ${quoteIdentifier(name)} CASCADE`;
-  await connection.query({ text: `BEGIN; ${lockFence(name)}; ${ifSame(name, token, drop)}; COMMIT` });
+  await runTogether(connection, [lockFence(name), ifSame(name, token, dropText(name))]);
 }
 
 /** The server takes writes again, whatever keeps them out: the import is given up. */
 export async function dropFence(connection: Connection, name: string): Promise<void> {
-  await connection.query({ text: `DROP SCHEMA IF EXISTS ${quoteIdentifier(name)} CASCADE` });
+  await connection.query({ text: dropText(name) });
+}
+
+function dropText(name: string): string {
+  return `DROP SCHEMA IF EXISTS ${quoteIdentifier(name)} CASCADE`;
 }
 
 /** Takes the publication and all slots of the import away. */

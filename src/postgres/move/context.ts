@@ -164,18 +164,3 @@ const reasons: Readonly<Record<string, string>> = {
   [diskFull]: 'DiskFull',
   [refusal]: 'AttemptIsOver',
 };
-
-/** Runs statements in one transaction, in one round trip: if this process stands still, no lock of theirs is kept. */
-export async function runTogether(
-  connection: Connection,
-  statements: readonly string[],
-  lockTimeoutMs = 2_000,
-): Promise<void> {
-  const all = ['BEGIN', `SET LOCAL lock_timeout = ${lockTimeoutMs}`, ...statements, 'COMMIT'];
-  try {
-    await connection.query({ text: all.join(';\n') });
-  } catch (error) {
-    if (!connection.closed) await connection.query({ text: 'ROLLBACK' });
-    throw error;
-  }
-}

@@ -8,6 +8,7 @@ import { dropPlace } from '../../sharding/places.ts';
 import type { Connection } from '../connection.ts';
 import { conninfoOf, setConninfo } from '../conninfo.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { scramVerifier } from '../scram.ts';
 import { statement } from '../statement.ts';
 import {
@@ -19,7 +20,6 @@ import {
   leavesOf,
   type MoveContext,
   ownerOf,
-  runTogether,
 } from './context.ts';
 import { dropIntakes, makeIntakes, makeTable } from './intake.ts';
 

@@ -1,8 +1,9 @@
 import { movePrefix } from '../../sharding/move/names.ts';
 import type { Connection } from '../connection.ts';
 import { quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { statement } from '../statement.ts';
-import { block, runTogether } from './context.ts';
+import { block } from './context.ts';
 
 /** The eight digits of every move that has left something on a shard, whatever it is, but for what a retention keeps. */
 export async function readDebris(connection: Connection): Promise<string[]> {

@@ -4,6 +4,7 @@ import { movePrefix, retiredName } from '../../sharding/move/names.ts';
 import { applicationSchema } from '../../sharding/names.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { statement } from '../statement.ts';
 import {
   asOwner,
@@ -16,7 +17,6 @@ import {
   markerOf,
   ownerOf,
   refused,
-  runTogether,
 } from './context.ts';
 import { dropIntakes, intakesOf } from './intake.ts';
 
@@ -51,14 +51,14 @@ export async function settle(context: MoveContext): Promise<StepResult> {
               `ALTER TABLE ${leaf.qualified} RESET (autovacuum_enabled)`,
               `ALTER TABLE ${leaf.qualified} DROP CONSTRAINT IF EXISTS herdsman_bound`,
             ],
-            detachLockMs,
+            { lockTimeoutMs: detachLockMs },
           );
           if (side === 'target') await connection.query({ text: `ANALYZE ${leaf.qualified}` });
         }
         if (side === 'target' && attached === leaves.length && isReshape(context.move)) {
           const known = `PERFORM FROM herdsman.moves m WHERE ${guardCondition(context)} FOR SHARE`;
           const drop = `${known}; IF FOUND THEN ${dropIntakes(context)} END IF;`;
-          await runTogether(connection, [block(drop)], detachLockMs);
+          await runTogether(connection, [block(drop)], { lockTimeoutMs: detachLockMs });
         }
       },
       true,
@@ -104,7 +104,7 @@ export async function detach(context: MoveContext): Promise<StepResult> {
 async function detachLeaf(connection: Connection, leaf: Leaf, state: LeafState): Promise<void> {
   const command = `ALTER TABLE ${leaf.parent} DETACH PARTITION ${leaf.qualified}`;
   if (state.detaching) await connection.query({ text: `${command} FINALIZE` });
-  else if (state.hasDefault) await runTogether(connection, [command], detachLockMs);
+  else if (state.hasDefault) await runTogether(connection, [command], { lockTimeoutMs: detachLockMs });
   else await connection.query({ text: `${command} CONCURRENTLY` });
 }
 
@@ -144,7 +144,9 @@ export async function retire(context: MoveContext): Promise<StepResult> {
       );
     }
     if (statements.length === 0) return done;
-    await runTogether(connection, asOwner(owner, [...keyless, ...statements]), detachLockMs);
+    await runTogether(connection, asOwner(owner, [...keyless, ...statements]), {
+      lockTimeoutMs: detachLockMs,
+    });
     return done;
   });
 }

@@ -8,6 +8,7 @@ import type { ForeignKey } from '../../sharding/shard-catalog.ts';
 import { readKeyCatalog } from '../catalog.ts';
 import type { Connection } from '../connection.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
+import { runTogether } from '../run-together.ts';
 import { statement } from '../statement.ts';
 import {
   asOwner,
@@ -18,7 +19,6 @@ import {
   leavesOf,
   type MoveContext,
   ownerOf,
-  runTogether,
 } from './context.ts';
 import { findTableChange } from './table-change.ts';
 

@@ -3,7 +3,7 @@ import type { LedgerEntry } from '../../sharding/shard-catalog.ts';
 import type { Connection } from '../connection.ts';
 import { conninfoOf, setConninfo } from '../conninfo.ts';
 import { qualified, quoteIdentifier, quoteLiteral } from '../identifier.ts';
-import { runTogether } from '../move/context.ts';
+import { runTogether } from '../run-together.ts';
 import { statement } from '../statement.ts';
 import type { ModelTable } from './definition.ts';
 import { shardOfSubscription, subscriptionName } from './names.ts';
@@ -133,7 +133,7 @@ export async function beginCopy(
     `INSERT INTO herdsman.read_model (copy, definition, buckets) VALUES (${quoteLiteral(copy)}, ${quoteLiteral(definition)},
       ${quoteLiteral(JSON.stringify(buckets))}::jsonb)`,
   ];
-  await runTogether(connection, statements, 5_000);
+  await runTogether(connection, statements, { lockTimeoutMs: 5_000 });
 }
 
 function preparation({ name, reference }: ModelTable): string[] {
@@ -306,7 +306,7 @@ export async function forgetCopy(connection: Connection, tables: readonly string
       'DELETE FROM herdsman.read_streams',
       'DELETE FROM herdsman.read_model',
     ],
-    5_000,
+    { lockTimeoutMs: 5_000 },
   );
 }
 
