@@ -177,9 +177,11 @@ async function sourceObstacles(connection: Connection, context: MoveContext): Pr
     const [row] = await connection.query<Identity>(
       statement(
         `SELECT c.relispartition AS attached, c.relpersistence <> 'p' AS unlogged,
-            i.indexrelid IS NOT NULL AS key, EXISTS (SELECT FROM pg_attribute a WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey)
-              AND a.attgenerated <> '') AS generated, coalesce(NOT i.indimmediate, false) AS deferrable, c.relreplident = 'n' OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index r WHERE r.indrelid = c.oid AND r.indisreplident
-              AND r.indkey::int2[] @> i.indkey::int2[]) AS nothing
+            i.indexrelid IS NOT NULL AS key, coalesce(NOT i.indimmediate, false) AS deferrable,
+            EXISTS (SELECT FROM pg_attribute a
+              WHERE a.attrelid = c.oid AND a.attnum = ANY (i.indkey) AND a.attgenerated <> '') AS generated,
+            c.relreplident = 'n' OR c.relreplident = 'i' AND NOT EXISTS (SELECT FROM pg_index r
+              WHERE r.indrelid = c.oid AND r.indisreplident AND r.indkey::int2[] @> i.indkey::int2[]) AS nothing
           FROM pg_class c LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary AND i.indisvalid WHERE c.oid = to_regclass($1)`,
         leaf.qualified,
       ),

@@ -45,7 +45,7 @@ function changedLeaf(context: MoveContext): string {
 /** PL/pgSQL that raises when a leaf of the source, which is locked, is no longer what was copied. */
 export function demandUnchanged(context: MoveContext): string {
   return block(
-    `${changedLeaf(context).replace('SELECT w.name', 'SELECT w.name INTO changed')};
+    `changed := (${changedLeaf(context)});
     IF changed IS NOT NULL THEN RAISE EXCEPTION '%', changed USING ERRCODE = '${changedState}'; END IF;`,
     'DECLARE changed text;',
   );
@@ -72,22 +72,24 @@ export async function findTableChange(context: MoveContext): Promise<StepResult 
     connection.query<{ name: string }>({ text: changedLeaf(context) }),
   );
   if (changed !== undefined) return tableChanged(changed.name);
-  for (const leaf of leavesOf(context, 'target')) {
-    const root = qualified(applicationSchema, leaf.table);
-    const [onTarget, onSource] = await Promise.all([
-      context.use('target', (connection) => readColumns(connection, leaf.qualified, root)),
-      context.use('source', (connection) => readColumns(connection, root)),
-    ]);
-    if (new Set([...onTarget, ...onSource]).size > 1) return tableChanged(leaf.table);
-  }
-  return undefined;
+  const leaves = leavesOf(context, 'target');
+  const roots = leaves.map(({ table }) => qualified(applicationSchema, table));
+  const [staged, target, source] = await Promise.all([
+    context.use('target', (connection) =>
+      readColumns(
+        connection,
+        leaves.map((leaf) => leaf.qualified),
+      ),
+    ),
+    context.use('target', (connection) => readColumns(connection, roots)),
+    context.use('source', (connection) => readColumns(connection, roots)),
+  ]);
+  const other = leaves.find((_, place) => staged[place] !== target[place] || staged[place] !== source[place]);
+  return other && tableChanged(other.table);
 }
 
-/** The columns of tables, with all that two servers have to have in common. */
-async function readColumns(
-  connection: Connection,
-  ...relations: readonly string[]
-): Promise<(string | null)[]> {
+/** The columns of tables, in their order, with all that two servers have to have in common. */
+async function readColumns(connection: Connection, relations: readonly string[]): Promise<(string | null)[]> {
   const rows = await connection.query<{ columns: string | null }>(
     statement(
       `SELECT (SELECT string_agg(concat_ws(' ', a.attname, format_type(a.atttypid, a.atttypmod), c.collname,
@@ -95,7 +97,7 @@ async function readColumns(
           FROM pg_attribute a LEFT JOIN pg_collation c ON c.oid = a.attcollation
           LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum AND a.attgenerated <> ''
           WHERE a.attrelid = to_regclass(w.name) AND a.attnum > 0 AND NOT a.attisdropped) AS columns
-        FROM unnest($1::text[]) w(name)`,
+        FROM unnest($1::text[]) WITH ORDINALITY w(name, place) ORDER BY w.place`,
       relations,
     ),
   );
