@@ -4,7 +4,7 @@ import { readPreparedMoves, resolvePrepared } from '../../src/postgres/move/swee
 import { drive } from '../../src/sharding/move/drive.ts';
 import { changeMap } from '../../src/sharding/move/map-change.ts';
 import { judgeStray } from '../../src/sharding/move/sweep.ts';
-import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
+import { complete, type MoveShards, planMove, startShards } from '../support/move-world.ts';
 
 const sql = `
   CREATE TYPE mood AS ENUM ('glad', 'sad');
@@ -68,12 +68,6 @@ afterAll(async () => {
   await app?.close();
   await shards?.stop();
 });
-
-async function complete(test: TestMove): Promise<void> {
-  const operator = test.operator();
-  await operator.run();
-  await operator.close();
-}
 
 function there(id: string): Promise<Record<string, unknown>[]> {
   return shards.rows(id, 'SELECT to_jsonb(p) AS row FROM public.people p ORDER BY id');

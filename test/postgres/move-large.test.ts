@@ -1,6 +1,6 @@
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
 import { leafName } from '../../src/sharding/names.ts';
-import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
+import { complete, type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
 import { startWriters } from '../support/move-writers.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
@@ -56,16 +56,10 @@ function plan(): TestMove {
   return planMove(shards, { bucket, from, to: from === 's0' ? 's1' : 's0', retentionMs: 0 });
 }
 
-async function finish(test: TestMove): Promise<void> {
-  const operator = test.operator();
-  await operator.run();
-  await operator.close();
-}
-
 /** Goes on to the end beside another operator, and may be refused what that one has done. */
 async function finishBeside(test: TestMove): Promise<void> {
   while (!['done', 'failed', 'cancelled'].includes(test.record.current.value.phase)) {
-    await finish(test).catch(() => undefined);
+    await complete(test).catch(() => undefined);
   }
 }
 
@@ -134,7 +128,7 @@ describe('a large bucket', () => {
     const watching = (async () => {
       while (moving) for (const { table } of await copied(test.move.to)) seen.add(table);
     })();
-    await finish(test);
+    await complete(test);
     moving = false;
     await watching;
     const report = await writers.stop();

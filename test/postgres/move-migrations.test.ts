@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import type { Connection } from '../../src/postgres/connection.ts';
 import type { Step } from '../../src/sharding/move/model.ts';
-import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
+import { complete, type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
 
 const sql = `
   CREATE TABLE people (
@@ -25,12 +25,6 @@ afterAll(async () => {
   await app?.close();
   await shards?.stop();
 });
-
-async function complete(test: TestMove): Promise<void> {
-  const operator = test.operator();
-  await operator.run();
-  await operator.close();
-}
 
 function ownerOf(): string {
   return shards.map.current.value.groups[0]?.buckets[0]?.shard ?? '';

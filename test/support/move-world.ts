@@ -247,6 +247,13 @@ export function planMove(shards: MoveShards, { bucket, ...options }: MoveOptions
   return test;
 }
 
+/** Has one operator do the whole of a move. */
+export async function complete(test: TestMove): Promise<void> {
+  const operator = test.operator();
+  await operator.run();
+  await operator.close();
+}
+
 function operatorOf(shards: MoveShards, test: TestMove, crashesAfter?: Step['kind']): MoveOperator {
   const free: Record<Side, Connection[]> = { source: [], target: [] };
   const use: MoveContext['use'] = async (side, work) => {

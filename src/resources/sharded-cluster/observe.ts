@@ -6,7 +6,7 @@ import type { KubernetesObject } from '../../runtime/kubernetes-object.ts';
 import { configMapType, nodeType, secretType } from '../../runtime/kubernetes-types.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
 import { layoutOf } from '../../sharding/layout.ts';
-import { groupsWithoutBuckets, ownerCounts } from '../../sharding/map.ts';
+import { groupsWithoutBuckets } from '../../sharding/map.ts';
 import { readService } from '../read-replica-set/names.ts';
 import type { ClusterMemory } from './cluster-memory.ts';
 import type { DatabaseFacts } from './database-facts.ts';
@@ -22,14 +22,8 @@ import type {
   ShardMapObject,
 } from './model.ts';
 import { createNamedReader, type NamedReader } from './named-reader.ts';
-import {
-  initializeAnnotation,
-  patroniPort,
-  patroniState,
-  primaryHost,
-  shardMapName,
-  shardTlsSecret,
-} from './names.ts';
+import { patroniPort, primaryHost, shardMapName, shardTlsSecret } from './names.ts';
+import { findAbandonedClaim } from './observe-claims.ts';
 import { readDatabase } from './observe-database.ts';
 import { readGroup } from './observe-group.ts';
 import { type CachedShard, cachedShards } from './observe-members.ts';
@@ -59,8 +53,6 @@ const freshMs = {
   catalog: 60_000,
   servedCertificate: 30_000,
 };
-/** An empty claim is abandoned when for so long no member has said that it initialises the shard. */
-const abandonedMs = 20_000;
 /** A server that does not come up for so long after it failed to start will not: Patroni tries every few seconds. */
 const failedStartMs = 10_000;
 
@@ -171,49 +163,17 @@ export function createObserver({
       access.patroni(shard.name, address),
     );
     const database = await readPrimary(cluster, memory, shard, access, group, secretReadings, knownMap);
-    const abandonedClaim = await findAbandonedClaim(cluster, memory, shard, group, knownMap, signal);
+    const abandonedClaim = await findAbandonedClaim(
+      { client, memory, nowMs: monotonicMs(), signal },
+      cluster,
+      shard,
+      group,
+      knownMap,
+    );
     const staleCertificates = await readStaleCertificates(cluster, memory, shard, secretReadings);
     const failedStarts = failedStartsOf(memory, group, monotonicMs());
     const strays = await readStrays({ connections, access, memory, nowMs: monotonicMs() }, shard, group);
     return { ...shard, group, config, database, abandonedClaim, failedStarts, strays, staleCertificates };
-  }
-
-  /**
-   * A member that initialises a shard says so at every beat; one that was killed meanwhile leaves an empty claim. One with a name is
-   * of data that are gone, when all volumes are younger: of a shard of this name that was here before. Who owns buckets had rows.
-   */
-  async function findAbandonedClaim(
-    cluster: ShardedCluster,
-    memory: ClusterMemory,
-    shard: CachedShard,
-    group: ObservedShard['group'],
-    knownMap: ShardMapObject | undefined,
-    signal: AbortSignal,
-  ): Promise<string | undefined> {
-    const isQuiet =
-      group.state === 'present' &&
-      group.value.leader === undefined &&
-      group.value.members.size > 0 &&
-      [...group.value.members.values()].every((member) => member.state === 'stopped');
-    if (!isQuiet) {
-      memory.claims.delete(shard.name);
-      return undefined;
-    }
-    const since = memory.claims.get(shard.name) ?? monotonicMs();
-    memory.claims.set(shard.name, since);
-    if (monotonicMs() - since < abandonedMs) return undefined;
-    const { name, namespace } = cluster.metadata;
-    const key = { namespace, name: patroniState(name, shard.name, 'config') };
-    const state = await client.read(configMapType, key, { signal, timeoutMs: 5_000 });
-    if (state.state !== 'present') return undefined;
-    const { annotations, creationTimestamp: madeAt = '' } = state.value.metadata;
-    const claim = annotations?.[initializeAnnotation];
-    if (claim === undefined || claim === '') return claim;
-    const isYounger = shard.claims.every(
-      ({ metadata }) => Date.parse(metadata.creationTimestamp ?? '') > Date.parse(madeAt),
-    );
-    const ownsNothing = knownMap === undefined || !ownerCounts(knownMap.spec).has(shard.name);
-    return shard.claims.length > 0 && isYounger && ownsNothing ? claim : undefined;
   }
 
   /** Kubelets deliver a renewed Secret in their own time; a member is told to read it again until it serves it. */
