@@ -50,9 +50,11 @@ export function freeze(pod: MemberPod): () => Promise<void> {
   return async () => signalAll(processes, 'SIGCONT');
 }
 
-/** What the server of a postmaster writes about itself: `starting` until it takes connections. */
+/** What a postmaster writes about itself: `starting` until it takes connections; nothing while the file is another's. */
 function serverState(pid: number): string | undefined {
-  return readFileSync(`/proc/${pid}/cwd/postmaster.pid`, 'utf8').split('\n')[7]?.trim();
+  const [writer, ...lines] = readFileSync(`/proc/${pid}/cwd/postmaster.pid`, 'utf8').split('\n');
+  const inContainer = /^NSpid:.*\s(\d+)$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
+  return writer === inContainer ? lines[6]?.trim() : undefined;
 }
 
 /** Kills the server of a pod and stops the one that is started in its place where it stands, before it takes connections. */
@@ -61,13 +63,15 @@ export async function freezeStart(pod: MemberPod): Promise<() => Promise<void>> 
   return waitFor('a server that starts', async () => {
     const before = postmasterOf(uid);
     signalAll([before], 'SIGKILL');
+    // Children that outlive it and `postgres --version` come before.
     const next = await waitFor(
-      'another server',
+      'another server that says that it starts',
       () => {
         const now = postmasterOf(uid);
-        return now.pid === before.pid ? { state: now } : { done: now };
+        const isStarting = now.pid !== before.pid && serverState(now.pid) === 'starting';
+        return isStarting ? { done: now } : { state: now };
       },
-      { everyMs: 5 },
+      { everyMs: 2, timeoutMs: 20_000 },
     );
     signalAll([next], 'SIGSTOP');
     const thaw = async () => signalAll([next], 'SIGCONT');
