@@ -10,7 +10,7 @@ import { shardMapObject } from './desired/shard-map.ts';
 import { executeContent } from './execute-content.ts';
 import { executeIdentity } from './execute-identity.ts';
 import { executeMembers, whileMemberGoes } from './execute-members.ts';
-import { stagesOf } from './execution-order.ts';
+import { needs, stagesOf } from './execution-order.ts';
 import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
 import { requireMapVersion } from './map-version.ts';
@@ -49,7 +49,7 @@ export interface Pass {
   readonly noteSetUp: (shard: string) => void;
 }
 
-/** Carries out the actions of a plan, stage by stage; what depends on an action that failed is left to the next pass. */
+/** Carries out the actions of a plan, stage by stage; what needs an action that failed is left to the next pass. */
 export async function execute(
   context: ExecutionContext,
   pass: Pass,
@@ -57,15 +57,16 @@ export async function execute(
 ): Promise<ActionFailure[]> {
   const failures: ActionFailure[] = [];
   for (const stage of stagesOf(actions)) {
-    const results = await Promise.allSettled(stage.actions.map((action) => run(context, pass, action)));
-    const failed = results.flatMap((result, index): ActionFailure[] => {
-      const action = stage.actions[index];
-      if (result.status === 'fulfilled' || action === undefined) return [];
-      const { reason } = result;
-      return [{ action, error: reason instanceof Error ? reason : new Error(String(reason)) }];
-    });
-    failures.push(...failed);
-    if (failed.length > 0 && stage.isNeeded) break;
+    const possible = stage.filter((action) => !failures.some((failure) => needs(action, failure.action)));
+    const results = await Promise.allSettled(possible.map((action) => run(context, pass, action)));
+    failures.push(
+      ...results.flatMap((result, index): ActionFailure[] => {
+        const action = possible[index];
+        if (result.status === 'fulfilled' || action === undefined) return [];
+        const { reason } = result;
+        return [{ action, error: reason instanceof Error ? reason : new Error(String(reason)) }];
+      }),
+    );
   }
   return failures;
 }

@@ -1,23 +1,31 @@
 import type { Action } from './model.ts';
+import { shardLabel } from './names.ts';
 
-/** Actions that are carried out side by side. */
-export interface Stage {
-  readonly actions: readonly Action[];
-  /** Whether the stages after it need what it does, so that they are left out when it fails. */
-  readonly isNeeded: boolean;
+/**
+ * Actions in the order in which they are carried out, those of a stage side by side: pods find their certificates, rights and
+ * configuration when they start, so these come first.
+ */
+export function stagesOf(actions: readonly Action[]): (readonly Action[])[] {
+  const stages: Action[][] = [[], [], [], [], [], []];
+  for (const action of actions) stages[placeOf(action)]?.push(action);
+  return stages.filter((stage) => stage.length > 0);
 }
 
 /**
- * Pods find their certificates, rights and configuration when they start, so these come first, each needed by what follows.
- * From then on no action waits for another's success: a migration that fails must not keep a broken pod from being
- * replaced, nor a volume that cannot grow a migration.
+ * Whether an action of a later stage needs what one that failed was to do: only what is of the same shard, or of all, does.
+ * What happens inside servers neither waits nor is waited for: a migration that fails must not keep a broken pod from being
+ * replaced, nor a quota that is used up a migration.
  */
-export function stagesOf(actions: readonly Action[]): Stage[] {
-  const stages: Action[][] = [[], [], [], [], [], []];
-  for (const action of actions) stages[placeOf(action)]?.push(action);
-  return stages
-    .map((stage, place) => ({ actions: stage, isNeeded: place !== insideServers }))
-    .filter((stage) => stage.actions.length > 0);
+export function needs(action: Action, failed: Action): boolean {
+  if ([action, failed].some((each) => placeOf(each) === insideServers)) return false;
+  const shard = shardOf(failed);
+  return shard === undefined || shard === shardOf(action);
+}
+
+/** Undefined for what is of the cluster as a whole. */
+function shardOf(action: Action): string | undefined {
+  if (action.kind === 'apply' || action.kind === 'delete') return action.object.metadata.labels?.[shardLabel];
+  return action.kind === 'issue-shard' ? action.shard : undefined;
 }
 
 const identities = 0;

@@ -22,7 +22,8 @@ interface Step {
 
 /**
  * Three tracks, each in order; a track stops at the first step that waits or fails. Without identities nothing else can be
- * done; after that, a stuck rollout does not hold up a migration, nor the other way round.
+ * done; after that, a rollout that waits or fails does not hold up a migration, nor the other way round. A pass ends with all
+ * that it began, though: the next one comes when a long migration is through.
  */
 const identityTrack: readonly Step[] = [
   { name: 'certificates', run: certificates }, // the CA, members' and operator's certificates
