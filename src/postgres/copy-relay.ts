@@ -1,6 +1,10 @@
 import type { Duplex } from 'node:stream';
 import type { Connection as DriverConnection, Submittable } from 'pg';
 import { type Connection, typedError } from './connection.ts';
+import { UnreachableError } from './postgres-error.ts';
+
+/** A server whose machine is lost says nothing, and TCP goes on sending for a quarter of an hour. */
+const stallMs = 60_000;
 
 /** Both ends of a COPY from one server into another. */
 export interface CopyStatements {
@@ -16,6 +20,8 @@ export interface RelayOptions {
   readonly pass?: (bytes: number) => Promise<void> | undefined;
   /** Ends the copy. */
   readonly signal?: AbortSignal | undefined;
+  /** How long the target may take no bytes; 60,000 ms by default. */
+  readonly stallMs?: number;
 }
 
 /**
@@ -27,7 +33,7 @@ export async function relayCopy(
   source: Pick<Connection, 'client'>,
   target: Pick<Connection, 'client'>,
   { from, to }: CopyStatements,
-  { pass, signal }: RelayOptions = {},
+  { pass, signal, ...limits }: RelayOptions = {},
 ): Promise<number> {
   const into = new CopyIn(to);
   const out = new CopyOut(from);
@@ -38,7 +44,7 @@ export async function relayCopy(
     signal?.addEventListener('abort', abort, { once: true });
     target.client.query(into);
     const sink = await Promise.race([into.ready, into.failed, aborted.promise]);
-    out.sendTo(sink, pass);
+    out.sendTo(sink, pass, limits.stallMs ?? stallMs);
     source.client.query(out);
     const sent = await Promise.race([out.done, into.failed, aborted.promise]);
     into.end();
@@ -133,6 +139,7 @@ const headerBytes = 5;
 class CopyOut extends CopyQuery {
   #sink: Duplex | undefined;
   #pass: RelayOptions['pass'];
+  #stallMs = stallMs;
   #driver: ((bytes: Buffer) => void) | undefined;
   /** What has come of a header. */
   #header: Buffer = Buffer.alloc(0);
@@ -141,9 +148,10 @@ class CopyOut extends CopyQuery {
   #isRows = false;
   #holds = 0;
 
-  sendTo(sink: Duplex, pass: RelayOptions['pass']): void {
+  sendTo(sink: Duplex, pass: RelayOptions['pass'], stallMs: number): void {
     this.#sink = sink;
     this.#pass = pass;
+    this.#stallMs = stallMs;
   }
 
   override submit(connection: DriverConnection): void {
@@ -196,7 +204,7 @@ class CopyOut extends CopyQuery {
       sink.cork();
       setImmediate(() => sink.uncork());
     }
-    if (!sink.write(bytes)) this.#holdUntil(new Promise((drained) => sink.once('drain', drained)));
+    if (!sink.write(bytes)) this.#holdUntil(drainOf(sink, this.#stallMs));
     const wait = this.#pass?.(bytes.length);
     if (wait !== undefined) this.#holdUntil(wait);
   }
@@ -220,4 +228,13 @@ class CopyOut extends CopyQuery {
     this.stream?.on('data', this.#driver);
     this.#driver = undefined;
   }
+}
+
+/** Rejected when nothing of what was written is taken for so long. */
+function drainOf(sink: Duplex, stallMs: number): Promise<void> {
+  const { promise, resolve, reject } = Promise.withResolvers<void>();
+  const message = `the target of a copy has taken nothing for ${stallMs / 1000} s`;
+  const clock = setTimeout(() => reject(new UnreachableError(message)), stallMs);
+  sink.once('drain', resolve);
+  return promise.finally(() => clearTimeout(clock));
 }

@@ -45,7 +45,9 @@ async function areEnded(): Promise<void> {
   const connection = await connect(options);
   expect(await print(connection, 'copied')).toEqual({ rows: 0, hash: null });
   await expect
-    .poll(() => connection.query({ text: "SELECT FROM pg_stat_activity WHERE query LIKE 'COPY %'" }))
+    .poll(() => connection.query({ text: "SELECT FROM pg_stat_activity WHERE query LIKE 'COPY %'" }), {
+      timeout: 10_000,
+    })
     .toEqual([]);
   await connection.close();
 }
@@ -124,6 +126,19 @@ describe('a relayed copy', () => {
     await begin();
     const pass = () => Promise.reject(new Error('no more'));
     await expect(relayCopy(source, target, { from: out, to: into }, { pass })).rejects.toThrow('no more');
+    await areEnded();
+  });
+
+  it('ends when the target takes no more, without a word', async () => {
+    await begin();
+    await target.query({
+      text: `CREATE FUNCTION public.sleep() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_catalog.pg_sleep(3); RETURN NEW; END';
+        CREATE TABLE public.asleep (n int, v text);
+        CREATE TRIGGER sleep BEFORE INSERT ON public.asleep FOR EACH ROW WHEN (NEW.n = 1) EXECUTE FUNCTION public.sleep()`,
+    });
+    const statements = { from: out, to: into.replace('copied', 'asleep') };
+    const copy = relayCopy(source, target, statements, { stallMs: 300 });
+    await expect(copy).rejects.toBeInstanceOf(UnreachableError);
     await areEnded();
   });
 
