@@ -54,6 +54,57 @@ describe('an import over TLS of a partitioned table', () => {
   });
 });
 
+describe('an import from a server that follows another one itself', () => {
+  it('takes no more rows of that one either', async () => {
+    const old = await startPostgres({ parameters: { wal_level: 'logical' } });
+    const admin = new Client(await old.connection('postgres'));
+    await admin.connect();
+    const databases = ['upstream', 'old'] as const;
+    for (const database of databases) await admin.query(`CREATE DATABASE ${database}`);
+    const [upstream, source] = await Promise.all(
+      databases.map(async (database) => {
+        const client = new Client(await old.connection(database));
+        await client.connect();
+        await client.query('CREATE TABLE events (id int PRIMARY KEY)');
+        return client;
+      }),
+    );
+    if (upstream === undefined || source === undefined) throw new Error('two databases');
+    await upstream.query(`INSERT INTO events VALUES (1); CREATE PUBLICATION everything FOR ALL TABLES`);
+    await upstream.query("SELECT pg_create_logical_replication_slot('follower', 'pgoutput')");
+    const conninfo = `host=${old.host} port=${old.port} dbname=upstream user=postgres password=${old.password}`;
+    await source.query(`CREATE SUBSCRIPTION follower CONNECTION '${conninfo}' PUBLICATION everything
+      WITH (create_slot = false, slot_name = 'follower')`);
+    const world = await makeWorld('imp_chain', 1);
+    await world.shard(0).application.query({ text: 'CREATE TABLE public.events (id int PRIMARY KEY)' });
+    const countOf = async () => (await source.query('SELECT count(*)::int AS n FROM events')).rows[0]?.n;
+    await expect.poll(countOf).toBe(1);
+    const wanted: ImportSpec = {
+      host: old.host,
+      port: old.port,
+      database: 'old',
+      credentials: 'old',
+      tls: { mode: 'disable' },
+      cutover: 'auto',
+      verify: 'full',
+    };
+    const following = new Import('herdsman_import_chain', world.shard(0), wanted, {
+      username: 'postgres',
+      password: old.password,
+    });
+    expect(await following.run(isOver)).toContain('switch');
+    await upstream.query('INSERT INTO events VALUES (2)');
+    const refused = async () =>
+      (await source.query('SELECT apply_error_count::int AS n FROM pg_stat_subscription_stats')).rows[0]?.n;
+    await expect.poll(refused, { timeout: 30_000 }).toBeGreaterThan(0);
+    expect(await countOf()).toBe(1);
+    await source.query('ALTER SUBSCRIPTION follower DISABLE');
+    await Promise.all([upstream.end(), source.end(), admin.end()]);
+    await world.close();
+    await old.stop();
+  });
+});
+
 describe('what a server says of itself', () => {
   it('is refused with what to do', async () => {
     const plain = await startPostgres({ parameters: { wal_level: 'replica', max_replication_slots: '1' } });

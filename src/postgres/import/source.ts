@@ -60,6 +60,7 @@ export async function fence(
   destination: string,
 ): Promise<string> {
   const schema = quoteIdentifier(name);
+  const rowTrigger = quoteIdentifier(`${name}_row`);
   const message = `table "%" has moved to ${destination}: this server takes no more writes of it`;
   await connection.transaction(async () => {
     await connection.query({
@@ -83,6 +84,12 @@ export async function fence(
             EXECUTE format('CREATE TRIGGER ${schema} BEFORE INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s
               FOR EACH STATEMENT EXECUTE PROCEDURE ${schema}.refuse()', r.name);
             EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER ${schema}', r.name);
+            -- What a subscription of the server's own brings in is no statement.
+            IF r.has_rows THEN
+              EXECUTE format('CREATE TRIGGER ${rowTrigger} BEFORE INSERT OR UPDATE OR DELETE ON %s
+                FOR EACH ROW EXECUTE PROCEDURE ${schema}.refuse()', r.name);
+              EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER ${rowTrigger}', r.name);
+            END IF;
           END LOOP;
         END $herdsman$`,
         markFence(name),
@@ -102,7 +109,8 @@ function treeQuery(tables: readonly string[]): string {
   return `WITH RECURSIVE tree(oid) AS (
     SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname IN (${names})
     UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid)
-    SELECT tree.oid, tree.oid::regclass AS name FROM tree ORDER BY tree.oid::regclass::text`;
+    SELECT c.oid, c.oid::regclass AS name, c.relkind = 'r' AS has_rows FROM tree JOIN pg_class c USING (oid)
+    ORDER BY c.oid::regclass::text`;
 }
 
 function lockFence(name: string): string {
