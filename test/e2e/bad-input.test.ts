@@ -1,4 +1,5 @@
 import { beforeAll, describe, expect, it } from 'vitest';
+import type { KubernetesObject, ResourceType } from '../../src/runtime/kubernetes-object.ts';
 import { secretType, statefulSetType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import { query } from '../support/pg.ts';
@@ -25,6 +26,13 @@ const key: ClusterKey = { namespace, name: 'sound' };
 /** Another cluster, since events about one object are limited in number. */
 const other: ClusterKey = { namespace, name: 'steady' };
 const shards = ['s0', 's1', 's2'] as const;
+const resourceQuotaType: ResourceType = {
+  group: '',
+  version: 'v1',
+  plural: 'resourcequotas',
+  kind: 'ResourceQuota',
+  namespaced: true,
+};
 const good = {
   shards: { count: 3 },
   schema: [
@@ -234,6 +242,42 @@ describe('settings that cannot be', () => {
     await expectServing(other.name);
     await applyCluster(other, good);
     await waitUntilReady(other);
+  });
+
+  it('a quota that leaves no room for another shard: told, and those that are there take over what was changed', async () => {
+    const client = await kube();
+    const quota = { namespace, name: 'full' };
+    await client.create(resourceQuotaType, {
+      apiVersion: 'v1',
+      kind: 'ResourceQuota',
+      metadata: quota,
+      ...{ spec: { hard: { 'count/statefulsets.apps': '6' } } },
+    });
+    await waitFor('the quota counts', async () => {
+      const found = await client.get<KubernetesObject & { status?: { used?: object } }>(
+        resourceQuotaType,
+        quota,
+      );
+      return found?.status?.used === undefined ? { state: found } : { done: found };
+    });
+    await applyCluster(other, {
+      ...good,
+      shards: { count: 4 },
+      rebalance: { mode: 'manual' },
+      postgres: { parameters: { random_page_cost: '1.7' } },
+    });
+    await waitForCondition(other, { type: 'Degraded', status: 'True', message: /steady-s3.*quota: full/s });
+    await waitFor('the parameter holds', async () => {
+      const [row] = await query<{ cost: string }>(
+        on('s2', other.name),
+        `SELECT current_setting('random_page_cost') AS cost`,
+      );
+      return row?.cost === '1.7' ? { done: row } : { state: row };
+    });
+    await expectServing(other.name);
+    await applyCluster(other, good);
+    await waitUntilReady(other);
+    await client.delete(resourceQuotaType, quota);
   });
 
   it('fewer shards than own data, and no rebalancer to drain them: refused with the reason, and all stay', async () => {
