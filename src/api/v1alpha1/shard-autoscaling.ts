@@ -63,7 +63,10 @@ export const shardAutoscaling = z
     dryRun: z
       .boolean()
       .default(false)
-      .describe('Whether the decision is only shown in status.autoscaling, and nothing is changed.'),
+      .describe(
+        'Whether the decision is only shown in status.autoscaling: the number of shards stays what it is. Another count, ' +
+          'as by kubectl scale, is followed, limits or not.',
+      ),
   })
   .describe(
     'Lets the operator choose the number of shards. It starts from count, and from count again whenever that is changed.',

@@ -116,6 +116,7 @@ describe('the status of the rebalancer', () => {
 
 describe('the number of shards', () => {
   const autoscaling = { minShards: 1, maxShards: 4, metrics: [{ type: 'CPU', target: 60 }] };
+  const dry = { ...autoscaling, dryRun: true };
   const decided = { base: 2, desired: 3, recommended: 3, reason: '', message: '', metrics: [] };
 
   it.each([
@@ -123,7 +124,10 @@ describe('the number of shards', () => {
     ['as the spec says before a decision', { autoscaling }, undefined, 2],
     ['as decided', { autoscaling }, decided, 3],
     ['as the spec says once that has changed', { autoscaling }, { ...decided, base: 5 }, 2],
-    ['as the spec says in a dry run', { autoscaling: { ...autoscaling, dryRun: true } }, decided, 2],
+    ['as decided before a dry run', { autoscaling: dry }, decided, 3],
+    ['as it was in a dry run, whatever its limits', { autoscaling: { ...dry, maxShards: 2 } }, decided, 3],
+    ['as the spec says in a dry run once that has changed', { autoscaling: dry }, { ...decided, base: 5 }, 2],
+    ['as the spec says in a dry run before a decision', { autoscaling: dry }, undefined, 2],
     ['within its limits', { autoscaling: { ...autoscaling, maxShards: 2 } }, decided, 2],
     ['as the spec says without autoscaling', {}, decided, 2],
   ])('is %s', (_, shards, status_, expected) => {

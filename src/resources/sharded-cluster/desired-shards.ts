@@ -12,8 +12,8 @@ export function desiredShards(
 ): number {
   const { count = 1, autoscaling } = spec.shards ?? {};
   const decided = status?.autoscaling;
-  if (autoscaling === undefined || autoscaling.dryRun || decided === undefined || decided.base !== count) {
-    return count;
-  }
+  if (autoscaling === undefined || decided === undefined || decided.base !== count) return count;
+  // A dry run changes nothing: the number that was decided before it stands, whatever the limits are by now.
+  if (autoscaling.dryRun) return decided.desired;
   return Math.min(autoscaling.maxShards, Math.max(autoscaling.minShards, decided.desired));
 }

@@ -146,6 +146,22 @@ describe('the number of shards', () => {
       state: { desired: 2 },
     });
   });
+
+  it.each([
+    ['as it was scaled out', { base: 2, desired: 5 }, 5, 4],
+    ['as the spec says that has changed', { base: 4, desired: 5 }, 2, 3],
+    ['as it is without a memory', undefined, 2, 3],
+  ])('stays %s in a dry run, and only tells what its limits ask for', (_, state, desired, recommended) => {
+    const dry = { ...settings, dryRun: true, minShards: 3, maxShards: 4 };
+    const first = decideShards(input({ metrics: [cpu([80, 80])], state, settings: dry }));
+    expect(first).toMatchObject({ desired, recommended, reason: 'FollowsSpec', state: { base: 2, desired } });
+    expect(first.message).toContain('(dry run: nothing is changed)');
+    const next = decideShards(input({ metrics: [cpu([80, 80])], state: first.state, settings: dry }));
+    expect(next).toMatchObject({ desired, recommended, state: first.state });
+    const live = { ...dry, dryRun: false };
+    const acted = decideShards(input({ metrics: [cpu([80, 80])], state: first.state, settings: live }));
+    expect(acted).toMatchObject({ desired: recommended, recommended });
+  });
 });
 
 const load = fc.integer({ min: 0, max: 500 });

@@ -98,18 +98,16 @@ const leastRelief = 0.05;
 export function decideShards(input: AutoscaleInput): AutoscaleDecision {
   const { count, settings, state, nowMs } = input;
   const metrics = input.metrics.map((metric) => judge(metric, input.shards));
-  const within = (shards: number) => Math.min(settings.maxShards, Math.max(settings.minShards, shards));
   const limits = `within ${settings.minShards} to ${settings.maxShards}`;
   if (state === undefined || state.base !== count) {
     // Without a memory, shards that are there already stay: what was decided before may have made them.
     const start = state === undefined ? Math.max(count, input.shards.length) : count;
     const message = `the number of shards starts from spec.shards.count (${count}), ${limits}`;
-    return follow(within(start), message, metrics, count);
+    return follow(start, message, metrics, count, settings);
   }
-  const current = within(state.desired);
-  if (current !== state.desired) {
+  if (within(state.desired, settings) !== state.desired) {
     const message = `the number of shards is held ${limits}`;
-    return follow(current, message, metrics, count);
+    return follow(state.desired, message, metrics, count, settings);
   }
   const missing = input.metrics.find((metric) => input.shards.some((shard) => !metric.values.has(shard)));
   if (missing !== undefined || metrics.length === 0) {
@@ -211,8 +209,7 @@ function change(
   nowMs: number,
 ): AutoscaleDecision {
   if (settings.dryRun) {
-    const told = `${message} (dry run: nothing is changed)`;
-    return { desired: state.desired, recommended: desired, reason, message: told, metrics, state };
+    return propose(desired, reason, message, metrics, state);
   }
   // Both times begin anew, so that the next change waits as long.
   const changed = { base: state.base, desired, changedAtMs: nowMs };
@@ -228,13 +225,32 @@ function hold(
   return { desired: state.desired, recommended: state.desired, reason, message, metrics, state };
 }
 
+function propose(
+  recommended: number,
+  reason: AutoscaleDecision['reason'],
+  message: string,
+  metrics: readonly JudgedMetric[],
+  state: AutoscaleState,
+): AutoscaleDecision {
+  const told = `${message} (dry run: nothing is changed)`;
+  return { desired: state.desired, recommended, reason, message: told, metrics, state };
+}
+
 function follow(
-  desired: number,
+  shards: number,
   message: string,
   metrics: readonly JudgedMetric[],
   base: number,
+  settings: AutoscaleSettings,
 ): AutoscaleDecision {
+  const desired = within(shards, settings);
+  if (settings.dryRun && desired !== shards)
+    return propose(desired, 'FollowsSpec', message, metrics, { base, desired: shards });
   return hold('FollowsSpec', message, metrics, { base, desired });
+}
+
+function within(shards: number, { minShards, maxShards }: AutoscaleSettings): number {
+  return Math.min(maxShards, Math.max(minShards, shards));
 }
 
 function judge(metric: MetricReading, shards: readonly string[]): JudgedMetric {
