@@ -59,6 +59,8 @@ export interface MoveFacts {
   readonly tookMs?: number;
   /** When it ended without having moved its bucket. */
   readonly failedAtMs?: number;
+  /** Why it failed. */
+  readonly failure?: string;
   /** Whether somebody ended it then, which says nothing of whether the next one would fail. */
   readonly isCancelled?: boolean;
   /** Whether it changes which buckets there are. */

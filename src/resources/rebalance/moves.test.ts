@@ -66,6 +66,15 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     expect(facts.movedAtMs).toBeUndefined();
   });
 
+  it('tells why it failed', () => {
+    const lastEnding = { reason: 'NoRoom', message: 'no room on s2', next: 'failed' as const };
+    expect(moveFacts(shardMove({ phase: 'failed', lastEnding })).failure).toBe('no room on s2');
+    expect(moveFacts(shardMove({ phase: 'failed', message: 'no such bucket' })).failure).toBe(
+      'no such bucket',
+    );
+    expect(moveFacts(shardMove({ phase: 'copy', message: 'copies' })).failure).toBeUndefined();
+  });
+
   it.each([
     ['move', undefined, undefined],
     ['split', true, undefined],

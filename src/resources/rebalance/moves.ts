@@ -45,8 +45,10 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
       if (bytes === undefined || bytes < tellingBytes || seconds === undefined) return moved;
       return { ...moved, bytesPerSecond: bytes / Math.max(1, seconds) };
     }
-    case 'failed':
-      return { ...facts, failedAtMs: endedMs };
+    case 'failed': {
+      const failure = status?.lastEnding?.message ?? status?.message;
+      return { ...facts, failedAtMs: endedMs, ...(failure === undefined ? {} : { failure }) };
+    }
     case 'cancelled':
       return { ...facts, failedAtMs: endedMs, isCancelled: true };
     default:

@@ -1,5 +1,5 @@
 import { describe, expect, it } from 'vitest';
-import type { RebalanceView } from './model.ts';
+import type { MoveFacts, RebalanceView } from './model.ts';
 import { decideRebalance } from './plan.ts';
 import { sketchCluster, sketchMap, sketchMeasurements, sketchView, start } from './sketch.ts';
 
@@ -222,12 +222,12 @@ describe('the rebalancer', () => {
     expect(decide(sketchView(wider, { moves: failed }))).toMatchObject({
       phase: 'Stuck',
       create: [],
-      message: expect.stringContaining('moves of group customer fail'),
+      message: 'moves of group customer fail (see ShardMove m2); they are tried again after half an hour',
     });
     const manual = { ...wider, rebalance: { mode: 'manual' } } as const;
     expect(decide(sketchView(manual, { moves: failed }))).toMatchObject({
       message: expect.stringMatching(
-        /fail: see why in their ShardMoves; mode is manual: write the ShardMoves/,
+        /^moves of group customer fail \(see ShardMove m2\); mode is manual: write the ShardMoves/,
       ),
     });
     const cancelled = failed.map((move) => ({ ...move, isCancelled: true }));
@@ -242,6 +242,56 @@ describe('the rebalancer', () => {
     const since = { ...moved, failedAtMs: undefined, movedAtMs: start.getTime() - 700_000 };
     const { failedAtMs: _, ...succeeded } = since;
     expect(decide(sketchView(wider, { moves: [...failed, succeeded] })).create).not.toEqual([]);
+  });
+
+  it('is stuck, and not balanced, while a bucket stays on a shard that shall go since its move failed', () => {
+    const drained = { owners: 3, shards: { count: 2 } };
+    const { map } = sketchView(drained);
+    const emptied = {
+      ...map,
+      groups: map.groups.map((group) => ({
+        ...group,
+        buckets: group.buckets.map((bucket) =>
+          bucket.id === 2 ? bucket : { ...bucket, shard: `s${bucket.id % 2}` },
+        ),
+      })),
+    };
+    const ended = (
+      name: string,
+      minutes: number,
+      more: Partial<MoveFacts> = { failure: 'no room on s0' },
+    ) => ({
+      name,
+      group: 'customer',
+      buckets: [{ group: 'customer', id: 2, from: 's2', to: 's0' }],
+      isRunning: false,
+      failedAtMs: start.getTime() - minutes * 60_000,
+      ...more,
+    });
+    const decided = (moves: readonly MoveFacts[], rebalance = {}) =>
+      decide(sketchView({ ...drained, rebalance }, { map: emptied, moves }));
+    const bucket = 'bucket customer/2 should leave s2:';
+    expect(decided([ended('m2', 5), ended('m1', 20)])).toMatchObject({
+      phase: 'Stuck',
+      message: `${bucket} its move failed (ShardMove m2: no room on s0); it is tried again ten minutes after that`,
+      plan: { isBalanced: false },
+      create: [],
+    });
+    expect(decided([ended('m1', 5, { isCancelled: true })], { mode: 'manual' }).message).toBe(
+      `${bucket} its move was cancelled (see ShardMove m1); mode is manual: write the ShardMoves that you want`,
+    );
+    const failing = decided([ended('m3', 20), ended('m1', 29), ended('m2', 25)]);
+    expect(failing).toMatchObject({
+      phase: 'Stuck',
+      message:
+        'moves of group customer fail (ShardMove m3: no room on s0); they are tried again after half an hour',
+      plan: {
+        isBalanced: false,
+        stuck: [{ id: 2, message: expect.stringContaining('moves of its group fail') }],
+      },
+    });
+    const again = decided([ended('m2', 11)]);
+    expect(again).toMatchObject({ phase: 'Planned', create: [{ id: 2, from: 's2', reason: 'drain' }] });
   });
 
   it('ends the retention of its own moves from a shard that shall go', () => {

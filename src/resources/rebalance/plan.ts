@@ -8,13 +8,21 @@ import {
   type RebalanceInput,
   type RebalancePlan,
 } from '../../sharding/rebalance/model.ts';
-import { isOpen } from '../../sharding/rebalance/move-window.ts';
 import { planRebalance } from '../../sharding/rebalance/plan.ts';
 import { conditionsBefore } from '../sharded-cluster/status.ts';
 import { decideAutoscaling } from './autoscale.ts';
+import { failingGroups } from './failures.ts';
 import type { RebalanceView } from './model.ts';
 import { type Remedies, type Remedy, remediesFor, restingText } from './remedies.ts';
-import { failingGroups, intervalOf, restingShards, runningMoves, shardsOf, worldOf } from './world.ts';
+import {
+  groupIsTriedAgain,
+  intervalOf,
+  mayNotAct,
+  restingShards,
+  runningMoves,
+  shardsOf,
+  worldOf,
+} from './world.ts';
 
 /** So many rounds must show a lack of balance before buckets move for it: load that comes and goes moves nothing. */
 const lastingIntervals = 3;
@@ -132,15 +140,6 @@ function obstacleOf(view: RebalanceView, plan: RebalancePlan): string | undefine
   return plan.moves.length === 0 ? 'nothing is to be moved' : mayNotAct(view);
 }
 
-/** Why the rebalancer leaves it to others to move anything. */
-export function mayNotAct({ cluster, now }: RebalanceView): string | undefined {
-  const { mode, dryRun, window } = cluster.spec.rebalance;
-  if (mode !== 'auto') return 'mode is manual: write the ShardMoves that you want';
-  if (dryRun) return 'dryRun: nothing is moved';
-  if (isOpen(window, now)) return undefined;
-  return `the window opens at ${window?.start} UTC`;
-}
-
 function phaseOf(
   plan: RebalancePlan,
   { running, shards }: RebalanceInput,
@@ -166,9 +165,8 @@ function phaseOf(
   }
   const failing = [...failingGroups(view)];
   if (!plan.isBalanced && failing.length > 0) {
-    const next = mayNotAct(view) ?? 'they are tried again after half an hour';
-    const message = `moves of group ${failing.join(', ')} fail: see why in their ShardMoves; ${next}`;
-    return { phase: 'Stuck', message };
+    const fail = failing.map(([group, what]) => `moves of group ${group} fail (${what})`).join(', ');
+    return { phase: 'Stuck', message: `${fail}; ${mayNotAct(view) ?? groupIsTriedAgain}` };
   }
   const stuck = plan.stuck[0];
   if (stuck !== undefined) {

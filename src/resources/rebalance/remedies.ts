@@ -8,8 +8,8 @@ import {
   type RebalanceInput,
   type ShardCapacity,
 } from '../../sharding/rebalance/model.ts';
+import { failingGroups } from './failures.ts';
 import type { MoveFacts, RebalanceView } from './model.ts';
-import { failingGroups } from './world.ts';
 
 /** A bucket that is too hot for any one shard, and what is done about it on the way to another one. */
 export interface Remedy extends Move {

@@ -9,9 +9,9 @@ import { bucketText } from '../../sharding/rebalance/model.ts';
 import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
 import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { RebalanceView } from './model.ts';
-import { mayNotAct, type RebalanceDecision } from './plan.ts';
+import type { RebalanceDecision } from './plan.ts';
 import { restingText } from './remedies.ts';
-import { shardsOf } from './world.ts';
+import { mayNotAct, shardsOf } from './world.ts';
 
 /** The fields of `status` that the rebalancer writes. */
 export type OwnStatus = Pick<ShardedClusterStatus, 'rebalance' | 'load' | 'autoscaling' | 'conditions'>;

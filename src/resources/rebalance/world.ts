@@ -9,6 +9,7 @@ import {
   type RebalanceInput,
   type ShardCapacity,
 } from '../../sharding/rebalance/model.ts';
+import { isOpen } from '../../sharding/rebalance/move-window.ts';
 import { placementOf } from '../../sharding/rebalance/placement.ts';
 import { roomFactor, usableVolume } from '../../sharding/room.ts';
 import { parseQuantity } from '../sharded-cluster/desired/quantity.ts';
@@ -17,11 +18,12 @@ import { heldByConversion } from '../sharded-cluster/reversible.ts';
 import { wantedShards } from '../sharded-cluster/steps/shards.ts';
 import { volumeOf } from '../sharded-cluster/volume.ts';
 import { wantedNames } from '../sharded-cluster/wanted-shards.ts';
+import { failingGroups, heldBuckets } from './failures.ts';
 import { mostCoresPerOperation, settlingMs } from './measure.ts';
 import type { MoveFacts, RebalanceView } from './model.ts';
 
-/** A bucket whose move failed stays for so long, and one that has moved is not moved again for mere balance. */
-const holdMs = 600_000;
+/** A bucket that has moved is not moved again for so long for mere balance. */
+const settledMs = 600_000;
 
 /** Processors of one member: its limit, or without one what it asks for, and one at least, since it may take more. */
 export function coresOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
@@ -35,9 +37,17 @@ export function intervalOf({ spec }: Pick<ShardedCluster, 'spec'>): number {
   return durationMs(spec.rebalance.interval) ?? 30_000;
 }
 
-/** After so many failures in so long a group is left alone. */
-const failuresOfGroup = 3;
-const failingMs = 1_800_000;
+/** When moves of a group are tried again that have failed. */
+export const groupIsTriedAgain = 'they are tried again after half an hour';
+
+/** Why the rebalancer leaves it to others to move anything. */
+export function mayNotAct({ cluster, now }: Pick<RebalanceView, 'cluster' | 'now'>): string | undefined {
+  const { mode, dryRun, window } = cluster.spec.rebalance;
+  if (mode !== 'auto') return 'mode is manual: write the ShardMoves that you want';
+  if (dryRun) return 'dryRun: nothing is moved';
+  if (isOpen(window, now)) return undefined;
+  return `the window opens at ${window?.start} UTC`;
+}
 
 /** Every shard that is wanted, is there, or owns a bucket. */
 export function shardsOf(cluster: ShardedCluster, map: ShardMapSpec): string[] {
@@ -136,10 +146,22 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
   const layout = layoutOf(cluster.spec.tables);
   const wanted = wantedShards(cluster);
   const cores = coresOf(cluster);
-  const within = (ms: number | undefined) => ms !== undefined && now.getTime() - ms < holdMs;
-  const held = namesOf(moves.filter(({ failedAtMs }) => within(failedAtMs)));
-  const settling = namesOf(moves.filter(({ movedAtMs }) => within(movedAtMs)));
+  const settling = new Set(
+    moves
+      .filter(({ movedAtMs }) => movedAtMs !== undefined && now.getTime() - movedAtMs < settledMs)
+      .flatMap((move) => move.buckets.map(bucketText)),
+  );
+  const held = heldBuckets(view);
   const failing = failingGroups(view);
+  const obstacle = mayNotAct(view);
+  const setbackOf = (group: string, key: string): string | undefined => {
+    const [one, all] = [held.get(key), failing.get(group)];
+    if (all !== undefined)
+      return `${one ?? `moves of its group fail (${all})`}; ${obstacle ?? groupIsTriedAgain}`;
+    return one === undefined
+      ? undefined
+      : `${one}; ${obstacle ?? 'it is tried again ten minutes after that'}`;
+  };
   const sizes = new Map(
     [...measurements.latest.values()].flatMap(({ name, stats }) =>
       stats.buckets.map((bucket) => [`${name}/${bucketText(bucket)}`, bucket.bytes] as const),
@@ -157,6 +179,7 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
       const key = bucketText({ group: group.name, id: bucket.id });
       const { allowed, isPinned } = placementOf(bucket, group, layout, wanted);
       const immovable = heldByConversion(cluster, group.name);
+      const setback = bucket.pending === undefined ? setbackOf(group.name, key) : undefined;
       return {
         group: group.name,
         id: bucket.id,
@@ -164,9 +187,10 @@ function bucketsOf(view: RebalanceView): BucketLoad[] {
         load: (measurements.load.rates[key] ?? 0) * perOperation,
         bytes: sizes.get(`${bucket.shard}/${key}`) ?? anywhere.get(key) ?? 0,
         isPinned: isPinned || settling.has(key),
-        isHeld: bucket.pending !== undefined || held.has(key) || failing.has(group.name),
+        isHeld: bucket.pending !== undefined || setback !== undefined,
         ...(allowed === undefined ? {} : { allowed }),
         ...(immovable === undefined ? {} : { immovable }),
+        ...(setback === undefined ? {} : { setback }),
       };
     }),
   );
@@ -186,35 +210,6 @@ function coresPerOperation({ map, measurements }: RebalanceView, cores: number):
     0,
   );
   return operations === 0 ? 0 : Math.min(used / operations, mostCoresPerOperation);
-}
-
-/**
- * Groups whose moves have failed several times lately, and none has succeeded since: what is wrong concerns all of them. Neither
- * what somebody cancelled counts, nor a tenant's isolation that was refused before it had a bucket: they say nothing of moves.
- */
-export function failingGroups({ moves, now }: Pick<RebalanceView, 'moves' | 'now'>): ReadonlySet<string> {
-  const groups = new Set(moves.flatMap(({ buckets }) => buckets.map(({ group }) => group)));
-  return new Set(
-    [...groups].filter((group) => {
-      const ofGroup = moves.filter(({ buckets }) => buckets.some((bucket) => bucket.group === group));
-      const movedMs = Math.max(
-        Number.NEGATIVE_INFINITY,
-        ...ofGroup.flatMap(({ movedAtMs }) => movedAtMs ?? []),
-      );
-      const failures = ofGroup.filter(
-        ({ failedAtMs, isCancelled }) =>
-          failedAtMs !== undefined &&
-          isCancelled !== true &&
-          failedAtMs > movedMs &&
-          now.getTime() - failedAtMs < failingMs,
-      );
-      return failures.length >= failuresOfGroup;
-    }),
-  );
-}
-
-function namesOf(moves: RebalanceView['moves']): Set<string> {
-  return new Set(moves.flatMap((move) => move.buckets.map(bucketText)));
 }
 
 /** Of a whole move, as long as none has been measured: two processors and a local disk did 31 to 85 MB/s. */

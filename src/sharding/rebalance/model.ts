@@ -34,6 +34,8 @@ export interface BucketLoad extends BucketKey {
   readonly immovable?: string;
   /** Whether it stays for other reasons, as after a move that failed. */
   readonly isHeld?: boolean;
+  /** What came of its last move, and when it is tried again: what keeps it from where it has to go. */
+  readonly setback?: string;
 }
 
 /** A bucket on its way. */

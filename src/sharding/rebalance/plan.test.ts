@@ -149,6 +149,22 @@ describe('a rebalance plan', () => {
     );
   });
 
+  it('says what keeps a bucket that has to go, unless it goes now or may stay', () => {
+    const setback = 'its move failed';
+    const buckets = even('customer', 2, ['s1', 's0']).map((bucket) =>
+      bucket.id === 0 ? { ...bucket, isHeld: true, setback } : bucket,
+    );
+    const staying = input({ shards: [shard('s0'), shard('s1')], buckets });
+    expect(planRebalance(staying)).toMatchObject({ moves: [], stuck: [], isBalanced: true });
+    const leaving = { ...staying, shards: [shard('s0'), shard('s1', { isDraining: true })] };
+    const stuck = [{ group: 'customer', id: 0, shard: 's1', message: setback }];
+    expect(planRebalance(leaving)).toMatchObject({ moves: [], stuck, isBalanced: false });
+    const running = [{ group: 'customer', id: 0, from: 's0', to: 's1' }];
+    expect(planRebalance({ ...leaving, running })).toMatchObject({ moves: [], stuck: [] });
+    const astray = buckets.map((bucket) => (bucket.id === 0 ? { ...bucket, allowed: ['s0'] } : bucket));
+    expect(planRebalance({ ...staying, buckets: astray })).toMatchObject({ stuck, isBalanced: false });
+  });
+
   it('brings a region back to its shards', () => {
     const buckets = even('weather', 4, ['s0']).map((bucket) => ({ ...bucket, allowed: ['s1'] }));
     const plan = planRebalance(input({ shards: [shard('s0'), shard('s1')], buckets }));

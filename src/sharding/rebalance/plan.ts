@@ -90,8 +90,13 @@ function worldOf({
     const move = running.find((other) => other.group === bucket.group && other.id === bucket.id);
     const place = world.get(move?.to ?? bucket.shard);
     if (place === undefined) continue;
-    const item = { ...bucket, cost: costs[index] ?? 0, isHeld: bucket.isHeld === true || move !== undefined };
-    put(place, item);
+    const { setback, ...known } = bucket;
+    put(place, {
+      ...known,
+      cost: costs[index] ?? 0,
+      isHeld: bucket.isHeld === true || move !== undefined,
+      ...(setback === undefined || move !== undefined ? {} : { setback }),
+    });
     if (move !== undefined) place.freeBytes -= bucket.bytes;
   }
   for (const place of world.values()) place.items.sort((a, b) => b.cost - a.cost || compareBuckets(a, b));
@@ -109,7 +114,10 @@ function planDrains(world: ReadonlyMap<string, Place>, stuck: Stuck[]): PlannedM
     if (moves.length >= maxMoves) break;
     const refuse = (message: string) =>
       stuck.push({ group: item.group, id: item.id, shard: place.shard.name, message });
-    if (item.isHeld === true) continue;
+    if (item.isHeld === true) {
+      if (item.setback !== undefined) refuse(item.setback);
+      continue;
+    }
     if (item.immovable !== undefined) {
       refuse(item.immovable);
       continue;
