@@ -32,18 +32,35 @@ export interface ShardLoadStats {
   readonly activeMs: number;
   /** Bytes of all buckets' leaves and of everything else in the database. */
   readonly databaseBytes: number;
+  /**
+   * Of them, what moves leave behind and have not finished, which goes by itself; null while one of these tables is locked, as for
+   * the build of its key.
+   */
+  readonly leftBytes: number | null;
   /** What the server has on its volume, WAL and other databases, too. */
   readonly usedBytes: number;
 }
 
-/** Attached leaves only: one that is being copied, and one that was moved away, belong to nobody's load. */
+/**
+ * Attached leaves only: one that is being copied, and one that was moved away, belong to nobody's load. The key of a copy is built
+ * under a lock that a look at its size would wait for.
+ */
 const loadQuery = `
-WITH leaves AS (
-  SELECT c.oid, t.group_name, right(c.relname, 4)::int AS bucket
+WITH named AS MATERIALIZED (
+  SELECT c.oid, t.group_name, right(c.relname, 4)::int AS bucket,
+    coalesce(pg_partition_root(c.oid) = to_regclass(format('public.%I', t.table_name)), false)
+      AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'herdsman_refuse') AS owned
     FROM pg_class c JOIN herdsman.tables t ON t.table_name = left(c.relname, -6)
-    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r' AND c.relispartition
+    WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
       AND c.relname ~ '_b[0-9]{4}$' AND t.group_name IS NOT NULL
-      AND NOT EXISTS (SELECT FROM pg_trigger g WHERE g.tgrelid = c.oid AND g.tgname = 'herdsman_refuse')
+), leaves AS (
+  SELECT n.oid, n.group_name, n.bucket FROM named n WHERE n.owned
+), remains AS MATERIALIZED (
+  SELECT r.oid, r.oid IN (SELECT k.relation FROM pg_locks k
+      WHERE k.locktype = 'relation' AND k.mode = 'AccessExclusiveLock') AS locked
+    FROM (SELECT n.oid FROM named n WHERE NOT n.owned
+      UNION SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relkind = 'r'
+        AND NOT c.relispartition AND c.relname ~ '^hm_[0-9a-f]{8}_old_') r
 ), buckets AS (
   SELECT l.group_name, l.bucket,
     sum(s.seq_tup_read + coalesce(s.idx_tup_fetch, 0))::float8 AS reads,
@@ -66,7 +83,11 @@ SELECT pg_is_in_recovery() AS "inRecovery",
   current_setting('max_connections')::int AS "maxConnections",
   (d.xact_commit + d.xact_rollback)::float8 AS transactions,
   d.active_time AS "activeMs",
-  pg_database_size(d.datid)::float8 AS "databaseBytes", ${usedBytes} AS "usedBytes"
+  pg_database_size(d.datid)::float8 AS "databaseBytes",
+  (SELECT CASE WHEN bool_or(r.locked) THEN NULL
+      ELSE coalesce(sum(CASE WHEN NOT r.locked THEN pg_total_relation_size(r.oid) END), 0) END
+    FROM remains r)::float8 AS "leftBytes",
+  ${usedBytes} AS "usedBytes"
 FROM pg_stat_database d WHERE d.datname = current_database()`;
 
 /**

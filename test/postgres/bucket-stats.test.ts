@@ -151,6 +151,50 @@ describe('load of buckets, as PostgreSQL counts it', () => {
     expect(named(await readShardLoad(shard.operator))).toContain('customer/0');
   });
 
+  it('tells what moves leave behind, without waiting for who builds its key', async () => {
+    const before = await readShardLoad(shard.operator);
+    const parts = 'PARTITION BY HASH (customer_id)';
+    const into = 'FOR VALUES WITH (MODULUS 1, REMAINDER 0)';
+    // Retired, being copied, and on its way through the table that a split is copied into.
+    const left = ['hm_0a1b2c3d_old_0', 'customers_b0001', 'orders_b0003'];
+    await rows(
+      shard.application,
+      `CREATE TABLE public.${left[0]} AS SELECT n FROM generate_series(1, 10000) n;
+        CREATE TABLE public.${left[1]} (LIKE public.customers INCLUDING ALL);
+        ${left
+          .slice(0, 2)
+          .map((name) => `ALTER TABLE public.${name} SET (autovacuum_enabled = off);`)
+          .join(' ')}
+        INSERT INTO public.${left[1]} SELECT n, repeat('x', 3000) FROM generate_series(1, 1000) n;
+        CREATE TABLE public.orders_b0001 (LIKE public.orders) ${parts};
+        CREATE TABLE public.${left[2]} PARTITION OF public.orders_b0001 ${into} WITH (autovacuum_enabled = off);
+        INSERT INTO public.orders_b0001 SELECT n, n FROM generate_series(1, 10000) n;
+        CREATE TABLE public.hm_notes_old_0 AS SELECT n FROM generate_series(1, 10000) n`,
+    );
+    const [size] = await rows<{ bytes: number }>(
+      shard.operator,
+      `SELECT sum(pg_total_relation_size(format('public.%I', name)::regclass))::float8 AS bytes
+        FROM unnest($1::text[]) name`,
+      left,
+    );
+    const after = await readShardLoad(shard.operator);
+    expect(size?.bytes).toBeGreaterThan(500_000);
+    expect((after.leftBytes ?? 0) - (before.leftBytes ?? 0)).toBe(size?.bytes);
+    expect(after.databaseBytes - before.databaseBytes).toBeGreaterThan(size?.bytes ?? 0);
+    expect(named(after)).toEqual(named(before));
+    for (const name of left) {
+      await rows(shard.application, `BEGIN; LOCK TABLE public.${name} IN ACCESS EXCLUSIVE MODE`);
+      try {
+        expect((await readShardLoad(shard.operator)).leftBytes).toBeNull();
+      } finally {
+        await rows(shard.application, 'ROLLBACK');
+      }
+    }
+    const drop = [left[0], left[1], 'orders_b0001', 'hm_notes_old_0'].map((name) => `public.${name}`);
+    await rows(shard.application, `DROP TABLE ${drop.join(', ')}`);
+    expect(await readShardLoad(shard.operator)).toMatchObject({ leftBytes: before.leftBytes });
+  });
+
   it('finds the key with most rows', async () => {
     const other = world.shard(1);
     const owner = named(await readShardLoad(other.operator)).includes('accounts/0') ? other : shard;

@@ -7,7 +7,8 @@ const metric = z
       .enum(['CPU', 'Connections', 'TPS', 'Size'])
       .describe(
         'CPU: percent of the CPU limit (from metrics.k8s.io; without a metrics server, the time in which sessions ' +
-          'execute); Connections: sessions of clients; TPS: transactions a second; Size: bytes of the database.',
+          'execute); Connections: sessions of clients; TPS: transactions a second; Size: bytes of the database, without what moves leave ' +
+          'behind for a while.',
       ),
     target: quantity.describe('What one shard shall have at most, such as 60 for CPU or 200Gi for Size.'),
   })

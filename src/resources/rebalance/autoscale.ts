@@ -82,7 +82,8 @@ function metricOf(
     case 'TPS':
       return [[name, measured.transactionsPerSecond]];
     case 'Size':
-      return [[name, stats.databaseBytes]];
+      // What moves leave behind goes by itself: no shard is added for it.
+      return stats.leftBytes === null ? [] : [[name, Math.max(0, stats.databaseBytes - stats.leftBytes)]];
   }
 }
 

@@ -387,6 +387,24 @@ describe('autoscaling of shards', () => {
   });
 
   it.each([
+    [100, 'AboveTarget', 3],
+    [300, 'WithinTarget', 2],
+    [null, 'MetricsMissing', 2],
+  ])('adds none for the %s MiB that moves leave behind for a while', (left, reason, desired) => {
+    const ofSize = { ...autoscaling, metrics: [{ type: 'Size', target: '200Mi' }] };
+    const view = sketchView({ shards: { count: 2, autoscaling: ofSize } });
+    const leftBytes = left === null ? null : left * 2 ** 20;
+    const latest = new Map(
+      [...view.measurements.latest].map(([name, measure]) => {
+        return [name, { ...measure, stats: { ...measure.stats, leftBytes } }] as const;
+      }),
+    );
+    const over = { ...status, overSince: '2026-01-09T11:58:00Z' };
+    const measured = { ...view, measurements: { ...view.measurements, latest } };
+    expect(decideRebalance(measured, over).autoscaling).toMatchObject({ reason, desired });
+  });
+
+  it.each([
     [['s1', 's2'], { desired: 3, reason: 'AtMinimum' }],
     [
       ['s2'],

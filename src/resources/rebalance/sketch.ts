@@ -85,6 +85,7 @@ export function sketchMeasure(
       transactions: seconds * 50,
       activeMs: seconds * 1_000 * 2 * utilisation,
       databaseBytes: 400 * MiB,
+      leftBytes: 0,
       usedBytes: 400 * MiB,
       ...more,
     },
