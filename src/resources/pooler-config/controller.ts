@@ -14,7 +14,7 @@ import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
 import type { Settings } from '../sharded-cluster/model.ts';
-import { fieldManager } from '../sharded-cluster/names.ts';
+import { clusterLabel, fieldManager } from '../sharded-cluster/names.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { tellSuspended } from '../suspension.ts';
 import { executePooler, type PoolerExecution } from './execute.ts';
@@ -162,6 +162,12 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
         poolerSources.poolers,
         ({ metadata, spec }) => poolersOf(metadata.namespace, spec.target.cluster),
         ({ kind }) => kind !== 'updated',
+      ),
+      // They may have waited for the connections of one that was deleted.
+      mapped(
+        poolerSources.pods,
+        ({ metadata }) => poolersOf(metadata.namespace ?? '', metadata.labels?.[clusterLabel] ?? ''),
+        ({ kind }) => kind === 'deleted',
       ),
       labelled(poolerSources.pods, poolerLabel, changed('deletion', 'status')),
       labelled(sources.statefulSets, poolerLabel, changed('generation', 'deletion', 'annotations', 'status')),

@@ -6,15 +6,27 @@ import { encoded } from '../sharded-cluster/desired/secrets.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { noGatedShards } from './gated-shards.ts';
 import { emptyMemory } from './memory.ts';
+import type { PoolerConfig } from './model.ts';
 import { createPoolerObserver } from './observe.ts';
-import type { PoolerSources } from './sources.ts';
+import { byCluster, type PoolerSources } from './sources.ts';
 import { poolerConfig, targetCluster } from './test-support/world.ts';
 
 /** Two PoolerConfigs of `shop`, each with a pod of its own. */
 const addresses: Readonly<Record<string, string>> = { web: '10.0.0.1', jobs: '10.0.0.2' };
 
+/** Other PoolerConfigs of `shop`, and pods that are labelled with the names of any. */
+interface Fleet {
+  readonly present?: readonly PoolerConfig[];
+  readonly left?: readonly string[];
+}
+
 /** A server that knows of one session that listens, from one address. */
-function observerWith(listening: string, monotonicMs = () => 0, primary = () => 'shop-s0-0') {
+function observerWith(
+  listening: string,
+  monotonicMs = () => 0,
+  primary = () => 'shop-s0-0',
+  { present = [], left = [] }: Fleet = {},
+) {
   const cluster = () => ({
     ...targetCluster(),
     status: { shards: { items: [{ name: 's0', primary: primary(), timeline: 1, members: [] }] } },
@@ -25,6 +37,9 @@ function observerWith(listening: string, monotonicMs = () => 0, primary = () => 
       status: { podIP: addresses[name] },
     },
   ];
+  const labelled = left.map((pooler) => ({
+    metadata: { name: `${pooler}-pooler-0`, labels: { 'herdsman.dev/pooler': pooler } },
+  }));
   const nothing = { cache: { get: () => undefined, byIndex: () => [] } };
   const member = { status: { podIP: '10.0.0.9' } };
   const connection = {
@@ -47,8 +62,13 @@ function observerWith(listening: string, monotonicMs = () => 0, primary = () => 
       plain: [],
     } as unknown as Sources,
     poolerSources: {
-      pods: { cache: { byIndex: (_: string, value: string) => pods(value.split('/')[1] ?? '') } },
-      poolers: nothing,
+      pods: {
+        cache: {
+          byIndex: (index: string, value: string) =>
+            index === byCluster ? labelled : pods(value.split('/')[1] ?? ''),
+        },
+      },
+      poolers: { cache: { byIndex: () => present } },
     } as unknown as PoolerSources,
     connections: {
       use: (_options: unknown, work: (given: unknown) => unknown) => work(connection),
@@ -89,4 +109,27 @@ it('tells for how long somebody has served', async () => {
   expect(await servedMs(4_000, 'shop-s0-0')).toBe(3_000);
   expect(await servedMs(5_000, 'shop-s0-1')).toBe(0);
   expect(await servedMs(5_500, 'shop-s0-1')).toBe(500);
+});
+
+it('counts PoolerConfigs that were deleted for as long as pods of theirs are left', async () => {
+  const named = (name: string, status?: PoolerConfig['status']): PoolerConfig => {
+    const pooler = poolerConfig({}, status);
+    return { ...pooler, metadata: { ...pooler.metadata, name } };
+  };
+  const sized = { sizing: { total: 40, limit: 43, message: '' } };
+  const takenWith = async (fleet: Fleet) => {
+    const observer = observerWith('', undefined, undefined, fleet);
+    const { observed } = await observer.observe(named('web'), emptyMemory(), new AbortController().signal);
+    return observed.sharing.taken;
+  };
+  const jobs = named('jobs', sized);
+  const unknown = Number.POSITIVE_INFINITY;
+  expect(await takenWith({ present: [jobs], left: ['web', 'jobs'] })).toEqual({ names: ['jobs'], total: 40 });
+  expect(await takenWith({ left: ['web', 'jobs'] })).toEqual({ names: ['jobs'], total: unknown });
+  // Made anew under its name, before the pods of the former have ended.
+  expect(await takenWith({ present: [named('jobs')], left: ['jobs'] })).toEqual({
+    names: ['jobs'],
+    total: unknown,
+  });
+  expect(await takenWith({ present: [named('jobs')] })).toEqual({ names: [], total: 0 });
 });

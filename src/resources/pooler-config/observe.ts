@@ -36,8 +36,8 @@ import {
 } from './names.ts';
 import { readPgpoolInstance } from './pgpool-access.ts';
 import { isServedByOthers } from './served-by-others.ts';
-import { sharersOf, type Target } from './sharers.ts';
-import { byPooler, byTarget, type PoolerSources } from './sources.ts';
+import { leavingOf, sharersOf, type Target } from './sharers.ts';
+import { byCluster, byPooler, byTarget, type PoolerSources } from './sources.ts';
 
 /** How long what was read by name, or from a server, is good. */
 const freshMs = { secret: 600_000, login: 30_000, limits: 10_000 };
@@ -216,16 +216,22 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         readTargets(pooler, memory, cluster, replicaSet, readings, pods, reading),
         reading,
       ]);
+      const clusterKey = keyString({ namespace, name: clusterName });
+      const others = poolerSources.poolers.cache
+        .byIndex(byTarget, clusterKey)
+        .filter((other) => other.metadata.name !== name);
       const sharing = sharersOf(
         serversOf(pooler),
-        poolerSources.poolers.cache
-          .byIndex(byTarget, keyString({ namespace, name: clusterName }))
-          .filter((other) => other.metadata.name !== name)
-          .map((other) => ({
-            ...serversOf(other),
-            name: other.metadata.name,
-            total: other.status?.sizing?.total ?? 0,
-          })),
+        others.map((other) => ({
+          ...serversOf(other),
+          name: other.metadata.name,
+          total: other.status?.sizing?.total ?? 0,
+        })),
+        leavingOf(poolerSources.pods.cache.byIndex(byCluster, clusterKey), [
+          name,
+          // Pods of one that has no sizes yet are those of another, which had its name before.
+          ...others.filter(({ status }) => status?.sizing !== undefined).map((other) => other.metadata.name),
+        ]),
         (set) => sources.replicaSets.cache.get({ namespace, name: set })?.spec.whenNoneFresh === 'primary',
       );
       const objects = objectsOf(namespace, name, sources);

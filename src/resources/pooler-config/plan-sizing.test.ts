@@ -146,6 +146,25 @@ describe('a share of servers that others have too', () => {
     });
   });
 
+  it('grows when what is left of one that was deleted is gone, and is kept meanwhile', () => {
+    const world = observedWorld({ secrets: all });
+    const leaving: Partial<Observed> = {
+      sharing: { poolers: 1, taken: { names: ['old'], total: Number.POSITIVE_INFINITY } },
+    };
+    expect(plan(planInput(poolerConfig(), { ...world, ...leaving })).result).toMatchObject({
+      kind: 'wait',
+      reason: 'ShareTaken',
+      message: expect.stringContaining('"old" may still open 87 of the 87 connections'),
+    });
+    const half = settle(poolerConfig(), { ...world, ...sharing(43) });
+    const pooler = poolerConfig({}, statusOf(planInput(poolerConfig(), half.observed), half.last, []));
+    expect(settle(pooler, { ...half.observed, ...leaving }).last).toMatchObject({
+      result: { kind: 'ready' },
+      sizing: { total: 42, message: expect.stringContaining('of which old may open 87 still, leaves 42') },
+    });
+    expect(settle(pooler, { ...half.observed, sharing: world.sharing }).last.sizing?.total).toBe(86);
+  });
+
   it('counts as given up when every instance has given it up', () => {
     const { observed, last } = settle(poolerConfig(), observedWorld({ secrets: all }));
     const before = statusOf(planInput(poolerConfig(), observed), last, []);

@@ -1,6 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from 'vitest';
-import { sharersOf, type Target } from './sharers.ts';
+import { leavingOf, sharersOf, type Target } from './sharers.ts';
 
 const writes = {};
 const splits = { alsoReads: ['a'] };
@@ -35,7 +35,7 @@ describe('PoolerConfigs that share servers', () => {
     const others = all
       .filter((_other, index) => index !== own)
       .map((other) => ({ ...other, name: 'x', total: 0 }));
-    expect(sharersOf(target, others, (set) => falling.includes(set)).poolers).toBe(count);
+    expect(sharersOf(target, others, [], (set) => falling.includes(set)).poolers).toBe(count);
   });
 
   it('tell what they have, of the servers that others have most of', () => {
@@ -45,9 +45,37 @@ describe('PoolerConfigs that share servers', () => {
       { ...ofSet('a'), name: 'reports', total: 50 },
       { ...ofSet('b'), name: 'archive', total: 60 },
     ];
-    const takenFor = (target: Target) => sharersOf(target, others, (set) => set === 'a').taken;
+    const takenFor = (target: Target, leaving: readonly string[] = []) =>
+      sharersOf(target, others, leaving, (set) => set === 'a').taken;
     expect(takenFor(writes)).toEqual({ names: ['web', 'reports'], total: 90 });
     expect(takenFor(ofSet('b'))).toEqual({ names: ['archive'], total: 60 });
     expect(takenFor(ofSet('c'))).toEqual({ names: [], total: 0 });
+    const total = Number.POSITIVE_INFINITY;
+    expect(takenFor(ofSet('c'), ['gone'])).toEqual({ names: ['gone'], total });
+    expect(takenFor(ofSet('b'), ['gone'])).toEqual({ names: ['archive', 'gone'], total });
+  });
+
+  it('are not more for one that is gone: nobody gives up anything for those who leave', () => {
+    expect(sharersOf(writes, [], ['gone'], () => false).poolers).toBe(1);
+  });
+});
+
+describe('PoolerConfigs that are gone', () => {
+  const pod = (pooler: string, phase: string) => ({
+    apiVersion: 'v1',
+    kind: 'Pod',
+    metadata: { name: `${pooler}-pooler-0`, uid: pooler, labels: { 'herdsman.dev/pooler': pooler } },
+    status: { phase },
+  });
+
+  it('leave until the last of their pods has ended', () => {
+    const pods = [
+      pod('web', 'Running'),
+      pod('old', 'Running'),
+      pod('old', 'Pending'),
+      pod('ended', 'Failed'),
+    ];
+    expect(leavingOf(pods, ['web'])).toEqual(['old']);
+    expect(leavingOf(pods, ['web', 'old'])).toEqual([]);
   });
 });

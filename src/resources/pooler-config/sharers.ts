@@ -1,4 +1,6 @@
 import type { PoolerConfigSpec } from '../../api/v1alpha1/pooler-config.ts';
+import type { Pod } from '../sharded-cluster/kubernetes.ts';
+import { poolerLabel } from './names.ts';
 
 /** What a PoolerConfig stands in front of, as written: defaults may be missing. */
 export type Target = Pick<PoolerConfigSpec['target'], 'readReplicaSet'> & {
@@ -10,7 +12,7 @@ export type Target = Pick<PoolerConfigSpec['target'], 'readReplicaSet'> & {
 /** Another PoolerConfig, with the connections that it may have open to one server. */
 export type Sharer = Target & { readonly name: string; readonly total: number };
 
-/** What others have of the same servers, at most. */
+/** What others have of the same servers, at most; infinite where that is not known. */
 export interface Taken {
   readonly names: readonly string[];
   readonly total: number;
@@ -30,10 +32,14 @@ type Servers = 'primaries' | 'standbys' | `members of ${string}`;
  * Which of a cluster's PoolerConfigs may be connected to the same servers at once. Those that read a ReadReplicaSet whose primary
  * stands in for its members share the primary with those that write, and so do those that read standbys: of one that is
  * promoted they keep their sessions at first.
+ *
+ * What is left of PoolerConfigs that are gone may be connected to any server, and nothing says to how much of it: nobody gives up
+ * anything for these, but nobody opens more either until they have left.
  */
 export function sharersOf(
   target: Target,
   others: readonly Sharer[],
+  leaving: readonly string[],
   fallsBack: (readReplicaSet: string) => boolean,
 ): Sharing {
   const serversOf = ({ role = 'rw', readReplicaSet, alsoReads = [] }: Target): readonly Servers[] => {
@@ -46,11 +52,27 @@ export function sharersOf(
   );
   return {
     poolers: 1 + Math.max(0, ...groups.map((group) => group.length)),
-    taken: groups.map(takenBy).reduce((most, next) => (next.total > most.total ? next : most)),
+    taken: groups
+      .map((group) => takenBy([...group, ...leaving.map(withUnknownTotal)]))
+      .reduce((most, next) => (next.total > most.total ? next : most)),
   };
 }
 
-function takenBy(group: readonly Sharer[]): Taken {
+/** PoolerConfigs with pods of theirs left, of which none is present: they were deleted, and their clients may go on meanwhile. */
+export function leavingOf(pods: readonly Pod[], present: readonly string[]): string[] {
+  const names = pods.filter(mayBeConnected).flatMap(({ metadata }) => metadata.labels?.[poolerLabel] ?? []);
+  return [...new Set(names)].filter((name) => !present.includes(name)).toSorted();
+}
+
+function mayBeConnected({ status }: Pod): boolean {
+  return status?.phase !== 'Succeeded' && status?.phase !== 'Failed';
+}
+
+function withUnknownTotal(name: string): Pick<Sharer, 'name' | 'total'> {
+  return { name, total: Number.POSITIVE_INFINITY };
+}
+
+function takenBy(group: readonly Pick<Sharer, 'name' | 'total'>[]): Taken {
   const holding = group.filter(({ total }) => total > 0);
   return {
     names: holding.map(({ name }) => name),

@@ -50,7 +50,8 @@ describe('automatic sizes', () => {
       kind: 'waiting',
       message:
         'PoolerConfig "web" may still open 86 of the 87 connections that shard s0 has for poolers, and the share of this ' +
-        'one is 43: it waits until they give it up; one that is refused does so when its spec is put right',
+        'one is 43: it waits until they give it up; one that is refused does so when its spec is put right, one that is ' +
+        'deleted when its pods are gone',
     });
     const tooMuch = { sizing: 'manual', poolSize: 60 };
     expect(sizePools(input(tooMuch, { poolers: 2, taken }))).toMatchObject({ kind: 'refused' });

@@ -118,7 +118,7 @@ export function roomOf(
 /** What others have to give up first. */
 export function waitingFor(shard: string, { all, share }: Room, { names, total }: Taken): string {
   const who = `${names.length === 1 ? 'PoolerConfig' : 'PoolerConfigs'} ${names.map((name) => `"${name}"`).join(', ')}`;
-  return `${who} may still open ${total} of the ${all} connections that shard ${shard} has for poolers, and the share of this one is ${share}: it waits until they give it up; one that is refused does so when its spec is put right`;
+  return `${who} may still open ${Math.min(total, all)} of the ${all} connections that shard ${shard} has for poolers, and the share of this one is ${share}: it waits until they give it up; one that is refused does so when its spec is put right, one that is deleted when its pods are gone`;
 }
 
 function sizeOf(spec: SizingInput['spec'], database: PoolerDatabase, share: number): DatabaseSize {
@@ -142,7 +142,7 @@ interface Shares {
 function arithmetic(
   { spec, instances, poolers, taken }: SizingInput,
   server: ServerLimits,
-  { shard, databases, room: { share, limit } }: Shares,
+  { shard, databases, room: { all, share, limit } }: Shares,
 ): string {
   const parts = [
     `max_connections ${server.maxConnections} of shard ${shard}`,
@@ -150,7 +150,8 @@ function arithmetic(
     `- ${spec.reservedConnections} reserved by spec.reservedConnections`,
   ];
   const divided = poolers === 1 ? '' : `, shared by ${poolers} PoolerConfigs`;
-  const late = limit < share ? `, of which ${taken.names.join(', ')} may open ${taken.total} still,` : '';
+  const late =
+    limit < share ? `, of which ${taken.names.join(', ')} may open ${Math.min(taken.total, all)} still,` : '';
   return `${parts.join(' ')}${divided}${late} leaves ${limit} for ${count(instances, 'instance')} x ${count(databases, 'database')}`;
 }
 

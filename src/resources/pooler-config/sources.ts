@@ -3,7 +3,7 @@ import { createInformer, type Informer, type InformerDependencies } from '../../
 import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
 import { podType } from '../../runtime/kubernetes-types.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
-import { componentLabel, managedByLabel } from '../sharded-cluster/names.ts';
+import { clusterLabel, componentLabel, managedByLabel } from '../sharded-cluster/names.ts';
 import { poolerConfigType } from './kinds.ts';
 import type { PoolerConfig } from './model.ts';
 import { poolerLabel } from './names.ts';
@@ -18,6 +18,8 @@ export interface PoolerSources {
 export const byTarget = 'target';
 /** Index of pods by the PoolerConfig that they belong to. */
 export const byPooler = 'pooler';
+/** Index of pods by the cluster that they are connected to. */
+export const byCluster = 'cluster';
 
 /** Informers for the given namespaces, or for all. */
 export function createPoolerSources(
@@ -34,7 +36,7 @@ export function createPoolerSources(
         type: podType,
         namespaces,
         labelSelector: `${managedByLabel}=herdsman,${componentLabel}=pooler`,
-        indexes: { [byPooler]: labelIndex(poolerLabel) },
+        indexes: { [byPooler]: labelIndex(poolerLabel), [byCluster]: labelIndex(clusterLabel) },
       },
       dependencies,
     ),
