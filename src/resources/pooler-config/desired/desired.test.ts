@@ -1,3 +1,4 @@
+import type { V1StatefulSet } from '@kubernetes/client-node';
 import { dump } from 'js-yaml';
 import { expect, it } from 'vitest';
 import { databasesOf } from '../databases.ts';
@@ -85,6 +86,20 @@ it('carries a revision that PgBouncer shows, and that every difference changes',
 it('leads to the fresh members of a ReadReplicaSet', () => {
   const { files } = settings({ target: { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' } });
   expect(files['pgbouncer.ini']).toMatch(/^app_s1_ro = host=readers-s1-read\.store\.svc port=5432 /m);
+});
+
+it('has beside PgBouncer what lets its clients go on, before it and for as long as it runs', () => {
+  const objects = poolerObjects(poolerConfig(), { image: 'i', replicas: 2 });
+  const statefulSet = objects.find(({ kind }) => kind === 'StatefulSet') as V1StatefulSet | undefined;
+  const { initContainers = [], containers = [] } = statefulSet?.spec?.template.spec ?? {};
+  expect(containers.map(({ name }) => name)).toEqual(['pgbouncer', 'exporter']);
+  // Those of initContainers that are restarted end after all others. PgBouncer is started when they have started, and they wait
+  // for it then.
+  for (const name of ['resolver', 'guard']) {
+    const beside = initContainers.find((container) => container.name === name);
+    expect(beside?.restartPolicy).toBe('Always');
+    expect(beside?.startupProbe).toBeUndefined();
+  }
 });
 
 it('replaces pods only for settings that PgBouncer reads at its start', () => {

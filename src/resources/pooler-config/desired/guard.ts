@@ -38,12 +38,13 @@ while :; do
 done
 `;
 
-/** The container that runs it. */
+/** The container that runs it, as long as PgBouncer: an instance that is about to go may be paused, too. */
 export function guard(image: string): V1Container {
   return {
     name: 'guard',
     image,
     imagePullPolicy: 'IfNotPresent',
+    restartPolicy: 'Always',
     args: ['sh', '-c', guardScript],
     resources: { requests: { cpu: '5m', memory: '16Mi' }, limits: { memory: '64Mi' } },
     securityContext: containerSecurity,

@@ -87,8 +87,8 @@ function podSpec(pooler: PoolerConfig, options: PodOptions): V1PodSpec {
   const drain = drainSeconds(pooler);
   return {
     ...poolerPod(pooler, options, farewellSeconds + drain + lastSeconds),
-    initContainers: [resolver(image)],
-    containers: [pgbouncer(pooler, image, drain), guard(image), exporter(image)],
+    initContainers: [resolver(image), guard(image)],
+    containers: [pgbouncer(pooler, image, drain), exporter(image)],
     volumes: [
       { name: 'settings', secret: { secretName: poolerName(name), defaultMode: 0o440 } },
       { name: 'run', emptyDir: {} },
