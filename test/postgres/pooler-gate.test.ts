@@ -71,7 +71,7 @@ describe('the gate', () => {
     await Promise.all(working);
     expect(errors).toEqual([]);
     expect(gated.held.size).toBe(0);
-    expect(gated.switched).toEqual(new Set(['store/web/s0']));
+    expect([...gated.switched.keys()]).toEqual(['store/web/s0']);
     expect(await paused()).toEqual([false, false]);
   });
 
@@ -86,7 +86,7 @@ describe('the gate', () => {
     const answer = waiting.query('SELECT 1');
     server = 'the new primary';
     await answer;
-    expect(gated.switched).toEqual(new Set(['store/web/s0']));
+    expect([...gated.switched.keys()]).toEqual(['store/web/s0']);
     finish.resolve();
     await passing;
     await waiting.end();

@@ -99,7 +99,8 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
 
   function noteSwitched({ namespace, shard, role }: GatedShard, poolers: readonly string[]): void {
     if (role === 'ro') return;
-    for (const pooler of poolers) gated.switched.add(shardKey({ namespace, pooler, shard }));
+    for (const pooler of poolers)
+      gated.switched.set(shardKey({ namespace, pooler, shard }), clock.monotonicMs());
   }
 
   return {

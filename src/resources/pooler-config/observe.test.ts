@@ -4,7 +4,7 @@ import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { encoded } from '../sharded-cluster/desired/secrets.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
-import { noGatedShards } from './gated-shards.ts';
+import { type GatedShards, noGatedShards } from './gated-shards.ts';
 import { emptyMemory } from './memory.ts';
 import type { PoolerConfig } from './model.ts';
 import { createPoolerObserver } from './observe.ts';
@@ -14,10 +14,11 @@ import { poolerConfig, targetCluster } from './test-support/world.ts';
 /** Two PoolerConfigs of `shop`, each with a pod of its own. */
 const addresses: Readonly<Record<string, string>> = { web: '10.0.0.1', jobs: '10.0.0.2' };
 
-/** Other PoolerConfigs of `shop`, and pods that are labelled with the names of any. */
+/** Other PoolerConfigs of `shop`, pods that are labelled with the names of any, and what the gate has told. */
 interface Fleet {
   readonly present?: readonly PoolerConfig[];
   readonly left?: readonly string[];
+  readonly gated?: GatedShards;
 }
 
 /** A server that knows of one session that listens, from one address. */
@@ -25,7 +26,7 @@ function observerWith(
   listening: string,
   monotonicMs = () => 0,
   primary = () => 'shop-s0-0',
-  { present = [], left = [] }: Fleet = {},
+  { present = [], left = [], gated = noGatedShards() }: Fleet = {},
 ) {
   const cluster = () => ({
     ...targetCluster(),
@@ -73,7 +74,7 @@ function observerWith(
     connections: {
       use: (_options: unknown, work: (given: unknown) => unknown) => work(connection),
     } as unknown as Connections,
-    gated: noGatedShards(),
+    gated,
     monotonicMs,
   });
 }
@@ -132,4 +133,17 @@ it('counts PoolerConfigs that were deleted for as long as pods of theirs are lef
     total: unknown,
   });
   expect(await takenWith({ present: [named('jobs')] })).toEqual({ names: [], total: 0 });
+});
+
+it('tells of a change behind the gate for a minute: one that was a restart is never seen as another primary', async () => {
+  const now = { ms: 0 };
+  const gated = { ...noGatedShards(), switched: new Map([['store/web/s0', 1_000]]) };
+  const observer = observerWith('', () => now.ms, undefined, { gated });
+  const switchedAt = async (ms: number) => {
+    now.ms = ms;
+    const { observed } = await observer.observe(poolerConfig(), emptyMemory(), new AbortController().signal);
+    return [...observed.switched];
+  };
+  expect(await switchedAt(60_999)).toEqual(['s0']);
+  expect(await switchedAt(61_000)).toEqual([]);
 });

@@ -22,7 +22,7 @@ import { shardAccess } from '../sharded-cluster/shard-access.ts';
 import type { Sources } from '../sharded-cluster/sources.ts';
 import { objectId } from '../sharded-cluster/steps/objects.ts';
 import { type ConsoleAccess, consoleAccess, useConsole } from './console-access.ts';
-import { type GatedShards, shardKey } from './gated-shards.ts';
+import { type GatedShards, hasSwitched, shardKey } from './gated-shards.ts';
 import { readInstance, sessionName } from './instance-facts.ts';
 import type { PoolerMemory, TargetFacts } from './memory.ts';
 import type { InstanceFacts, Observed, ObservedInstance, ObservedTarget, PoolerConfig } from './model.ts';
@@ -254,7 +254,9 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
           switched: new Set(
             targets
               .map(({ shard }) => shard)
-              .filter((shard) => gated.switched.has(shardKey({ namespace, pooler: name, shard }))),
+              .filter((shard) =>
+                hasSwitched(gated, shardKey({ namespace, pooler: name, shard }), monotonicMs()),
+              ),
           ),
         },
       };
