@@ -62,6 +62,12 @@ describe('certificates beside a spec that is refused', () => {
       'deliver',
       'reload',
     ]);
+    const held = new Set(['uid-0/app']);
+    expect(kinds(plan(planInput(poolerConfig(refusedSpec), { ...written, held })))).toEqual([
+      'deliver',
+      'deliver',
+      'reload',
+    ]);
     // It is the revision that the same settings have once nothing is refused any more.
     expect(plan(planInput(poolerConfig(), written)).actions).toEqual(
       plan(planInput(poolerConfig(refusedSpec), written)).actions,
@@ -87,5 +93,23 @@ describe('an instance that was left without the connections that it keeps open',
     expect(reloads(0)).toEqual([{ kind: 'reload', pod: 'web-pooler-0' }]);
     expect(reloads(0, ['uid-0/app'])).toEqual([]);
     expect(reloads(2)).toEqual([]);
+  });
+});
+
+describe('an instance whose clients are held back', () => {
+  const held = new Set(['uid-0/app']);
+  const reload = (ordinal: number) => ({ kind: 'reload', pod: `web-pooler-${ordinal}` });
+  const deliver = (ordinal: number, revision = '') => ({ ...reload(ordinal), kind: 'deliver', revision });
+
+  it('has new settings at hand, and reads them once they go on', () => {
+    const { observed } = settle(poolerConfig(), observedWorld({ secrets: all }));
+    const changed = poolerConfig({ maxClientConnections: 5 });
+    const written = plan(planInput(changed, observed));
+    const world = written.actions.reduce((before, action) => after(before, action, written), observed);
+    const next = plan(planInput(changed, { ...world, held }));
+    const { revision } = next;
+    expect(next.actions).toEqual([deliver(0, revision), deliver(1, revision), reload(1)]);
+    expect(next.result).toMatchObject({ reason: 'SettingsPending' });
+    expect(plan(planInput(changed, world)).actions).toContainEqual(reload(0));
   });
 });

@@ -3,7 +3,7 @@ import { contentOf } from '../sharded-cluster/steps/identity.ts';
 import { poolerSecret } from './desired/objects.ts';
 import { restamped } from './desired/settings.ts';
 import { certificatesOf } from './identity.ts';
-import type { Action, ObservedInstance, PlanInput } from './model.ts';
+import type { Action, Observed, ObservedInstance, PlanInput } from './model.ts';
 import { poolerName, revisionAnnotation } from './names.ts';
 
 /** Writes the files where others are written. */
@@ -17,14 +17,26 @@ export function writes(
   return isWritten ? [] : [{ kind: 'write-secret', secret }];
 }
 
-/** Has instances take what is written: it reaches their pods, and then they read it. */
-export function deliveries(instances: readonly ObservedInstance[], revision: string): Action[] {
+/**
+ * Has instances take what is written: it reaches their pods, and then they read it. Whoever holds clients back changes settings
+ * meanwhile, and sets them back: who is held reads none before.
+ */
+export function deliveries(
+  { held }: Pick<Observed, 'held'>,
+  instances: readonly ObservedInstance[],
+  revision: string,
+): Action[] {
   return instances.flatMap(({ pod, ready }): Action[] => [
     ...(pod.metadata.annotations?.[revisionAnnotation] === revision
       ? []
       : [{ kind: 'deliver' as const, pod: pod.metadata.name, revision }]),
-    ...(ready ? [{ kind: 'reload' as const, pod: pod.metadata.name }] : []),
+    ...(ready && !isAnyHeld(held, pod) ? [{ kind: 'reload' as const, pod: pod.metadata.name }] : []),
   ]);
+}
+
+/** Whether clients of any database of an instance are held back. */
+export function isAnyHeld(held: Observed['held'], { metadata }: ObservedInstance['pod']): boolean {
+  return [...held].some((key) => key.startsWith(`${metadata.uid}/`));
 }
 
 /** Whether an instance runs with other settings; one that does not answer is taken at the word of what was delivered to it. */
@@ -52,6 +64,7 @@ export function renewals(input: PlanInput): readonly Action[] {
   if (written.length > 0) return written;
   const { revision } = renewed;
   return deliveries(
+    observed,
     observed.instances.filter((instance) => runsWithout(instance, revision)),
     revision,
   );

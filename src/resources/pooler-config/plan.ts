@@ -4,7 +4,7 @@ import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { objectsToApply } from '../sharded-cluster/steps/objects.ts';
 import { decideReplicas, type ScalingDecision } from './autoscaling.ts';
 import { databasesOf, longestDatabaseName, type PoolerDatabase } from './databases.ts';
-import { deliveries, renewals, runsWithout, writes } from './delivery.ts';
+import { deliveries, isAnyHeld, renewals, runsWithout, writes } from './delivery.ts';
 import { poolerObjects } from './desired/objects.ts';
 import { settingsFiles } from './desired/settings.ts';
 import { identityOf } from './identity.ts';
@@ -102,7 +102,7 @@ export function plan(input: PlanInput): Plan {
   const applies = objects.map((object): Action => ({ kind: 'apply', type: resourceTypeOf(object), object }));
   const actions = [
     ...applies,
-    ...deliveries(outdated, revision),
+    ...deliveries(observed, outdated, revision),
     ...reductions.filter((action) => !isHeld(observed, action)),
   ];
   return stopped(progressOf(input, { replicas, behind, applies: applies.length, scaling }), actions, known);
@@ -289,9 +289,8 @@ function isBehind({ pooler, observed }: PlanInput, instance: ObservedInstance, r
   const { pod, facts } = instance;
   if (pod.metadata.deletionTimestamp !== undefined || facts.state !== 'present') return false;
   // Who holds clients back changes it meanwhile, and may end before it is set back.
-  const isHeld = [...observed.held].some((key) => key.startsWith(`${pod.metadata.uid}/`));
   const { minPoolSize = pooler.spec.minPoolSize } = facts.value;
-  return minPoolSize !== pooler.spec.minPoolSize && !isHeld;
+  return minPoolSize !== pooler.spec.minPoolSize && !isAnyHeld(observed.held, pod);
 }
 
 /** Connections over the share are given up when their transaction ends, and no more than the share is opened again. */
