@@ -96,3 +96,29 @@ it('says for how long a member has had its rotation, by its pod', () => {
   expect(observe('draining', 9_000, 'b')).toEqual({ drainingMs: 0, outMs: 0 });
   expect([...memory.silent.keys()]).toEqual([]);
 });
+
+describe('the standby that members follow', () => {
+  it.each([
+    ['is the one of their configuration', 'tags: { replicatefrom: shop-s0-1 }', 'shop-s0-1'],
+    ['is nobody without one', 'tags: {}', undefined],
+    ['is not known by what is no YAML', 'tags: {', undefined],
+    ['is not known by an empty file', '', undefined],
+  ])('%s', (_, text, upstream) => {
+    const informer = { cache: { byIndex: () => [] } };
+    const replicas = {
+      statefulSets: informer,
+      pods: informer,
+      claims: informer,
+    } as unknown as ReplicaSources;
+    const config = {
+      apiVersion: 'v1',
+      kind: 'ConfigMap',
+      metadata: { name: 'readers-s0-replicas-patroni', labels: { 'herdsman.dev/shard': 's0' } },
+      data: { 'patroni.yml': text },
+    };
+    const objects = new Map([['ConfigMap/readers-s0-replicas-patroni', config]]);
+    expect(cachedShards(readers(), shop, replicas, objects, emptyMemory(0), 0)).toMatchObject([
+      { name: 's0', upstream },
+    ]);
+  });
+});

@@ -101,10 +101,16 @@ export function cachedShards(
 /** The member that the configuration, as it was applied last, says to follow. */
 function upstreamOf(configMap: KubernetesObject | undefined): string | undefined {
   const { data } = (configMap ?? {}) as { readonly data?: Readonly<Record<string, string>> };
-  const settings = load(data?.['patroni.yml'] ?? '{}') as {
-    readonly tags?: { readonly replicatefrom?: string };
-  };
-  return settings.tags?.replicatefrom;
+  try {
+    const settings = load(data?.['patroni.yml'] ?? '') as
+      | { readonly tags?: { readonly replicatefrom?: string } }
+      | null
+      | undefined;
+    return settings?.tags?.replicatefrom;
+  } catch {
+    // Somebody has written there what is no YAML, and no pass may fail by that.
+    return undefined;
+  }
 }
 
 function membersOf(
