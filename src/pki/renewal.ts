@@ -15,7 +15,7 @@ export interface RenewalInput {
 
 /** Why the pair has to be replaced, or `undefined` while it is as it shall be: it is due after two thirds of its life. */
 export function needsRenewal(pair: KeyPair, input: RenewalInput): RenewalReason | undefined {
-  const certificate = read(pair.certificate);
+  const certificate = readCertificate(pair.certificate);
   if (certificate === undefined || !isKeyOf(certificate, pair.key)) return 'unreadable';
   if (!isSignedBy(pair.certificate, input.authority)) return 'other-authority';
   if (!isFor(certificate, input)) return 'other-names';
@@ -24,23 +24,24 @@ export function needsRenewal(pair: KeyPair, input: RenewalInput): RenewalReason 
 
 /** Whether a certificate (PEM) is of an authority. */
 export function isSignedBy(certificate: string, authority: string): boolean {
-  const key = read(authority)?.publicKey;
-  return key !== undefined && read(certificate)?.verify(key) === true;
+  const key = readCertificate(authority)?.publicKey;
+  return key !== undefined && readCertificate(certificate)?.verify(key) === true;
 }
 
 /** When a certificate is due to be replaced; `undefined` if it cannot be read. */
 export function renewalTime(certificate: string): Date | undefined {
-  const parsed = read(certificate);
+  const parsed = readCertificate(certificate);
   return parsed === undefined ? undefined : dueDate(parsed);
 }
 
 /** When a certificate ends to be valid; `undefined` if it cannot be read. */
 export function expiry(certificate: string): Date | undefined {
-  const parsed = read(certificate);
+  const parsed = readCertificate(certificate);
   return parsed === undefined ? undefined : new Date(parsed.validTo);
 }
 
-function read(pem: string): X509Certificate | undefined {
+/** A certificate from its PEM; `undefined` for what is none: somebody may have written it into a Secret. */
+export function readCertificate(pem: string): X509Certificate | undefined {
   try {
     return new X509Certificate(pem);
   } catch {

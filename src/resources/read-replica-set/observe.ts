@@ -1,4 +1,5 @@
-import { X509Certificate } from 'node:crypto';
+import type { X509Certificate } from 'node:crypto';
+import { readCertificate } from '../../pki/renewal.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { ReplicaStats } from '../../postgres/replica-stats.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
@@ -80,8 +81,8 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       const reading = secretReading(await secrets.read(key, maxAgeMs, signal));
       const text = contentOf(reading)?.['tls.crt'];
       if (text === undefined) continue;
-      const certificate = new X509Certificate(text);
-      if (certificate.checkHost(host) !== undefined) return certificate;
+      const certificate = readCertificate(text);
+      if (certificate?.checkHost(host) !== undefined) return certificate;
     }
     return undefined;
   }
