@@ -34,8 +34,8 @@ export function plan(input: SetInput): SetPlan {
     };
   }
   const settings = effectiveSettings(set.spec, cluster, observed.parameterProblems?.length === 0);
-  const sizes = decideSizes(input);
   const renewal = decideRenewal(observed.shards, durationMs(set.spec.drainGrace) ?? 0);
+  const sizes = decideSizes(input, renewal.drains);
   const losses = decideLosses(input, sizes, settings.applyDelayMs);
   const rotations = new Map(
     observed.shards.map((shard) => [

@@ -52,9 +52,9 @@ export function planModel(input: ModelInput): ModelPlan {
   if (shard === undefined) throw new TypeError('a read model has one part');
   const setInput: SetInput = { set, observed: part, settings, now };
   const effective = effectiveSettings(set.spec, cluster, part.parameterProblems?.length === 0);
-  const size = decideSizes(setInput, () => modelCapacity(input)).get(modelPart);
   const graceMs = durationMs(set.spec.drainGrace) ?? 0;
   const renewal = decideRenewal(part.shards, graceMs);
+  const size = decideSizes(setInput, renewal.drains, () => modelCapacity(input)).get(modelPart);
   const drains = new Map([...(size?.drains ?? []), ...renewal.drains]);
   const rotation = decideRotation(
     members.map(({ replica, facts }) => ({
@@ -171,7 +171,7 @@ export function describeStep(step: ModelStep): string {
     case 'unfollow':
       return `it no longer follows shard ${step.shard}`;
     case 'redirect':
-      return `it follows the new primary of shard ${step.shard}`;
+      return `it follows the primary of shard ${step.shard} again`;
     case 'go-live':
       return 'all tables are copied';
     case 'wait':

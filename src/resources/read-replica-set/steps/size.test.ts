@@ -79,6 +79,21 @@ describe('members are taken away', () => {
     expect(decided.progress).toMatchObject([{ reason: 'WaitingForFreshMember' }]);
   });
 
+  test.each([
+    { what: 'is about to be renewed', fields: { outdated: true } },
+    { what: 'is about to be copied anew', fields: { isLost: true } },
+    {
+      what: 'was told to copy itself',
+      fields: { work: new Map([['reinitialize', { state: 'done' }]] as const) },
+    },
+  ])('not while the one that stays $what', ({ fields }) => {
+    const decided = plan(settled(input(set, [shard([member(set, 0, fields), member(set, 1)])])));
+    expect(decided.progress).toContainEqual(expect.objectContaining({ reason: 'WaitingForFreshMember' }));
+    expect(decided.rotations.get('s0')?.members).toContainEqual(
+      expect.objectContaining({ name: 'readers-s0-replicas-1', rotation: 'in' }),
+    );
+  });
+
   test('with everything else in a shard that the set left, the StatefulSet last', () => {
     const gone = shard([], { isWanted: false, statefulSet: statefulSet(0) });
     const service: KubernetesObject = {

@@ -43,9 +43,10 @@ export function isCopy({ ready, work }: ObservedReplica): boolean {
   return !ready || (recopy !== undefined && recopy.state !== 'failed');
 }
 
-/** Decides on all shards together, since copies are counted over all. */
+/** Decides on all shards together, since copies are counted over all. Members that are being renewed are about to leave, too. */
 export function decideSizes(
   input: SetInput,
+  renewed: ReadonlyMap<string, string>,
   capacityIn: (shard: ObservedReplicaShard) => Capacity = (shard) => capacityOf(input, shard),
 ): ReadonlyMap<string, SizeDecision> {
   const { set, observed } = input;
@@ -58,7 +59,7 @@ export function decideSizes(
     const wanted = shard.isWanted ? Math.min(observed.replicas, Math.max(present, capacity.most)) : 0;
     const failures = shard.isWanted && capacity.problem !== undefined ? [capacity.problem] : [];
     if (wanted < present) {
-      decisions.set(shard.name, { ...shrink(shard, present, wanted), failures });
+      decisions.set(shard.name, { ...shrink(shard, present, wanted, renewed), failures });
       continue;
     }
     const waitsFor = wanted > present ? whatCopyWaitsFor(input, shard) : undefined;
@@ -116,11 +117,15 @@ function shrink(
   shard: ObservedReplicaShard,
   present: number,
   wanted: number,
+  renewed: ReadonlyMap<string, string>,
 ): Pick<SizeDecision, 'members' | 'drains' | 'progress'> {
   const leaving = shard.members.filter((member) => member.ordinal >= wanted && member.ordinal < present);
   const staying = shard.members.filter((member) => member.ordinal < wanted);
   const isServing = (member: ObservedReplica) => member.ready && member.rotation === 'in';
-  if (staying.length > 0 && leaving.some(isServing) && !staying.some(isServing)) {
+  // One whose WAL is gone is about to be copied anew.
+  const goesOn = (member: ObservedReplica) =>
+    isServing(member) && !member.isLost && !isCopy(member) && !renewed.has(member.name);
+  if (staying.length > 0 && leaving.some(isServing) && !staying.some(goesOn)) {
     return {
       members: present,
       drains: new Map(),
