@@ -58,6 +58,16 @@ describe('the status', () => {
     expect(conditions(given)).toMatchObject({ Ready: reason, Degraded: 'ClusterNotFound' });
   });
 
+  test('is ready without a shard that the set leaves', () => {
+    const set = readers();
+    const left = shard([], { name: 's1', isWanted: false });
+    const given = (wanted: typeof left) => settled(input(set, [wanted, left]));
+    expect(conditions(given(shard([member(set, 0)])))).toMatchObject({ Ready: 'Serving' });
+    expect(
+      conditions(given(shard([member(set, 0, { rotation: undefined, lag: undefined })]))),
+    ).not.toMatchObject({ Ready: 'Serving' });
+  });
+
   test('says that weights need a pooler', () => {
     const set = readers({ distribution: 'weighted' });
     const shards = [shard([member(set, 0)])];

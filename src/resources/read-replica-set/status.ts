@@ -22,7 +22,9 @@ export function statusOf(
   const members = shards.flatMap((shard) => shard.members);
   const inRotation = members.filter(({ rotation }) => rotation === 'in').length;
   const total = observed.replicas * wanted.length;
-  const conditions = ofGeneration(generation, conditionsOf(input, decided, shards));
+  // One that the set leaves need not be served.
+  const kept = shards.filter((_, index) => observed.shards[index]?.isWanted);
+  const conditions = ofGeneration(generation, conditionsOf(input, decided, kept));
   return {
     ...(generation === undefined ? {} : { observedGeneration: generation }),
     conditions: merged(conditionsBefore(set.status), conditions, now),
