@@ -99,6 +99,14 @@ describe('a decision', () => {
     else expect(decision.heldBy).toMatch(held);
   });
 
+  test('waits from now on, and not until then, when a clock was set back', () => {
+    const last = { lastScaleTime: text(99_000), quietSince: text(98_000) };
+    expect(autoscale(input({ load: 10, last }))).toMatchObject({
+      lastScaleTime: text(10_000),
+      quietSince: text(10_000),
+    });
+  });
+
   test('is that of the metric that asks for the most', () => {
     const both = spec({
       metrics: [

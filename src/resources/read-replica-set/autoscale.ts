@@ -33,7 +33,8 @@ const tolerance = 0.1;
  * a window, down only after a long quiet time; never while a brake holds or a metric is not known, but always into the bounds.
  */
 export function autoscale(input: AutoscaleInput): AutoscalingStatus {
-  const { spec, current, measured, brake, last, now } = input;
+  const { spec, current, measured, brake, now } = input;
+  const last = notAfter(input.last, now);
   const metrics = spec.metrics.map(({ type, target }) => metricOf(input, type, target, measured.get(type)));
   const proposals = metrics.flatMap(({ proposed }) => proposed ?? []);
   const isKnown = proposals.length === metrics.length;
@@ -91,6 +92,13 @@ export function autoscale(input: AutoscaleInput): AutoscalingStatus {
   if (quietMs < windowMs(quietBeforeScaleDown))
     return keep(asks, `the load has been low for less than ${quietBeforeScaleDown}`);
   return { ...change(current - 1, asks), ...(quietSince === undefined ? {} : { quietSince }) };
+}
+
+/** What a clock that was set back since says to come is taken to be only just: it would hold everything until then. */
+function notAfter(last: AutoscaleInput['last'], now: Date): AutoscaleInput['last'] {
+  const past = (time: string | undefined) =>
+    time !== undefined && Date.parse(time) > now.getTime() ? seconds(now) : time;
+  return { lastScaleTime: past(last?.lastScaleTime), quietSince: past(last?.quietSince) };
 }
 
 function metricOf(

@@ -1,7 +1,8 @@
-import { expect, test } from 'vitest';
+import { describe, expect, test } from 'vitest';
 import { createManualClock } from '../../../test/support/manual-clock.ts';
 import { createAutoscaler, wantedReplicas } from './autoscaler.ts';
-import { emptyMemory } from './memory.ts';
+import { askBeside } from './inquiry.ts';
+import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ReadReplicaSet } from './model.ts';
 import { input, member, readers, shard, statefulSet, stats } from './test-support/world.ts';
 
@@ -152,4 +153,101 @@ test.each<{
     shard([], { name: 's2', isWanted: false, statefulSet: statefulSet(8) }),
   ];
   expect(wantedReplicas(set, shards, decision)).toBe(wanted);
+});
+
+describe('a quiet time', () => {
+  const behavior = { scaleUpWindow: '0s', scaleDownWindow: '0s', quietBeforeScaleDown: '300s' };
+  const set = readers({ autoscaling: { maxReplicas: 5, metrics, behavior } });
+  const members = [0, 1].map((ordinal) =>
+    member(set, ordinal, { stats: { state: 'present', value: stats(set, { connections: 1 }) } }),
+  );
+  const { observed } = input(set, [shard(members)]);
+
+  /** Decides every 15 s; answers how many are wanted after the first, and after a pause. */
+  function decideAround(pauseMs: number, between: (memory: SetMemory) => SetMemory): (number | undefined)[] {
+    const clock = createManualClock();
+    const autoscaler = createAutoscaler({
+      client: { request: () => Promise.reject(new Error('nobody')) },
+      events: { record: () => undefined as never, flush: async () => undefined },
+      clock,
+    });
+    const decide = (present: ReadReplicaSet, memory: SetMemory) =>
+      autoscaler.decide(present, observed, memory, new AbortController().signal);
+    const memory = emptyMemory(clock.monotonicMs());
+    const first = decide(set, memory);
+    const later = between(memory);
+    const status = { autoscaling: first } as NonNullable<ReadReplicaSet['status']>;
+    const found = [first?.desired];
+    for (let ms = 0; ms < pauseMs; ms += 15_000) {
+      clock.advance(15_000);
+      if (later === memory) found.push(decide(set, memory)?.desired);
+    }
+    clock.advance(15_000);
+    return [...found.slice(-1), decide({ ...set, status }, later)?.desired];
+  }
+
+  test('lets a member go', () => {
+    expect(decideAround(285_000, (memory) => memory)).toEqual([2, 1]);
+  });
+
+  test('begins anew with an operator: nobody knows what was enough before', () => {
+    expect(decideAround(600_000, () => emptyMemory(0))).toEqual([2, 2]);
+  });
+
+  test('begins anew when nobody has looked for a while', () => {
+    expect(decideAround(600_000, (memory) => ({ ...memory }))).toEqual([2, 2]);
+  });
+});
+
+test.each<{ what: string; cpu?: string; answer: unknown; measured: unknown }>([
+  {
+    what: 'pods without containers',
+    answer: { items: [{ metadata: { name }, containers: null }] },
+    measured: /does not know pod/,
+  },
+  { what: 'no list', answer: { items: null }, measured: /does not know pod/ },
+  {
+    what: 'numbers that nobody knows',
+    answer: { items: [{ metadata: { name }, containers: [{ name: 'postgres', usage: { cpu: '1e3' } }] }] },
+    measured: /does not answer as it should/,
+  },
+  {
+    what: 'a use of nothing',
+    cpu: '0',
+    answer: { items: [{ metadata: { name }, containers: [{ name: 'postgres', usage: { cpu: '9m' } }] }] },
+    measured: /no CPU request/,
+  },
+])('a metrics server that tells of $what says nothing', async ({ cpu = '100m', answer, measured }) => {
+  const set = readers({
+    resources: { requests: { cpu } },
+    autoscaling: { maxReplicas: 3, metrics: [{ type: 'CPU', target: 50 }] },
+  });
+  const clock = createManualClock();
+  const memory = emptyMemory(clock.monotonicMs());
+  const { observed } = input(set, [shard([member(set, 0)])]);
+  const autoscaler = createAutoscaler({
+    client: { request: async () => answer },
+    events: { record: () => undefined as never, flush: async () => undefined },
+    clock,
+  });
+  const decide = () => autoscaler.decide(set, observed, memory, new AbortController().signal);
+  decide();
+  await expect.poll(() => memory.cpuUse).toBeDefined();
+  expect(decide()).toMatchObject({
+    desired: 1,
+    metrics: [{ type: 'CPU', message: expect.stringMatching(measured as RegExp) }],
+  });
+});
+
+test('what is asked beside the passes may fail, and is asked again', async () => {
+  const memory = emptyMemory(0);
+  let asked = 0;
+  const ask = () => {
+    asked += 1;
+    return Promise.reject(new Error('it says something else'));
+  };
+  askBeside(memory, 'something', ask);
+  await expect.poll(() => memory.asking.size).toBe(0);
+  askBeside(memory, 'something', ask);
+  expect(asked).toBe(2);
 });

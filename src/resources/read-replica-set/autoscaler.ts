@@ -31,6 +31,8 @@ export interface AutoscalerDependencies {
 
 /** How often it decides. */
 const decideMs = 15_000;
+/** After so long without a decision nobody knows what was enough meanwhile. */
+const unwatchedMs = 60_000;
 
 /** What the metrics server has said since the last decision; it is asked beside the passes, which wait for SQL alone. */
 function takeCpuUse(memory: SetMemory, ask: () => Promise<CpuUse>): CpuUse | undefined {
@@ -86,18 +88,23 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
         ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
       );
       const now = clock.now();
+      // A set that was suspended, or had no operator, may have been busy all the while.
+      const isWatched = memory.autoscaling !== undefined && atMs - memory.window.sinceMs < unwatchedMs;
       const decided = autoscale({
         spec,
         current,
         ready: shards.length === 0 ? 0 : ready,
         measured: measure(
           memory.window.load,
-          shards.map(({ name }) => name),
+          shards.map(({ name, members }) => ({
+            name,
+            inRotation: members.filter(({ rotation }) => rotation === 'in').map((member) => member.name),
+          })),
           types,
           cpu,
         ),
         brake: brakeOf({ set, observed: { ...seen, replicas: current }, now }),
-        last,
+        last: { lastScaleTime: last?.lastScaleTime, quietSince: isWatched ? last?.quietSince : undefined },
         now,
       });
       const { lastScaleTime: _, ...unscaled } = decided;

@@ -4,9 +4,10 @@ import { readingOf } from '../../runtime/reading.ts';
 import { millicoresOf } from '../sharded-cluster/desired/quantity.ts';
 import type { CpuUse } from './load.ts';
 
+/** What a server in Go has none of, it may write as null. */
 interface PodMetrics {
   readonly metadata: { readonly name: string };
-  readonly containers: readonly { readonly name: string; readonly usage: { readonly cpu: string } }[];
+  readonly containers?: readonly { readonly name: string; readonly usage: { readonly cpu: string } }[] | null;
 }
 
 /** What each member uses of its CPU, from metrics.k8s.io. */
@@ -17,22 +18,23 @@ export async function readCpuUse(
   resources: NonNullable<ReadReplicaSetSpec['resources']>,
   signal: AbortSignal,
 ): Promise<CpuUse> {
-  const whole = resources.requests?.cpu ?? resources.limits?.cpu;
-  if (whole === undefined)
-    return 'members have no CPU request to compare with: set spec.resources.requests.cpu';
+  const whole = millicoresOf(resources.requests?.cpu ?? resources.limits?.cpu ?? '0');
+  if (whole === 0) return 'members have no CPU request to compare with: set spec.resources.requests.cpu';
   const query = new URLSearchParams({ labelSelector: selector });
   const path = `/apis/metrics.k8s.io/v1beta1/namespaces/${namespace}/pods?${query}`;
   const reading = await readingOf(async () => {
     const answer = await client.request({ method: 'GET', path, signal, timeoutMs: 3_000 });
-    return (answer as { readonly items: readonly PodMetrics[] }).items;
+    const { items } = answer as { readonly items?: readonly PodMetrics[] | null };
+    // A pod of which no container is known is not known.
+    return (items ?? []).flatMap(({ metadata, containers }): (readonly [string, number])[] => {
+      if (containers === undefined || containers === null || containers.length === 0) return [];
+      const used = containers.reduce((sum, { usage }) => sum + usedMillicores(usage.cpu), 0);
+      return [[metadata.name, (used / whole) * 100]];
+    });
   });
-  if (reading.state !== 'present') return 'metrics.k8s.io does not answer: is a metrics server installed?';
-  return new Map(
-    reading.value.map(({ metadata, containers }) => [
-      metadata.name,
-      (containers.reduce((sum, { usage }) => sum + usedMillicores(usage.cpu), 0) / millicoresOf(whole)) * 100,
-    ]),
-  );
+  return reading.state === 'present'
+    ? new Map(reading.value)
+    : 'metrics.k8s.io does not answer as it should: is a metrics server installed?';
 }
 
 /** Metrics servers count in nanocores and microcores, which no spec does. */

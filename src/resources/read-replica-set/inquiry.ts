@@ -26,7 +26,10 @@ export function remembered<T>(
   return known !== undefined && monotonicMs() - known.atMs < maxAgeMs ? known.value : undefined;
 }
 
-/** Asks beside the passes what takes longer than a look at lag, once at a time under a name; it notes the answer itself. */
+/**
+ * Asks beside the passes what takes longer than a look at lag, once at a time under a name; it notes the answer itself. One that
+ * it cannot make sense of is none: nobody waits for it, and a rejection that nobody handles would end the operator.
+ */
 export function askBeside(
   { asking }: Pick<SetMemory, 'asking'>,
   name: string,
@@ -34,5 +37,6 @@ export function askBeside(
 ): void {
   if (asking.has(name)) return;
   asking.add(name);
-  void ask().finally(() => asking.delete(name));
+  const end = () => void asking.delete(name);
+  ask().then(end, end);
 }

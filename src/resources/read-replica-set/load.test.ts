@@ -36,8 +36,14 @@ function value(
   type: MetricType,
   shards = ['s0'],
   cpu: CpuUse = 'no metrics',
+  inRotation: readonly string[] = [],
 ): number | string | undefined {
-  return measure(window, shards, [type], cpu).get(type);
+  return measure(
+    window,
+    shards.map((name) => ({ name, inRotation })),
+    [type],
+    cpu,
+  ).get(type);
 }
 
 describe('a window', () => {
@@ -75,6 +81,23 @@ describe('a window', () => {
     ]);
     expect(value(both, 'Connections', ['s0', 's1'])).toBe(90);
     expect(value(both, 'Connections', ['s0', 's1', 's2'])).toMatch(/shard s2/);
+  });
+
+  test('is unknown without one that clients are led to: it may be the busiest', () => {
+    expect(value(window, 'Connections', ['s0'], 'no metrics', ['a', 'b'])).toBe(10);
+    expect(value(window, 'Connections', ['s0'], 'no metrics', ['a', 'b', 'c'])).toMatch(
+      /member c is in rotation/,
+    );
+  });
+
+  test('has no latency of transactions that do not end', () => {
+    const looks = (active: number) =>
+      windowOf([
+        ['s0', 'a', 0, { active, transactions: 7 }],
+        ['s0', 'a', 10_000, { active, transactions: 7, activeMs: 9_000 }],
+      ]);
+    expect(value(looks(2), 'Latency')).toBe('no transaction of member a has ended');
+    expect(value(looks(0), 'Latency')).toBe(0);
   });
 
   test('needs two looks for a rate, and begins anew with a server that does', () => {

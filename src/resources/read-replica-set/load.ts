@@ -42,10 +42,19 @@ export function addSample(
 /** Percent of its CPU that each member uses, by name; a text says why none is known. */
 export type CpuUse = ReadonlyMap<string, number> | string;
 
-/** The average over the members of each shard, and of these the highest: the busiest shard needs its members. */
+/** A shard, and the members to which its Service leads. */
+export interface LoadedShard {
+  readonly name: string;
+  readonly inRotation: readonly string[];
+}
+
+/**
+ * The average over the members of each shard, and of these the highest: the busiest shard needs its members. One that clients are
+ * led to and that does not answer may be the busiest of all, so that nothing is known without it.
+ */
 export function measure(
   window: LoadWindow,
-  shards: readonly string[],
+  shards: readonly LoadedShard[],
   types: readonly MetricType[],
   cpu: CpuUse,
 ): Map<MetricType, number | string> {
@@ -54,14 +63,17 @@ export function measure(
 
 function measureOne(
   window: LoadWindow,
-  shards: readonly string[],
+  shards: readonly LoadedShard[],
   type: MetricType,
   cpu: CpuUse,
 ): number | string {
   const averages: number[] = [];
-  for (const shard of shards) {
-    const members = [...(window.get(shard) ?? new Map<string, MemberLoad>())];
+  for (const { name: shard, inRotation } of shards) {
+    const loads = window.get(shard) ?? new Map<string, MemberLoad>();
+    const members = [...loads];
     if (members.length === 0) return `no member of shard ${shard} in rotation answers`;
+    const silent = inRotation.find((name) => !loads.has(name));
+    if (silent !== undefined) return `member ${silent} is in rotation, and does not answer`;
     const values = members.map(([name, load]) => loadOf(type, name, load, cpu));
     const missing = values.find((value) => typeof value === 'string');
     if (missing !== undefined) return missing;
@@ -88,6 +100,8 @@ function loadOf(type: MetricType, name: string, load: MemberLoad, cpu: CpuUse): 
       return seconds <= 0 ? `member ${name} has not been watched long enough` : transactions / seconds;
     case 'Latency':
       if (seconds <= 0) return `member ${name} has not been watched long enough`;
-      return transactions === 0 ? 0 : (load.last.stats.activeMs - load.first.stats.activeMs) / transactions;
+      if (transactions > 0) return (load.last.stats.activeMs - load.first.stats.activeMs) / transactions;
+      // Of transactions that do not end nobody knows how long they take.
+      return load.active === 0 ? 0 : `no transaction of member ${name} has ended`;
   }
 }
