@@ -28,14 +28,12 @@ import { type ShardAccess, shardAccess } from '../../sharded-cluster/shard-acces
 import { byCluster, clusterIndexValue, type Sources } from '../../sharded-cluster/sources.ts';
 import { loginOf } from '../../sharded-cluster/steps/identity.ts';
 import { wantedNames } from '../../sharded-cluster/wanted-shards.ts';
-import { lagOf } from '../lag.ts';
 import type { SetMemory } from '../memory.ts';
 import type { ObservedReplica, ObservedReplicaShard, ReadReplicaSet, TakenByOthers } from '../model.ts';
 import { type CachedShard, cachedShards, objectsOf } from '../observe-cache.ts';
 import { readParameterProblems } from '../observe-parameters.ts';
 import { takenByOthers } from '../others.ts';
 import { createPoll } from '../poll.ts';
-import type { Lag } from '../rotation.ts';
 import { effectiveSettings } from '../settings.ts';
 import type { ReplicaSources } from '../sources.ts';
 import { withLook } from '../staleness.ts';
@@ -44,6 +42,7 @@ import { type ModelAccess, modelAccess } from './access.ts';
 import type { ModelMemory } from './memory.ts';
 import type { Migrations, ModelMember, ModelSource } from './model.ts';
 import { modelPart, modelTlsSecret } from './names.ts';
+import { lagOfStreams } from './stream-lag.ts';
 
 /** For how long what is read by name is good. */
 const secretMs = 120_000;
@@ -196,31 +195,6 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
     }
   }
 
-  /** The worst of all streams; not known while a shard does not say where it is. */
-  function lagOfStreams(
-    facts: Reading<ModelFacts>,
-    observed: readonly ModelSource[],
-    model: ModelMemory,
-  ): Lag | undefined {
-    if (facts.state !== 'present' || facts.value.copy?.live !== true) return undefined;
-    const { streams } = facts.value;
-    const lags = observed.map(({ shard, facts: source }) => {
-      const applied = streams.find((stream) => stream.shard === shard)?.applied;
-      if (source.state !== 'present' || applied === undefined) return undefined;
-      const position = { received: applied, replayed: applied };
-      return lagOf(position, model.histories.get(shard), 0, monotonicMs());
-    });
-    return lags.reduce((worst, lag) =>
-      worst === undefined || lag === undefined
-        ? undefined
-        : {
-            bytes: Math.max(worst.bytes, lag.bytes),
-            seconds: Math.max(worst.seconds, lag.seconds),
-            exact: worst.exact && lag.exact,
-          },
-    );
-  }
-
   return {
     secrets,
     async observe(set, cluster, memory, model, signal) {
@@ -274,7 +248,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
             ...member,
             outdated: member.outdated || (facts.state === 'present' && facts.value.pendingRestart),
             stats: { state: 'absent' },
-            lag: lagOfStreams(facts, observed, model),
+            lag: lagOfStreams(facts, observed, model.histories, monotonicMs()),
             pendingRestart: false,
             streamsFrom: undefined,
             isLost: false,
