@@ -325,6 +325,14 @@ describe('a member of a read model', () => {
     await agree();
   });
 
+  it('goes on with a stream that an operator stopped, and has not come to let go', async () => {
+    const [copy] = await here<{ copy: string }>('SELECT copy FROM herdsman.read_model');
+    await here(`ALTER SUBSCRIPTION ${copy?.copy}_s1 DISABLE`);
+    expect(await settle()).toEqual(['redirect']);
+    expect(told.at(-1)).toMatch(/^StreamResumed: .* follows shard s1 again$/);
+    await agree();
+  });
+
   it('copies anew when its tables are others, and leaves nothing of the former', async () => {
     logical = { ...logical, tables: [{ name: 'orders', where: 'customer < 50' }] };
     expect(await settle()).toEqual(['reset', 'begin', 'follow', 'go-live']);

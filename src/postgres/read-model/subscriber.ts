@@ -18,6 +18,8 @@ export interface ModelStream {
   readonly applied: number | undefined;
   /** Whether a worker applies it now. */
   readonly running: boolean;
+  /** Whether a worker may: one that was being stopped when its operator ended has been left without. */
+  readonly enabled: boolean;
   /** Place of the migration at which it waits. */
   readonly waitsFor: number | undefined;
   /** Whether it brings the TRUNCATE of one shard alone. */
@@ -63,7 +65,7 @@ SELECT (SELECT jsonb_build_object('name', m.copy, 'definition', m.definition, 'b
     FROM herdsman.read_model m) AS copy,
   coalesce((SELECT jsonb_agg(jsonb_build_object('name', s.subname,
       'applied', pg_wal_lsn_diff(greatest(pg_replication_origin_progress('pg_' || s.oid, true), w.latest_end_lsn), '0/0')::float8,
-      'running', w.pid IS NOT NULL,
+      'running', w.pid IS NOT NULL, 'enabled', s.subenabled,
       'waitsFor', (SELECT max(l.objid::int8) FROM pg_locks l WHERE l.pid = w.pid AND l.locktype = 'advisory' AND l.classid = ${waitsForMigration}
         AND l.objsubid = 2),
       'truncated', EXISTS (SELECT FROM pg_locks l WHERE l.pid = w.pid AND l.locktype = 'advisory' AND l.classid = ${wasTruncated}),

@@ -205,7 +205,10 @@ async function redirect(
     return streamSource(context, pass, source, facts.timeline, password);
   });
   await onMember(context, pass, member, (connection) => resumeStream(connection, copy.name, next));
-  const note = `member ${member.replica.name} follows ${source.member}, the new primary of shard ${shard}`;
+  const { name } = member.replica;
+  if (stream.source === source.member)
+    return tell(context, pass, 'Normal', 'StreamResumed', `member ${name} follows shard ${shard} again`);
+  const note = `member ${name} follows ${source.member}, the new primary of shard ${shard}`;
   tell(context, pass, 'Normal', 'StreamRedirected', note);
 }
 

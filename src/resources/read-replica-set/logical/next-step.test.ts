@@ -77,6 +77,7 @@ function stream(shard: string, fields: Partial<ModelStream> = {}): ModelStream {
     shard,
     applied: 100,
     running: true,
+    enabled: true,
     waitsFor: undefined,
     truncated: false,
     applyErrors: 0,
@@ -232,6 +233,12 @@ describe('a member that copies', () => {
       { streams: both },
       { kind: 'reset' },
     ],
+    [
+      'begins anew when a stream was stopped',
+      {},
+      { streams: [stream('s0'), stream('s1', { enabled: false })] },
+      { kind: 'reset', reason: 'its stream from shard s1 was stopped while it was copied' },
+    ],
     ['begins anew when one is about to', { map: map(['s0', 's1'], 0) }, { streams: both }, { kind: 'reset' }],
     [
       'begins anew after a migration',
@@ -317,6 +324,13 @@ describe('a member that serves', () => {
       {},
       {},
       { kind: 'redirect', shard: 's0' },
+    ],
+    [
+      'goes on with a stream that was stopped for what is not wanted any more',
+      {},
+      { streams: [stream('s0'), stream('s1', { enabled: false, running: false })] },
+      {},
+      { kind: 'redirect', shard: 's1' },
     ],
     [
       'copies anew without its slot',

@@ -98,6 +98,12 @@ function startCopy(world: ModelWorld, member: ModelMember, facts: ModelFacts): M
 }
 
 function copyOn(world: ModelWorld, { streams }: ModelFacts, copy: Live): ModelStep {
+  const stopped = streams.find(({ enabled }) => !enabled);
+  if (stopped !== undefined)
+    return {
+      kind: 'reset',
+      reason: `its stream from shard ${stopped.shard} was stopped while it was copied`,
+    };
   const elsewhere = streamElsewhere(world, streams);
   // What copies single tables has slots of its own, which nobody keeps in a failover.
   if (elsewhere !== undefined)
@@ -160,7 +166,10 @@ function goOn(world: ModelWorld, member: ModelMember, facts: ModelFacts, copy: L
     : { kind: 'fail', reason: 'TablesInvalid', message: problems.join('; ') };
 }
 
-/** A stream follows a pod, so that it is known whether what it has is of the primary's history; after a failover another one. */
+/**
+ * A stream follows a pod, so that it is known whether what it has is of the primary's history; after a failover another one. One
+ * that was stopped, and of which nobody knows any more what for, goes on in the same way.
+ */
 function streamElsewhere(
   world: ModelWorld,
   streams: readonly ModelStream[],
@@ -168,7 +177,7 @@ function streamElsewhere(
   for (const { shard, member, facts } of world.sources) {
     const stream = streams.find((candidate) => candidate.shard === shard);
     if (stream === undefined || member === undefined || facts.state !== 'present') continue;
-    if (stream.source !== member || stream.timeline !== facts.value.timeline)
+    if (!stream.enabled || stream.source !== member || stream.timeline !== facts.value.timeline)
       return { kind: 'redirect', shard };
   }
   return undefined;
