@@ -15,6 +15,7 @@ import {
   startPoolerLoad,
   waitUntilPooling,
 } from '../support/pooler-config.ts';
+import { processesOf } from '../support/processes.ts';
 import { runPsycopg } from '../support/psycopg.ts';
 import { namespaceForFile } from '../support/scene.ts';
 import {
@@ -183,8 +184,16 @@ it('restarts of standbys and a planned switchover are a wait, and an error for n
   for (const wait of waits) expect(wait).toBeLessThan(13_000);
 });
 
+/** Processes of PostgreSQL in a pod. */
+function serversOf(uid: string): number[] {
+  return processesOf(uid)
+    .filter(({ name }) => name === 'postgres')
+    .map(({ pid }) => pid);
+}
+
 it('a lost primary is an error for those only that were in a transaction', async () => {
   const idle = await Promise.all(Array.from({ length: 20 }, () => connectPooler(config)));
+  for (const client of idle) await client.query('SELECT 1');
   const busy = await connectPooler(config);
   await busy.query('BEGIN');
   await busy.query('SELECT 1');
@@ -193,10 +202,16 @@ it('a lost primary is an error for those only that were in a transaction', async
   // Without a standby that commits wait for, a server that crashed is started where it is.
   await waitUntilWhole(cluster);
   const before = await primaryPod(cluster);
+  const uid = before.metadata.uid ?? '';
+  const lost = serversOf(uid);
   await faultOf('primary postgres killed').inject(cluster, 's0');
+  // Whoever asks while some of its sessions end only now may be given one of them.
+  await waitUntil('the server has ended', () => !serversOf(uid).some((pid) => lost.includes(pid)));
+  const answers = Promise.allSettled(idle.map((client) => client.query('SELECT 1')));
   await waitForAnotherPrimary(cluster, before);
   await atWork(load, 200);
   await load.stop();
+  expect((await answers).filter(({ status }) => status === 'rejected')).toEqual([]);
   const messages = load.errors.map(({ message }) => message);
   console.log(`lost primary: longest wait ${Math.round(load.longestMs())} ms`, messages);
   // Each was using a connection, or was being let in by one: the third for its password, the fourth for its settings.
