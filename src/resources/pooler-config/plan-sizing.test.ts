@@ -174,6 +174,14 @@ describe('a share of servers that others have too', () => {
     expect(statusOf(input, plan(input), []).sizing?.total).toBe(86);
     const done = settle(pooler, input.observed);
     expect(statusOf(planInput(pooler, done.observed), done.last, []).sizing?.total).toBe(42);
+    const facts = { state: 'unknown' as const, error: new Error('no answer') };
+    const delivered = { 'herdsman.dev/pooler-revision': done.last.revision ?? '' };
+    const silent = done.observed.instances.map((entry) => {
+      const { pod } = entry;
+      return { ...entry, pod: { ...pod, metadata: { ...pod.metadata, annotations: delivered } }, facts };
+    });
+    const unsure = planInput(pooler, { ...done.observed, instances: silent });
+    expect(statusOf(unsure, plan(unsure), []).sizing?.total).toBe(86);
     const instances = done.observed.instances.map((entry) => ({ ...entry, ready: false }));
     const broken = planInput(pooler, { ...done.observed, instances });
     expect(plan(broken).result).toMatchObject({ reason: 'InstancesNotReady' });

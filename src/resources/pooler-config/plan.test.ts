@@ -190,6 +190,30 @@ describe('a change', () => {
     expect(kinds(busy(most))).toEqual(['apply']);
   });
 
+  it('to more instances waits for one that does not answer, though its settings were delivered', () => {
+    const changed = poolerConfig({ replicas: 4 });
+    const { revision } = settle(changed, settled).last;
+    const written = plan(planInput(changed, settled));
+    const world = written.actions.reduce((before, action) => after(before, action, written), settled);
+    const silent = (delivered: string | undefined, ready = true): Observed['instances'][number] => {
+      const { pod, ...rest } = instance(1);
+      const annotations = { 'herdsman.dev/pooler-revision': delivered ?? '' };
+      const facts = { state: 'unknown' as const, error: new Error('no answer') };
+      return { ...rest, pod: { ...pod, metadata: { ...pod.metadata, annotations } }, ready, facts };
+    };
+    const planned = (spec: typeof changed, before: Observed, second: Observed['instances'][number]) => {
+      const [first] = settle(spec, before).observed.instances;
+      return plan(planInput(spec, { ...before, instances: first === undefined ? [] : [first, second] }));
+    };
+    expect(planned(changed, world, silent(revision))).toMatchObject({
+      actions: [],
+      result: { kind: 'wait', reason: 'SettingsPending' },
+    });
+    expect(kinds(planned(changed, world, silent(revision, false)))).toEqual(['apply']);
+    const before = settle(poolerConfig(), settled).last;
+    expect(planned(poolerConfig(), settled, silent(before.revision)).result).toEqual({ kind: 'ready' });
+  });
+
   it('to fewer instances lets pools grow when the last one is gone', () => {
     const changed = poolerConfig({ replicas: 1 });
     const decided = plan(planInput(changed, settled));

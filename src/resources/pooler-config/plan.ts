@@ -92,7 +92,8 @@ export function plan(input: PlanInput): Plan {
   const outdated = observed.instances.filter((instance) => isBehind(input, instance, revision));
   const shrinking = observed.instances.filter((instance) => !outdated.includes(instance));
   const reductions = shrinking.flatMap((instance) => reductionsOf(instance, sizing.databases));
-  const behind = outdated.length + new Set(reductions.map(({ pod }) => pod)).size;
+  const silent = givesUp(input, scaling.replicas, sizing.total) ? shrinking.filter(isSilent) : [];
+  const behind = outdated.length + new Set(reductions.map(({ pod }) => pod)).size + silent.length;
   // Pools of running instances have become smaller before others come to share the servers with them.
   const replicas = behind > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
   const image = pooler.spec.image ?? input.settings.postgresImage;
@@ -291,6 +292,16 @@ function isBehind({ pooler, observed }: PlanInput, instance: ObservedInstance, r
   // Who holds clients back changes it meanwhile, and may end before it is set back.
   const { minPoolSize = pooler.spec.minPoolSize } = facts.value;
   return minPoolSize !== pooler.spec.minPoolSize && !isAnyHeld(observed.held, pod);
+}
+
+/** Whether others, further instances or other PoolerConfigs, are to open what instances had. */
+function givesUp({ pooler, observed }: PlanInput, replicas: number, total: number): boolean {
+  return replicas > presentReplicas(observed) || total < (pooler.status?.sizing?.total ?? 0);
+}
+
+/** Settings that were delivered may not have been read: who does not answer may have the pools that it had. */
+function isSilent({ pod, ready, facts }: ObservedInstance): boolean {
+  return ready && facts.state !== 'present' && pod.metadata.deletionTimestamp === undefined;
 }
 
 /** Connections over the share are given up when their transaction ends, and no more than the share is opened again. */
