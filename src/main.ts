@@ -20,7 +20,7 @@ import { shardMoveController } from './resources/shard-move/controller.ts';
 import { moveSweeper } from './resources/shard-move/sweeper.ts';
 import { memberAddress } from './resources/shard-move/world.ts';
 import { shardedClusterController } from './resources/sharded-cluster/controller.ts';
-import { createFindPrimaries } from './resources/sharded-cluster/primaries.ts';
+import { createFindPrimaries, createFindStandbys } from './resources/sharded-cluster/primaries.ts';
 import { allInformers, createSources } from './resources/sharded-cluster/sources.ts';
 import { systemClock } from './runtime/clock.ts';
 import { createEventRecorder } from './runtime/events.ts';
@@ -51,6 +51,7 @@ const poolerSources = createPoolerSources(config.namespaces, following);
 const replicas = createReplicaSources(config.namespaces, following);
 const connections = createConnections();
 const findPrimaries = createFindPrimaries({ client, sources, monotonicMs: systemClock.monotonicMs });
+const findStandbys = createFindStandbys({ client, sources, monotonicMs: systemClock.monotonicMs });
 const gated = noGatedShards();
 const poolers = createPoolerObserver({
   client,
@@ -118,7 +119,7 @@ const ending = await runOperator(
         findPrimaries,
         addressOf: memberAddress,
       }),
-      moveSweeper({ client, sources, connections, events, clock: systemClock, findPrimaries }),
+      moveSweeper({ client, sources, connections, events, clock: systemClock, findPrimaries, findStandbys }),
       retentionController({ client, holder: clusterVolumes(sources), events, clock: systemClock }),
       retentionController({ client, holder: replicaVolumes(sources, replicas), events, clock: systemClock }),
       slotSweeper({ client, sources, replicas, connections, events, findPrimaries, clock: systemClock }),

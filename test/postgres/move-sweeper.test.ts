@@ -1,11 +1,14 @@
-import { afterAll, beforeAll, expect, it } from 'vitest';
+import { afterAll, beforeAll, expect, it, onTestFinished } from 'vitest';
+import { connect } from '../../src/postgres/connection.ts';
+import { dropStaleSlots } from '../../src/postgres/read-model/publisher.ts';
 import { moveSweeper } from '../../src/resources/shard-move/sweeper.ts';
 import { shardMapType, shardMoveType } from '../../src/resources/sharded-cluster/kinds.ts';
 import type { ShardMapObject } from '../../src/resources/sharded-cluster/model.ts';
-import type { FindPrimaries } from '../../src/resources/sharded-cluster/primaries.ts';
+import type { FindPrimaries, Standby } from '../../src/resources/sharded-cluster/primaries.ts';
 import type { EventInput } from '../../src/runtime/events.ts';
 import { clusterKey, type MemoryCluster, memoryCluster, namespace } from '../support/memory-cluster.ts';
 import { type MoveShards, planMove, startShards, type TestMove } from '../support/move-world.ts';
+import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
 import { waitFor } from '../support/wait.ts';
 
 const tables = [{ name: 'orders', strategy: 'hash' as const, key: 'id', buckets: 4 }];
@@ -30,14 +33,19 @@ function serve(test: TestMove, isThere: boolean): MemoryCluster {
 }
 
 /** Runs the sweeper until the condition holds. */
-async function sweep(cluster: MemoryCluster, until: () => Promise<boolean>): Promise<readonly EventInput[]> {
+async function sweep(
+  cluster: MemoryCluster,
+  until: () => Promise<boolean>,
+  standbys: readonly Standby[] = [],
+): Promise<readonly EventInput[]> {
   const { dependencies } = cluster;
   let looked = 0;
   const findPrimaries: FindPrimaries = (...about) => {
     looked += 1;
     return dependencies.findPrimaries(...about);
   };
-  cluster.start(moveSweeper({ ...dependencies, findPrimaries, everyMs: 20 }));
+  const findStandbys = async () => standbys;
+  cluster.start(moveSweeper({ ...dependencies, findPrimaries, findStandbys, everyMs: 20 }));
   await waitFor('it is swept', async () =>
     (await until()) && looked > 5 ? { done: true } : { state: looked },
   );
@@ -162,4 +170,118 @@ it('drops the slot of a table whose subscription is gone, and no other', async (
   ]);
   expect(await slots()).toEqual([foreign]);
   await shards.rows('s0', `SELECT pg_drop_replication_slot('${foreign}')`);
+});
+
+/** Rows of a statement on one server, as its superuser. */
+async function ask<Row extends object>(
+  { host, port, user, password }: PostgresServer,
+  text: string,
+): Promise<Row[]> {
+  const connection = await connect({ host, port, user, password, database: 'app', tls: 'off' });
+  try {
+    return await connection.query<Row>({ text });
+  } finally {
+    await connection.close().catch(() => undefined);
+  }
+}
+
+/** A standby of s0, with a slot of it, that has been the primary for a while, and made some of its own then. */
+async function startDemoted(synchronized: string, ofItsOwn: readonly string[]): Promise<PostgresServer> {
+  const [primary] = shards.servers;
+  if (primary === undefined) throw new Error('no shard');
+  await shards.rows('s0', "SELECT pg_create_physical_replication_slot('follower', true)");
+  const server = await startPostgres({
+    standby: { name: 'follower', of: primary },
+    parameters: { primary_slot_name: 'follower', hot_standby_feedback: 'on' },
+  });
+  onTestFinished(async () => {
+    await server.stop();
+    await shards.rows('s0', "SELECT pg_drop_replication_slot('follower')");
+  });
+  await waitFor(`${synchronized} is synchronized`, async () => {
+    await shards.rows('s0', 'SELECT pg_log_standby_snapshot()');
+    await shards.rows('s0', `SELECT pg_replication_slot_advance('${synchronized}', pg_current_wal_lsn())`);
+    await ask(server, 'SELECT pg_sync_replication_slots()');
+    const rows = await ask(
+      server,
+      'SELECT slot_name FROM pg_replication_slots WHERE synced AND NOT temporary',
+    );
+    return rows.length > 0 ? { done: true } : { state: rows };
+  });
+  await ask(server, 'SELECT pg_promote()');
+  for (const name of ofItsOwn)
+    await ask(server, `SELECT pg_create_logical_replication_slot('${name}', 'pgoutput', false, false, true)`);
+  // As after a crash: Patroni starts it as a standby, too.
+  const crash = "COPY (SELECT) TO PROGRAM 'touch standby.signal && kill -KILL $PPID'";
+  await expect(ask(server, crash)).rejects.toThrow();
+  await waitFor('it is a standby', async () => {
+    const rows = await ask<{ recovers: boolean }>(server, 'SELECT pg_is_in_recovery() AS recovers').catch(
+      () => [],
+    );
+    return rows[0]?.recovers === true ? { done: true } : { state: rows };
+  });
+  return server;
+}
+
+it('drops what a demoted primary keeps of copies that are over, and nothing that is or may be used', async () => {
+  const test = planMove(shards, { bucket: 2 });
+  const cluster = serve(test, true);
+  const retained = '0badcafe';
+  cluster.api.create(shardMoveType, {
+    apiVersion: 'herdsman.dev/v1alpha1',
+    kind: 'ShardMove',
+    metadata: { namespace, name: 'retained', uid: `${retained}-0000-4000-8000-000000000000` },
+    spec: { cluster: clusterKey.name },
+    status: { phase: 'retain' },
+  });
+  const [system] = await shards.rows<{ id: string }>(
+    's1',
+    'SELECT system_identifier::text AS id FROM pg_control_system()',
+  );
+  const over = ['hm_0a1b2c3d_1', `hm_${retained}_2`, `pg_99999_sync_1_${system?.id}`];
+  const kept = [`hm_${test.move.id}_1`, 'mine', 'pg_99999_sync_1_1'];
+  const synchronized = 'hm_0a1b2c3d_2';
+  await shards.rows(
+    's0',
+    `SELECT pg_create_logical_replication_slot('${synchronized}', 'pgoutput', false, false, true)`,
+  );
+  const server = await startDemoted(synchronized, [...over, ...kept]);
+  await shards.rows('s0', `SELECT pg_drop_replication_slot('${synchronized}')`);
+  const { host, port, password } = server;
+  const options = { host, port, database: 'app', user: 'herdsman', password, tls: 'off' as const };
+  const away = { ...options, port: 1 };
+  const standbys: Standby[] = [
+    { shard: 's1', member: 'shop-s1-1', options: away },
+    { shard: 's0', member: 'shop-s0-1', options },
+  ];
+  const slots = async () => {
+    const rows = await ask<{ name: string }>(server, 'SELECT slot_name AS name FROM pg_replication_slots');
+    return rows.map(({ name }) => name);
+  };
+  const gone = async () => over.every((name) => !left.includes(name));
+  let left = await slots();
+  expect(left).toEqual(expect.arrayContaining([...over, ...kept, synchronized]));
+  const events = await sweep(
+    cluster,
+    async () => {
+      left = await slots();
+      return gone();
+    },
+    standbys,
+  );
+  expect(left.toSorted()).toEqual([...kept, synchronized].toSorted());
+  const notes = events.flatMap(({ note }) => (note.includes('replication slot') ? [note] : []));
+  expect(notes.toSorted()).toEqual(
+    over
+      .map(
+        (slot) =>
+          `replication slot ${slot} of a copy that is over was dropped on shop-s0-1, which was the primary of shard s0`,
+      )
+      .toSorted(),
+  );
+  // A read model that follows the shard wants all to be synchronized, those of moves that run, too.
+  const connection = await connect(options);
+  onTestFinished(() => connection.close());
+  expect(await dropStaleSlots(connection)).toEqual(kept.slice(0, 1));
+  expect((await slots()).toSorted()).toEqual([...kept.slice(1), synchronized].toSorted());
 });

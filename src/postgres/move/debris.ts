@@ -33,13 +33,20 @@ export interface SyncSlot {
   readonly system: string;
 }
 
+/** Reads the name of one; `undefined` when it is another slot's. */
+export function parseSyncSlot(name: string): SyncSlot | undefined {
+  const [, subscription, system] = /^pg_([0-9]+)_sync_[0-9]+_([0-9]+)$/.exec(name) ?? [];
+  if (subscription === undefined || system === undefined) return undefined;
+  return { name, subscription: Number(subscription), system };
+}
+
 /** Those of a database that nobody uses now. */
 export async function readSyncSlots(connection: Connection): Promise<readonly SyncSlot[]> {
-  return connection.query<SyncSlot>({
-    text: `SELECT s.slot_name::text AS name, split_part(s.slot_name, '_', 2)::int8::float8 AS subscription, split_part(s.slot_name, '_', 5) AS system
-      FROM pg_replication_slots s
-      WHERE s.database = current_database() AND NOT s.active AND s.slot_name ~ '^pg_[0-9]+_sync_[0-9]+_[0-9]+$'`,
+  const rows = await connection.query<{ name: string }>({
+    text: `SELECT s.slot_name::text AS name FROM pg_replication_slots s
+      WHERE s.database = current_database() AND NOT s.active AND starts_with(s.slot_name, 'pg_')`,
   });
+  return rows.flatMap(({ name }) => parseSyncSlot(name) ?? []);
 }
 
 /** A server, and the subscriptions of all its databases. */

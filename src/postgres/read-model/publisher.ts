@@ -6,6 +6,7 @@ import { asOwner } from '../move/context.ts';
 import { PostgresError } from '../postgres-error.ts';
 import { runTogether } from '../run-together.ts';
 import { scramVerifier } from '../scram.ts';
+import { isStale } from '../stale-slots.ts';
 import { statement } from '../statement.ts';
 import type { ModelTable } from './definition.ts';
 import { parseName } from './names.ts';
@@ -271,8 +272,7 @@ export async function withdraw(
 export async function dropStaleSlots(connection: Connection): Promise<readonly string[]> {
   const rows = await connection.query<{ name: string }>({
     text: `SELECT s.slot_name AS name, pg_drop_replication_slot(s.slot_name) FROM pg_replication_slots s
-      WHERE pg_is_in_recovery() AND s.slot_type = 'logical' AND s.failover AND NOT s.synced AND NOT s.active
-        AND (starts_with(s.slot_name, 'hr_') OR starts_with(s.slot_name, 'hm_'))`,
+      WHERE ${isStale} AND (starts_with(s.slot_name, 'hr_') OR starts_with(s.slot_name, 'hm_'))`,
   });
   return rows.map(({ name }) => name);
 }

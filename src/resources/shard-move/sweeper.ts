@@ -4,15 +4,18 @@ import type { Connections } from '../../postgres/connections.ts';
 import {
   dropSlot,
   orphansOf,
+  parseSyncSlot,
   readDebris,
   readSubscriber,
   readSyncSlots,
   removeDebris,
   removeSubscriptions,
+  type Subscriber,
   type SyncSlot,
 } from '../../postgres/move/debris.ts';
 import { type PreparedMove, readPreparedMoves, resolvePrepared } from '../../postgres/move/sweep.ts';
 import { PostgresError } from '../../postgres/postgres-error.ts';
+import { dropStaleSlot, readStaleSlots } from '../../postgres/stale-slots.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
   type Controller,
@@ -24,12 +27,12 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { clearPending } from '../../sharding/move/map-change.ts';
-import { moveId } from '../../sharding/move/names.ts';
+import { isOfMove, moveId, movePrefix } from '../../sharding/move/names.ts';
 import { judgeStray, ownedBy, type Sentence, withoutPending } from '../../sharding/move/sweep.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { shardMapName } from '../sharded-cluster/names.ts';
-import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
+import type { FindPrimaries, FindStandbys, Standby } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import type { ShardMove } from './model.ts';
 import { prunable } from './prune.ts';
@@ -43,6 +46,7 @@ export interface MoveSweeperDependencies {
   readonly events: EventRecorder;
   readonly clock: Clock;
   readonly findPrimaries: FindPrimaries;
+  readonly findStandbys: FindStandbys;
   /** Age at which a prepared transaction is looked at, and how often; a minute by default. */
   readonly everyMs?: number;
 }
@@ -53,7 +57,8 @@ export interface MoveSweeperDependencies {
  * would fill the disk. Finished ShardMoves of the operator's own go after a time.
  */
 export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
-  const { client, sources, connections, events, clock, findPrimaries, everyMs = 60_000 } = dependencies;
+  const { client, sources, connections, events, clock, everyMs = 60_000 } = dependencies;
+  const { findPrimaries, findStandbys } = dependencies;
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const found = sources.clusters.cache.get(key);
@@ -64,6 +69,7 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     for (const [shard, options] of primaries) await sweep(cluster, shard, options, context);
     await sweepDebris(cluster, primaries, context);
     await sweepSyncSlots(cluster, primaries, context);
+    await sweepStandbys(cluster, primaries, context);
     await prune(cluster, context.signal);
     return { requeueAfterMs: everyMs };
   }
@@ -151,20 +157,65 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
       if (slots.length > 0) found.push([shard, options, slots]);
     }
     if (found.length === 0) return;
-    const subscribers = await Promise.all(
-      [...primaries.values()].map((options) => connections.use(options, readSubscriber)),
-    );
+    const subscribers = await readSubscribers(primaries);
     for (const [shard, options, slots] of found) {
-      for (const { name } of orphansOf(
-        slots,
-        subscribers.flatMap((subscriber) => subscriber ?? []),
-      )) {
+      for (const { name } of orphansOf(slots, subscribers)) {
         await connections.use(options, (connection) => dropSlot(connection, name));
         log.warn({ shard, slot: name }, 'slot of a subscription that is gone');
         const note = `replication slot ${name} on shard ${shard}, whose subscription is gone, was dropped`;
         events.record(cluster, { type: 'Warning', reason: 'MoveSwept', action: 'Sweep', note });
       }
     }
+  }
+
+  /** Slots that a primary had for copies, and keeps as a standby: once the copy is over they only keep WAL, for good. */
+  async function sweepStandbys(
+    cluster: ShardedCluster,
+    primaries: ReadonlyMap<string, ConnectOptions>,
+    { signal, log }: ReconcileContext,
+  ): Promise<void> {
+    for (const standby of await findStandbys(cluster, signal)) {
+      const { shard, member } = standby;
+      try {
+        for (const slot of await uselessSlots(cluster, standby, primaries, signal)) {
+          if (!(await connections.use(standby.options, (connection) => dropStaleSlot(connection, slot))))
+            continue;
+          log.warn({ shard, member, slot }, 'slot of a copy on a standby');
+          const note = `replication slot ${slot} of a copy that is over was dropped on ${member}, which was the primary of shard ${shard}`;
+          events.record(cluster, { type: 'Normal', reason: 'MoveSwept', action: 'Sweep', note });
+        }
+      } catch (error) {
+        // A standby that does not answer keeps nobody else waiting.
+        if (signal.aborted) throw error;
+        const message = error instanceof Error ? error.message : String(error);
+        log.warn({ shard, member, error: message }, 'cannot look for slots on a standby');
+      }
+    }
+  }
+
+  /** The slots first, then who may still want them, as with prepared transactions. */
+  async function uselessSlots(
+    cluster: ShardedCluster,
+    { options }: Standby,
+    primaries: ReadonlyMap<string, ConnectOptions>,
+    signal: AbortSignal,
+  ): Promise<readonly string[]> {
+    const stale = await connections.use(options, readStaleSlots);
+    const copies = stale.filter(isOfMove);
+    const tables = stale.flatMap((name) => parseSyncSlot(name) ?? []);
+    const running = copies.length === 0 ? [] : (await movesOf(cluster, signal)).filter(mayCopy).map(idOf);
+    const subscribers = tables.length === 0 ? [] : await readSubscribers(primaries);
+    return [
+      ...copies.filter((name) => !running.some((id) => name.startsWith(movePrefix(id)))),
+      ...orphansOf(tables, subscribers).map(({ name }) => name),
+    ];
+  }
+
+  async function readSubscribers(primaries: ReadonlyMap<string, ConnectOptions>): Promise<Subscriber[]> {
+    const found = await Promise.all(
+      [...primaries.values()].map((options) => connections.use(options, readSubscriber)),
+    );
+    return found.flatMap((subscriber) => subscriber ?? []);
   }
 
   /** Whether a map announces a move that is over or gone, as far as is known: whoever edits a map can write any name. */
@@ -242,6 +293,11 @@ function idOf({ metadata }: ShardMove): string {
 /** Those that may still change the map. */
 function underWay(moves: readonly ShardMove[]): readonly ShardMove[] {
   return moves.filter(({ status }) => !isOver(status));
+}
+
+/** Whether it may still have slots: what it keeps for the retention are tables. */
+function mayCopy({ status }: ShardMove): boolean {
+  return !isOver(status) && status?.phase !== 'retain';
 }
 
 function isNoneOf(moves: readonly ShardMove[]): (id: string) => boolean {
