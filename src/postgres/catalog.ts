@@ -9,6 +9,7 @@ import type {
 } from '../sharding/shard-catalog.ts';
 import type { Connection } from './connection.ts';
 import { readConversions } from './conversion/context.ts';
+import { waitBriefly } from './lock-wait.ts';
 import { isRetryable } from './postgres-error.ts';
 import type { Statement } from './statement.ts';
 
@@ -99,9 +100,10 @@ interface OwnRow {
   readonly ledger: LedgerEntry[];
 }
 
-/** Reads what the shard's application database holds, in one snapshot, as the operator. */
+/** Reads what the shard's application database holds, in one snapshot, as the operator. Fails where a table is locked (`isLocked`). */
 export async function readCatalog(connection: Connection): Promise<ShardCatalog> {
   return connection.transaction(async () => {
+    await connection.query(waitBriefly);
     const [state] = await connection.query<{ installed: boolean; moves: boolean; prepared: number }>({
       text: stateQuery,
     });

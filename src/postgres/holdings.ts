@@ -1,5 +1,6 @@
 import type { Connection } from './connection.ts';
 import { quoteIdentifier, quoteLiteral } from './identifier.ts';
+import { waitBriefly } from './lock-wait.ts';
 
 /** What a server holds that would be missed if it went. */
 export interface Holdings {
@@ -34,9 +35,10 @@ interface FoundTable {
   readonly readable: boolean;
 }
 
-/** Reads it, in the application database, as the operator. */
+/** Reads it, in the application database, as the operator. Fails where a table is locked (`isLocked`). */
 export async function readHoldings(connection: Connection): Promise<Holdings> {
   return connection.transaction(async () => {
+    await connection.query(waitBriefly);
     const tables = await connection.query<FoundTable & Record<string, unknown>>({ text: tablesQuery });
     // A table that may not be read may have rows.
     const hidden = tables.filter(({ readable }) => !readable).map(shownName);

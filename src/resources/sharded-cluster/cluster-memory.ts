@@ -1,4 +1,5 @@
 import type { DatabaseFacts } from './database-facts.ts';
+import { createLongWork, type LongWork } from './long-work.ts';
 import type { ReferenceMemory } from './reference-memory.ts';
 import type { StandStill } from './stand-still.ts';
 
@@ -23,6 +24,7 @@ export interface ClusterMemory {
   readonly forgotten: Map<string, number>;
   /** By shard that joined: how its reference tables compare with those of the others. */
   readonly references: Map<string, ReferenceMemory>;
+  readonly longWork: LongWork;
   /** Whether the last pass left nothing to do, so that what is remembered may be used again. */
   isQuiet: boolean;
 }
@@ -38,6 +40,7 @@ export function emptyMemory(): ClusterMemory {
     certificates: new Map(),
     forgotten: new Map(),
     references: new Map(),
+    longWork: createLongWork(),
     isQuiet: false,
   };
 }

@@ -21,6 +21,7 @@ import { type ClusterMemory, emptyMemory } from './cluster-memory.ts';
 import { type ExecutionContext, execute } from './execute.ts';
 import { type ActionFailure, withFailures } from './failure.ts';
 import { shardedClusterType } from './kinds.ts';
+import { UnderWay } from './long-work.ts';
 import { isMapChanged, mapDelayMs } from './map-watch.ts';
 import type { PlanInput, Settings, ShardedCluster } from './model.ts';
 import { clusterLabel, fieldManager, shardMapName } from './names.ts';
@@ -162,7 +163,7 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
       (shard, candidate) => hasParameters(input, shard, candidate),
     );
     const decided = plan(input, parameters.use);
-    const failures = await execute(
+    const ends = await execute(
       execution,
       {
         cluster,
@@ -172,12 +173,14 @@ export function shardedClusterController(dependencies: ShardedClusterDependencie
         signal,
         leading,
         noteSetUp: (shard) => noteSetUp(memory, input, shard),
+        longWork: memory.longWork,
       },
       decided.actions,
     );
+    const failures = ends.filter(({ error }) => !(error instanceof UnderWay));
     for (const { action, error } of failures)
       log.warn({ key: owner, action: action.kind, error: error.message }, 'action failed');
-    const outcomes = withFailures(decided.outcomes, failures);
+    const outcomes = withFailures(decided.outcomes, ends);
     const afterMs = delayOf(outcomes, failures);
     memory.isQuiet =
       decided.actions.length === 0 && outcomes.every((outcome) => outcome.result.kind === 'continue');

@@ -9,7 +9,7 @@ export interface DatabaseFacts extends Holdings {
   readonly member: string;
   /** Whether roles, the database and Herdsman's schemas are as they shall be. */
   readonly isSetUp: boolean;
-  /** The application database; `undefined` before it is set up. */
+  /** The application database; `undefined` before it is set up, and while somebody holds tables so that they cannot be looked at. */
   readonly catalog: ShardCatalog | undefined;
   /** What is wrong with bounds and values of groups that have no buckets yet, as only PostgreSQL knows. */
   readonly boundProblems: readonly Problem[];

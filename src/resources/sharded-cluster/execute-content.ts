@@ -13,6 +13,7 @@ import { BrokenBarrier, createBarrier } from './barrier.ts';
 import type { Login } from './desired/credentials.ts';
 import type { ExecutionContext, Pass } from './execute.ts';
 import { addressOf } from './execute-members.ts';
+import type { Piece } from './long-work.ts';
 import { MigrationError } from './migration-error.ts';
 import type { Action } from './model.ts';
 import { loginOf, operatorName } from './steps/identity.ts';
@@ -32,15 +33,30 @@ export async function executeContent(
   switch (action.kind) {
     case 'set-up-database':
       return setUpDatabase(context, pass, action.shard);
-    case 'migrate':
-      return migrate(context, pass, action);
+    case 'migrate': {
+      const what = `migration "${action.migration.name}"`;
+      return atLength(pass, action, { line: 'migrate', what }, (begun) => migrate(context, begun, action));
+    }
     case 'sql':
       return asOperator(context, pass, action.shard, (connection) =>
         applyBatches(connection, action.batches),
       );
-    case 'copy-references':
-      return copyReferences(context, pass, action);
+    case 'copy-references': {
+      const what = `the copy of reference tables to shard ${action.to}`;
+      return atLength(pass, action, { line: what, what }, (begun) => copyReferences(context, begun, action));
+    }
   }
+}
+
+/** Its time limit is not that of the pass that begins it. */
+function atLength(
+  pass: Pass,
+  action: ContentAction,
+  { line, what }: Omit<Piece, 'identity'>,
+  work: (begun: Pass) => Promise<void>,
+): Promise<void> {
+  const piece = { line, what, identity: JSON.stringify(action) };
+  return pass.longWork.run(piece, () => work({ ...pass, signal: pass.leading }));
 }
 
 /** As the application: its triggers and defaults run on the way. */

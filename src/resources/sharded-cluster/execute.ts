@@ -13,6 +13,7 @@ import { executeMembers, whileMemberGoes } from './execute-members.ts';
 import { needs, stagesOf } from './execution-order.ts';
 import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
+import type { LongWork } from './long-work.ts';
 import { requireMapVersion } from './map-version.ts';
 import type { Action, Observed, ShardedCluster } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
@@ -47,6 +48,7 @@ export interface Pass {
   readonly leading: AbortSignal;
   /** Notes that a shard was set up as it was observed. */
   readonly noteSetUp: (shard: string) => void;
+  readonly longWork: LongWork;
 }
 
 /** Carries out the actions of a plan, stage by stage; what needs an action that failed is left to the next pass. */

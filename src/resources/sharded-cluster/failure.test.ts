@@ -3,6 +3,7 @@ import { PostgresError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { withFailures } from './failure.ts';
+import { UnderWay } from './long-work.ts';
 import { MigrationError } from './migration-error.ts';
 import type { Action, StepResult } from './model.ts';
 import type { Outcome } from './plan-result.ts';
@@ -42,6 +43,18 @@ describe('withFailures', () => {
     const error = new MigrationError(true, 'shard s1, migration "001": relation exists');
     expect(withFailures(outcomes(proceed, migrating), [{ action: migrate, error }])).toEqual(
       outcomes(proceed, { kind: 'fail', reason: 'MigrationFailed', message: error.message }),
+    );
+  });
+
+  it('says that a migration is under way, and takes that for no failure', () => {
+    const ends = [{ action: migrate, error: new UnderWay('migration "001"') }];
+    expect(withFailures(outcomes(proceed, migrating), ends)).toMatchObject(
+      outcomes(proceed, {
+        kind: 'wait',
+        reason: 'Migrating',
+        message: 'migration "001" is under way',
+        afterMs: 100,
+      }),
     );
   });
 

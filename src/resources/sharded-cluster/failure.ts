@@ -1,5 +1,6 @@
 import { PostgresError } from '../../postgres/postgres-error.ts';
 import { ApiError } from '../../runtime/api-error.ts';
+import { UnderWay } from './long-work.ts';
 import { MigrationError } from './migration-error.ts';
 import type { Action, StepResult } from './model.ts';
 import type { Outcome } from './plan-result.ts';
@@ -28,6 +29,7 @@ function failureResult({ action, error }: ActionFailure): StepResult {
   const message = action.kind === 'sql' ? `shard ${action.shard}: ${error.message}` : error.message;
   if (error instanceof MigrationError && error.needsCorrection)
     return { kind: 'fail', reason: 'MigrationFailed', message };
+  if (error instanceof UnderWay) return { kind: 'wait', reason: 'Migrating', message, afterMs: 100 };
   if (error instanceof ApiError && (error.status === 403 || error.status === 422))
     return { kind: 'fail', reason: 'ApiRefused', message };
   if (action.kind === 'sql' && isOfTables(error)) return { kind: 'fail', reason: 'TablesInvalid', message };

@@ -121,6 +121,8 @@ export type MigrationSource = Reading<string>;
 /** The world as one pass sees it. */
 export interface Observed {
   readonly shards: readonly ObservedShard[];
+  /** What an earlier pass began inside the servers, and a switchover would cut off. */
+  readonly underWay?: string | undefined;
   readonly map: Reading<ShardMapObject>;
   /** Whether the map has changed since the shards were asked. */
   readonly isMapNewer?: boolean;

@@ -3,6 +3,7 @@ import { readCatalog } from '../../postgres/catalog.ts';
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import { type Holdings, readHoldings } from '../../postgres/holdings.ts';
+import { isLocked } from '../../postgres/lock-wait.ts';
 import {
   checkParameters,
   probeParameters,
@@ -30,9 +31,12 @@ export interface DatabaseQuestion {
   readonly newGroups: readonly Group[];
   /** What is known of the catalog already, and still good. */
   readonly remembered: DatabaseContent | undefined;
+  /** What stands in for it while somebody holds tables so that they cannot be looked at. */
+  readonly ifLocked: DatabaseContent | undefined;
 }
 
-type DatabaseContent = Pick<DatabaseFacts, 'catalog' | 'boundProblems' | keyof Holdings>;
+/** What is in the databases of a shard. */
+export type DatabaseContent = Pick<DatabaseFacts, 'catalog' | 'boundProblems' | keyof Holdings>;
 type Verdict = Pick<DatabaseFacts, 'parameterProblems' | 'runsWithParameters' | 'fileErrors'>;
 const nothing: DatabaseContent = {
   catalog: undefined,
@@ -66,7 +70,7 @@ async function ask(
   const stats = await readShardStats(connection);
   if (stats.inRecovery) throw new Error(`member ${question.member} is not the primary any more`);
   const content = question.isSetUp
-    ? (question.remembered ?? (await readContent(connection, question.newGroups)))
+    ? (question.remembered ?? (await readContent(connection, question)))
     : nothing;
   const { catalog, boundProblems, tablesWithRows, otherDatabases, preparedTransactions } = content;
   return {
@@ -93,10 +97,18 @@ async function judge(connection: Connection, wanted: Readonly<Record<string, str
   };
 }
 
-async function readContent(connection: Connection, newGroups: readonly Group[]): Promise<DatabaseContent> {
-  return {
-    catalog: await readCatalog(connection),
-    boundProblems: await readBoundProblems(connection, newGroups),
-    ...(await readHoldings(connection)),
-  };
+async function readContent(
+  connection: Connection,
+  { newGroups, ifLocked = nothing }: DatabaseQuestion,
+): Promise<DatabaseContent> {
+  try {
+    return {
+      catalog: await readCatalog(connection),
+      boundProblems: await readBoundProblems(connection, newGroups),
+      ...(await readHoldings(connection)),
+    };
+  } catch (error) {
+    if (isLocked(error)) return ifLocked;
+    throw error;
+  }
 }

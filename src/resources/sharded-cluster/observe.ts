@@ -223,8 +223,9 @@ export function createObserver({
       ...switchingBuckets(cluster, sources).map(({ group: name, bucket }) => `${name}.${bucket}`),
     ].join('/');
     const remembered = memory.catalogs.get(shard.name);
-    const isFresh =
-      memory.isQuiet && remembered?.key === catalogKey && monotonicMs() - remembered.atMs < freshMs.catalog;
+    // Nothing was to be done, and nothing that says what is wanted has changed.
+    const known = memory.isQuiet && remembered?.key === catalogKey ? remembered : undefined;
+    const isFresh = known !== undefined && monotonicMs() - known.atMs < freshMs.catalog;
     const wanted = cluster.spec.postgres.parameters;
     const lastGood = cluster.status?.lastGoodParameters;
     const reading = await readDatabase(connections, {
@@ -236,7 +237,8 @@ export function createObserver({
           ? undefined
           : { wanted, options: access.asOperator(shard.name, address, 'postgres') },
       newGroups: groupsWithoutBuckets(layoutOf(cluster.spec.tables), knownMap?.spec),
-      remembered: isFresh ? remembered?.facts : undefined,
+      remembered: isFresh ? known.facts : undefined,
+      ifLocked: known?.facts,
     });
     if (reading.state === 'present' && !isFresh) {
       memory.catalogs.set(shard.name, { key: catalogKey, atMs: monotonicMs(), facts: reading.value });
@@ -289,6 +291,7 @@ export function createObserver({
       return {
         observed: {
           shards,
+          underWay: memory.longWork.underWay,
           map,
           isMapNewer: latestMap?.metadata.resourceVersion !== knownMap?.metadata.resourceVersion,
           switching: switchingBuckets(cluster, sources),

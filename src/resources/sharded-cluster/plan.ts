@@ -12,7 +12,7 @@ import { buckets, map } from './steps/shard-map.ts';
 import { stalePrimaries } from './steps/stale-primary.ts';
 import { strays } from './steps/strays.ts';
 import { leaves, tables } from './steps/tables.ts';
-import { bootstrap, configuration, objects, renewals, rollout, volumes } from './steps/topology.ts';
+import { bootstrap, configuration, longWork, objects, renewals, rollout, volumes } from './steps/topology.ts';
 
 /** One step of a track: looks at what was observed, and says what to do and whether to go on. */
 interface Step {
@@ -22,8 +22,8 @@ interface Step {
 
 /**
  * Three tracks, each in order; a track stops at the first step that waits or fails. Without identities nothing else can be
- * done; after that, a rollout that waits or fails does not hold up a migration, nor the other way round. A pass ends with all
- * that it began, though: the next one comes when a long migration is through.
+ * done; after that, a rollout that waits or fails does not hold up a migration, nor the other way round. Nothing
+ * that would cut off a migration is done while one is under way.
  */
 const identityTrack: readonly Step[] = [
   { name: 'certificates', run: certificates }, // the CA, members' and operator's certificates
@@ -36,6 +36,7 @@ const topologyTrack: readonly Step[] = [
   { name: 'renewals', run: renewals }, // members take renewed certificates over
   { name: 'volumes', run: volumes }, // grow
   { name: 'configuration', run: configuration }, // Patroni's dynamic configuration
+  { name: 'long-work', run: longWork }, // is not cut off
   { name: 'rollout', run: rollout }, // standbys, switchover, old primary; one shard at a time
   { name: 'removal', run: removal }, // shards that are not wanted any more, when proved empty
   { name: 'first-homes', run: firstHomes }, // primaries of a new cluster into their zone

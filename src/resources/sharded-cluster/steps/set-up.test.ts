@@ -52,3 +52,27 @@ describe('a shard that owns buckets', () => {
     expect(schema(fewer)).toMatchObject({ actions: [{ kind: 'migrate', shards: ['s0', 's1', 's2'] }] });
   });
 });
+
+describe('a shard whose tables somebody holds', () => {
+  it('is waited for, and what else is to be done in the cluster is done', () => {
+    const input = withFacts(surplus, 's1', { catalog: undefined });
+    const { actions, outcomes } = planOf(input);
+    expect(actions).toEqual([]);
+    expect(outcomes).toMatchObject([
+      { result: { kind: 'continue' } },
+      { step: 'removal' },
+      { step: 'set-up', result: { reason: 'TablesLocked', message: expect.stringContaining('shard s1') } },
+    ]);
+  });
+
+  it('is waited for by nobody else than the migration that holds them', () => {
+    const underWay = 'migration "003-more"';
+    const input = observing(withFacts(surplus, 's1', { catalog: undefined }), { underWay });
+    const message = `${underWay} is under way`;
+    expect(planOf(input).outcomes).toMatchObject([
+      { result: { kind: 'continue' } },
+      { step: 'long-work', result: { reason: 'Migrating', message } },
+      { step: 'set-up', result: { reason: 'Migrating', message } },
+    ]);
+  });
+});

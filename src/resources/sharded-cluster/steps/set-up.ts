@@ -1,6 +1,6 @@
 import type { Action, ObservedShard, PlanInput, StepResult } from '../model.ts';
 import { wait } from './result.ts';
-import { contentShards } from './shards.ts';
+import { catalogOf, contentShards } from './shards.ts';
 
 /** Roles, the database and Herdsman's own schemas on every shard whose primary answers. */
 export function setUp(input: PlanInput): StepResult {
@@ -12,10 +12,17 @@ export function setUp(input: PlanInput): StepResult {
   if (lacking.some((shard) => needed.includes(shard)))
     return wait('SettingUp', 'roles and databases are being made', 0, actions);
   const silent = needed.find((shard) => shard.database.state !== 'present');
-  if (silent === undefined) return { kind: 'continue', actions };
-  const message =
-    silent.database.state === 'unknown'
-      ? `shard ${silent.name}: ${silent.database.error.message}`
-      : `shard ${silent.name} has no primary yet`;
-  return wait('PrimaryUnknown', message, 1_000, actions);
+  if (silent !== undefined) {
+    const message =
+      silent.database.state === 'unknown'
+        ? `shard ${silent.name}: ${silent.database.error.message}`
+        : `shard ${silent.name} has no primary yet`;
+    return wait('PrimaryUnknown', message, 1_000, actions);
+  }
+  const locked = needed.find((shard) => catalogOf(shard) === undefined);
+  if (locked === undefined) return { kind: 'continue', actions };
+  const { underWay } = input.observed;
+  if (underWay !== undefined) return wait('Migrating', `${underWay} is under way`, 1_000, actions);
+  const message = `shard ${locked.name}: somebody has held a table exclusively for long, so nothing is changed (see pg_locks)`;
+  return wait('TablesLocked', message, 2_000, actions);
 }

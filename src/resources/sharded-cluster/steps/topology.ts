@@ -11,6 +11,7 @@ import { wantedNames } from '../wanted-shards.ts';
 import { decideMembers, type MembersDecision } from './members.ts';
 import { appliedAnnotation, applyOrReplace, isScaledByHand, objectId, objectsToApply } from './objects.ts';
 import type { Parameters } from './parameters.ts';
+import { wait } from './result.ts';
 import { decideRollout, type RolloutDecision } from './rollout.ts';
 
 /** A cluster keeps the default image that it was made with: another operator with another default restarts no pod. */
@@ -133,6 +134,11 @@ export function configuration({ cluster, observed }: PlanInput, parameters: Para
     afterMs: 1_500,
     actions,
   };
+}
+
+/** Restarts and switchovers come when nothing is under way that they would cut off. */
+export function longWork({ observed: { underWay } }: PlanInput): StepResult {
+  return underWay === undefined ? proceed : wait('Migrating', `${underWay} is under way`, 1_000);
 }
 
 /** Whether a shard's dynamic configuration is what the spec and these parameters of the user make it. */
