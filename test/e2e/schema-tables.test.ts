@@ -6,6 +6,7 @@ import { namespaceForFile } from '../support/scene.ts';
 import {
   applyCluster,
   type ClusterKey,
+  conditionOf,
   readCluster,
   type ShardMap,
   type SpecInput,
@@ -13,6 +14,7 @@ import {
   waitForCondition,
   waitUntilReady,
 } from '../support/sharded-cluster.ts';
+import { waitFor } from '../support/wait.ts';
 
 const namespace = namespaceForFile('tables');
 const key: ClusterKey = { namespace, name: 'shop' };
@@ -80,6 +82,25 @@ const tables: NonNullable<SpecInput['tables']> = [
   },
 ];
 
+const notes = { name: '006-notes', configMapKeyRef: { name: 'notes', key: 'sql' } };
+
+/** With a table that is added later. */
+const grown = {
+  shards: { count: 3 },
+  schema: [
+    ...schema,
+    notes,
+    {
+      name: '007-carts',
+      sql: `CREATE TABLE carts (customer_id bigint PRIMARY KEY REFERENCES customers) PARTITION BY HASH (customer_id)`,
+    },
+  ],
+  tables: [
+    ...tables,
+    { name: 'carts', strategy: 'hash', key: 'customer_id', group: 'customer', buckets: 12 },
+  ],
+} satisfies Partial<SpecInput>;
+
 const on = (shard: string) => ({ namespace, cluster: key.name, shard });
 
 beforeAll(async () => {
@@ -130,8 +151,7 @@ describe('migrations', () => {
   });
 
   it('may come from a ConfigMap, and wait for it', async () => {
-    const added = { name: '006-notes', configMapKeyRef: { name: 'notes', key: 'sql' } };
-    await applyCluster(key, { shards: { count: 3 }, schema: [...schema, added], tables });
+    await applyCluster(key, { shards: { count: 3 }, schema: [...schema, notes], tables });
     await waitForCondition(key, { type: 'SchemaApplied', status: 'False', message: /notes/ });
     await (await kube()).create(configMapType, {
       apiVersion: 'v1',
@@ -145,7 +165,6 @@ describe('migrations', () => {
   });
 
   it('stop when one that was applied is edited, and go on when it is as before', async () => {
-    const notes = { name: '006-notes', configMapKeyRef: { name: 'notes', key: 'sql' } };
     const edited = schema.with(0, {
       name: '001-reference',
       sql: 'CREATE TABLE countries (code text PRIMARY KEY)',
@@ -284,25 +303,31 @@ describe('buckets', () => {
   });
 
   it('of a table added later to a group lie with the others', async () => {
-    const notes = { name: '006-notes', configMapKeyRef: { name: 'notes', key: 'sql' } };
-    const added = {
-      name: '007-carts',
-      sql: `CREATE TABLE carts (customer_id bigint PRIMARY KEY REFERENCES customers) PARTITION BY HASH (customer_id)`,
-    };
-    const carts = {
-      name: 'carts',
-      strategy: 'hash' as const,
-      key: 'customer_id',
-      group: 'customer',
-      buckets: 12,
-    };
-    await applyCluster(key, {
-      shards: { count: 3 },
-      schema: [...schema, notes, added],
-      tables: [...tables, carts],
-    });
+    await applyCluster(key, grown);
     await waitUntilReady(key);
     const owner = await locate('customer', '77');
     await query(on(owner), 'INSERT INTO carts VALUES (77)');
   });
+});
+
+it('goes on while a migration runs that holds tables for long, and says so', async () => {
+  const long = {
+    name: '008-long',
+    sql: `LOCK TABLE customers IN ACCESS EXCLUSIVE MODE; SELECT pg_sleep(20); CREATE TABLE later ()`,
+  };
+  const schema = [...grown.schema, long];
+  await applyCluster(key, { ...grown, schema });
+  const message = /migration "008-long" is under way/;
+  const cluster = await waitForCondition(key, { type: 'SchemaApplied', status: 'False', message });
+  expect(conditionOf(cluster, 'Degraded')?.status).toBe('False');
+  await applyCluster(key, { ...grown, schema, postgres: { parameters: { work_mem: '6MB' } } });
+  const [row] = await waitFor('a parameter that needs no restart holds', async () => {
+    const text = `SELECT current_setting('work_mem') AS value, to_regclass('public.later') AS later`;
+    const rows = await query<{ value: string; later: string | null }>(on('s1'), text);
+    return rows[0]?.value === '6MB' ? { done: rows } : { state: rows };
+  });
+  expect(row?.later).toBeNull();
+  await waitUntilReady(key);
+  for (const shard of shards)
+    expect(await query(on(shard), 'SELECT count(*)::int AS n FROM later')).toEqual([{ n: 0 }]);
 });
