@@ -14,7 +14,7 @@ export interface EventInput {
   readonly reason: string;
   /** CamelCase: what was being done (`Switchover`). */
   readonly action: string;
-  /** One sentence; cut at 1,024 characters. No secrets. */
+  /** One sentence; cut at 1,024 bytes. No secrets. */
   readonly note: string;
 }
 
@@ -42,7 +42,8 @@ const seriesMs = 600_000;
 const leastPatchMs = 30_000;
 /** Per object: so many at once, and one more in each period. */
 const burst = { tokens: 25, refillMs: 60_000 };
-const longestNote = 1_024;
+/** The API server refuses an event whose note has more, and counts bytes. */
+const longestNoteBytes = 1_024;
 const mostSeries = 4_096;
 const mostQueued = 1_000;
 
@@ -204,7 +205,7 @@ function eventObject(
     type: event.type,
     reason: event.reason,
     action: event.action,
-    message: event.note.length > longestNote ? `${event.note.slice(0, longestNote - 1)}…` : event.note,
+    message: cut(event.note),
     eventTime: microTime(reporter.now),
     firstTimestamp: now,
     lastTimestamp: now,
@@ -214,6 +215,17 @@ function eventObject(
     reportingInstance: reporter.instance,
   };
   return body;
+}
+
+function cut(note: string): string {
+  if (Buffer.byteLength(note) <= longestNoteBytes) return note;
+  const end = '…';
+  // Encodes whole characters only.
+  const { read } = new TextEncoder().encodeInto(
+    note,
+    new Uint8Array(longestNoteBytes - Buffer.byteLength(end)),
+  );
+  return note.slice(0, read) + end;
 }
 
 function dropOldest<V>(map: Map<string, V>, most: number): void {

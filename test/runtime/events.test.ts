@@ -132,8 +132,15 @@ test('a note is cut to what the API server takes, and cluster-scoped objects rep
   const node = { apiVersion: 'v1', kind: 'Node', metadata: { name: 'node-1', uid: 'uid-3' } };
   recorder.record(node, { ...switchover, note: 'x'.repeat(5_000) });
   await recorder.flush();
-  expect(String(bodies('POST')[0]?.message).length).toBe(1_024);
+  // It counts bytes, of which the ellipsis has three.
+  expect(bodies('POST')[0]?.message).toBe(`${'x'.repeat(1_021)}…`);
   expect(bodies('POST')[0]?.metadata).toMatchObject({ namespace: 'default' });
+  recorder.record(node, { ...switchover, note: `x${'é'.repeat(600)}` });
+  await recorder.flush();
+  expect(bodies('POST')[1]?.message).toBe(`x${'é'.repeat(510)}…`);
+  recorder.record(node, { ...switchover, note: 'é'.repeat(512) });
+  await recorder.flush();
+  expect(bodies('POST')[2]?.message).toBe('é'.repeat(512));
 });
 
 function nameOf(event: Record<string, unknown> | undefined): unknown {
