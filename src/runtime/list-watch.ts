@@ -28,7 +28,7 @@ export interface ListWatchOptions extends Selection {
 }
 
 const backoff = { firstMs: 500, longestMs: 30_000 };
-/** A bookmark comes about once a minute: on a watch that had one, three missing in a row mean a dead connection. */
+/** A bookmark comes about once a minute: where they come, three missing in a row mean a dead connection. */
 const bookmarkSilenceMs = 200_000;
 /** How much later than `timeoutSeconds` a server may end a watch before it is taken for dead. */
 const graceMs = 15_000;
@@ -51,6 +51,7 @@ export async function runListWatch<T extends KubernetesObject>(
   let failures = 0;
   /** Watches in a row that the server answered, yet from which nothing usable came: its state may be beyond going on from. */
   let fruitless = 0;
+  let sendsBookmarks = false;
   let startedMs = clock.monotonicMs();
 
   async function list(): Promise<string> {
@@ -64,8 +65,9 @@ export async function runListWatch<T extends KubernetesObject>(
   async function watch(from: string): Promise<void> {
     const timeoutSeconds = Math.round((options.watchSeconds ?? 600) * (0.5 + 0.5 * random()));
     startedMs = clock.monotonicMs();
-    const silenceMs = timeoutSeconds * 1_000 + graceMs;
-    const silenceMsAfterBookmark = Math.min(silenceMs, bookmarkSilenceMs);
+    const longestSilenceMs = timeoutSeconds * 1_000 + graceMs;
+    const silenceMsAfterBookmark = Math.min(longestSilenceMs, bookmarkSilenceMs);
+    const silenceMs = sendsBookmarks ? silenceMsAfterBookmark : longestSilenceMs;
     const watched = {
       ...selection,
       resourceVersion: from,
@@ -82,6 +84,7 @@ export async function runListWatch<T extends KubernetesObject>(
       fruitless = 0;
       resourceVersion =
         event.type === 'bookmark' ? event.resourceVersion : event.object.metadata.resourceVersion;
+      sendsBookmarks ||= event.type === 'bookmark';
       sink.alive();
       sink.change(event);
     }
@@ -118,6 +121,7 @@ export async function runListWatch<T extends KubernetesObject>(
   }
 
   while (!signal.aborted) {
+    startedMs = clock.monotonicMs();
     try {
       resourceVersion ??= await list();
       await watch(resourceVersion);

@@ -198,6 +198,54 @@ test('a half-open connection is replaced when nothing came for longer than the w
   }
 });
 
+test('where bookmarks come, a watch that never had one is taken for dead as soon as one that had', async () => {
+  vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout'] });
+  try {
+    const server = await startScriptedApiServer();
+    const client = await connect(server);
+    const informer = createInformer<ConfigMap>({ type: configMapType }, { client, random: () => 0.5 });
+    informer.start(testSignal());
+    await spin(() => server.watches.length === 1);
+    const [first] = server.watches;
+    server.bookmark();
+    first?.end();
+    await spin(() => server.watches.length === 1 && server.watches[0] !== first);
+    server.put(configMaps, configMap('seen'));
+    await spin(() => informer.cache.size === 1);
+    server.watches[0]?.mute();
+    server.put(configMaps, configMap('unseen'));
+    // The watch itself may last for 450 s.
+    vi.advanceTimersByTime(250_000);
+    await spin(
+      () => informer.cache.size === 2,
+      () => vi.advanceTimersByTime(1),
+    );
+    expect(lists(server)).toBe(1);
+    client.close();
+    await server.close();
+  } finally {
+    vi.useRealTimers();
+  }
+});
+
+test('a list that goes on failing is asked for ever more rarely', async () => {
+  const server = await startServer();
+  const client = await connect(server);
+  const clock = createManualClock();
+  server.intercept((_request, response) => {
+    refuse(response, 403, 'Forbidden');
+    return true;
+  });
+  const informer = createInformer<ConfigMap>({ type: configMapType }, { client, clock, random: () => 0.5 });
+  informer.start(testSignal());
+  for (let second = 0; second < 300; second += 1) {
+    await until('it waits', () => clock.timers === 1);
+    clock.advance(1_000);
+  }
+  // Six within the first 32 s, then one in each 30 s.
+  expect(lists(server)).toBeLessThan(20);
+});
+
 test('an informer that starts while the server is away gets there when it is back', async () => {
   const server = await startServer();
   const client = await connect(server);
