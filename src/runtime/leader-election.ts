@@ -27,8 +27,8 @@ export interface LeaderElectionOptions {
   readonly log?: Logger | undefined;
   /** The signal aborts at once when leadership ends. */
   onStartedLeading(signal: AbortSignal): void;
-  /** What must have ended before the lease is released on shutdown. */
-  beforeRelease?(): Promise<void>;
+  /** Ends the work before the lease is released on shutdown; false: some goes on, and the lease is left to run out. */
+  beforeRelease?(): Promise<boolean>;
   onNewLeader?(identity: string): void;
 }
 
@@ -36,7 +36,10 @@ export interface LeaderElectionOptions {
 export interface LeaderElection {
   /** False from the moment on at which another might lead. */
   isLeader(): boolean;
-  /** Stands for election until the signal aborts (then the lease is released) or leadership is lost; resolves after that. */
+  /**
+   * Stands for election until the signal aborts (then the lease is released once the work has ended) or leadership is lost;
+   * resolves after that.
+   */
   run(signal: AbortSignal): Promise<'released' | 'lost'>;
 }
 
@@ -56,6 +59,8 @@ interface Lease extends KubernetesObject {
 interface Observation {
   readonly lease: Lease;
   readonly atMs: number;
+  /** Somebody has deleted it, which its holder may not know yet. */
+  readonly isDeleted?: boolean;
 }
 
 /** Makes a candidate. */
@@ -84,6 +89,13 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
     observed = { lease, atMs: clock.monotonicMs() };
     const holder = lease.spec?.holderIdentity ?? '';
     if (holder !== '' && holder !== before) options.onNewLeader?.(holder);
+    wake();
+  }
+
+  /** A Lease that is deleted ends nobody's time: its holder still works, and makes it anew. */
+  function observeDeletion(): void {
+    if (observed === undefined) return;
+    observed = { ...observed, isDeleted: true };
     wake();
   }
 
@@ -122,11 +134,11 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
     if (fresh || observed === undefined) {
       const found = await client.get<Lease>(leaseType, key, call);
       if (found !== undefined) observe(found);
-      else observed = undefined;
+      else observeDeletion();
     }
     if (remainingMs() > 0 || isStolen()) return false;
     const sentMs = clock.monotonicMs();
-    const written = await write(observed?.lease, call);
+    const written = await write(observed?.isDeleted === true ? undefined : observed?.lease, call);
     if (written === undefined) return fresh ? false : await acquireOrRenew(true, call);
     observe(written);
     heldSinceMs = sentMs;
@@ -177,7 +189,7 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
       {
         replace: (leases) => leases.forEach(observe),
         change: (event) => {
-          if (event.type === 'deleted') observe({ ...event.object, spec: {} });
+          if (event.type === 'deleted') observeDeletion();
           else if (event.type !== 'bookmark') observe(event.object);
         },
         alive: () => {},
@@ -207,12 +219,17 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
   async function renew(signal: AbortSignal, lost: AbortSignal): Promise<boolean> {
     const either = AbortSignal.any([signal, lost]);
     let ok = true;
+    let triedMs = clock.monotonicMs();
     while (!either.aborted) {
-      await pause(clock, ok ? renewPeriodMs : retryPeriodMs, either);
+      const dueMs = ok ? heldSinceMs + renewPeriodMs : triedMs + retryPeriodMs;
+      await pause(clock, dueMs - clock.monotonicMs(), either);
       if (either.aborted) break;
-      const leftMs = heldSinceMs + renewDeadlineMs - clock.monotonicMs();
+      triedMs = clock.monotonicMs();
+      const leftMs = heldSinceMs + renewDeadlineMs - triedMs;
       if (leftMs <= 0) return false;
-      ok = await attempt(!ok, Math.min(leftMs, renewDeadlineMs / 2), lost);
+      // A connection may have died without a word: time is left for another try on a new one.
+      const timeoutMs = Math.min(leftMs, Math.max(leftMs - retryPeriodMs, retryPeriodMs));
+      ok = await attempt(!ok, timeoutMs, lost);
       if (!ok && isStolen()) return false;
     }
     return !lost.aborted;
@@ -265,15 +282,16 @@ export function createLeaderElection(options: LeaderElectionOptions): LeaderElec
   async function stepDown(work: AbortController): Promise<'released' | 'lost'> {
     const finished = new AbortController();
     const renewing = renew(finished.signal, work.signal);
+    let isOver = true;
     try {
-      await options.beforeRelease?.();
+      isOver = (await options.beforeRelease?.()) ?? true;
     } finally {
       finished.abort();
     }
     const kept = await renewing;
     leading = false;
     work.abort(new Error('leadership released'));
-    if (!kept) return 'lost';
+    if (!kept || !isOver) return 'lost';
     await release();
     return 'released';
   }

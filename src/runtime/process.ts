@@ -68,10 +68,12 @@ export async function runOperator(options: OperatorProcess, stop: AbortSignal): 
     );
   }
 
-  async function stopControllers(): Promise<void> {
+  /** Whether all work has ended. */
+  async function stopControllers(): Promise<boolean> {
     const stopped = Promise.all(running.map((controller) => controller.stop(graceMs)));
     const finished = await within(stopped, graceMs + abortedGraceMs);
     if (!finished) log.error({}, 'a reconcile did not heed its signal; ending without it');
+    return finished;
   }
 
   try {

@@ -1,4 +1,6 @@
 import { expect, test } from 'vitest';
+import { TransportError } from '../../src/runtime/api-error.ts';
+import type { KubeClient } from '../../src/runtime/kube-client.ts';
 import { createLeaderElection, type LeaderElection } from '../../src/runtime/leader-election.ts';
 import { createManualClock, type ManualClock } from '../support/manual-clock.ts';
 import type { ScriptedApiServer } from '../support/scripted-api-server.ts';
@@ -23,9 +25,9 @@ interface Candidate {
 async function stand(
   server: ScriptedApiServer,
   identity: string,
-  options: { beforeRelease?: () => Promise<void>; start?: Date } = {},
+  options: { beforeRelease?: () => Promise<boolean>; start?: Date; client?: KubeClient } = {},
 ): Promise<Candidate> {
-  const client = await connect(server, { userAgent: identity });
+  const client = options.client ?? (await connect(server, { userAgent: identity }));
   const clock = createManualClock(options.start);
   const stop = new AbortController();
   const log: string[] = [];
@@ -159,7 +161,7 @@ test('a leader that was paused finds out when it goes on, even if the lease is f
 
 test('on shutdown the work ends first, the lease is renewed meanwhile, then released, and the other follows', async () => {
   const server = await startServer();
-  const work = Promise.withResolvers<void>();
+  const work = Promise.withResolvers<boolean>();
   const leader = await stand(server, 'a', { beforeRelease: () => work.promise });
   await until('it leads', leader.election.isLeader);
   const other = await stand(server, 'b');
@@ -173,11 +175,64 @@ test('on shutdown the work ends first, the lease is renewed meanwhile, then rele
   );
   expect(leader.election.isLeader()).toBe(true);
   expect(leaseSpec(server).holderIdentity).toBe('a');
-  work.resolve();
+  work.resolve(true);
   expect(await leader.ended).toBe('released');
   // The other's clock stands still: it learns of the release by its watch.
   await until('the other leads', other.election.isLeader);
   expect(other.log).toContain('leading');
+});
+
+test('a stop just before a renewal does not put it off', async () => {
+  const server = await startServer();
+  const work = Promise.withResolvers<boolean>();
+  const leader = await stand(server, 'a', { beforeRelease: () => work.promise });
+  await until('it leads', leader.election.isLeader);
+  leader.clock.advance(4_900);
+  leader.stop.abort();
+  leader.clock.advance(100);
+  await until(
+    'it renewed',
+    () => server.count('PUT', /leases/) === 1,
+    () => leader.clock.advance(0),
+  );
+  work.resolve(true);
+  expect(await leader.ended).toBe('released');
+});
+
+test('a lease is not released while work goes on that did not heed its signal', async () => {
+  const server = await startServer();
+  const leader = await stand(server, 'a', { beforeRelease: () => Promise.resolve(false) });
+  await until('it leads', leader.election.isLeader);
+  leader.stop.abort();
+  expect(await leader.ended).toBe('lost');
+  expect(leader.work?.aborted).toBe(true);
+  expect(leaseSpec(server).holderIdentity).toBe('a');
+});
+
+test('a renewal on a connection that died without a word leaves time for another', async () => {
+  const server = await startServer();
+  const client = await connect(server);
+  let isDead = true;
+  const leader: Candidate = await stand(server, 'a', {
+    client: {
+      ...client,
+      update(type, object, call) {
+        if (!isDead) return client.update(type, object, call);
+        isDead = false;
+        leader.clock.advance(call?.timeoutMs ?? Number.POSITIVE_INFINITY);
+        throw new TransportError({ method: 'PUT', path: leases }, 'nothing came');
+      },
+    },
+  });
+  await until('it leads', leader.election.isLeader);
+  leader.clock.advance(5_000);
+  await until(
+    'it renewed',
+    () => leaseSpec(server).renewTime !== leaseSpec(server).acquireTime,
+    () => leader.clock.advance(0),
+  );
+  expect(leader.log).toEqual(['leader a', 'leading']);
+  expect(leader.election.isLeader()).toBe(true);
 });
 
 test('a renewal whose answer is lost is not taken for a loss', async () => {
@@ -213,6 +268,45 @@ test('a Lease that somebody deletes is made anew', async () => {
     () => leader.clock.advance(100),
   );
   expect(leader.election.isLeader()).toBe(true);
+});
+
+test('nobody takes the place of a leader whose Lease somebody deletes', async () => {
+  const server = await startServer();
+  const leader = await stand(server, 'a');
+  await until('it leads', leader.election.isLeader);
+  const other = await stand(server, 'b');
+  await until('the other watches', () => server.watches.length === 1);
+  await until('the other waits', () => other.log.includes('leader a') && other.clock.timers > 0);
+  const waits = other.clock.timersSet;
+  server.remove(leases, 'herdsman-system', 'herdsman');
+  await until('the other has seen it', () => other.clock.timersSet > waits);
+  other.clock.advance(7_000);
+  leader.clock.advance(5_000);
+  await until('the leader has noticed', () => server.count('PUT', /leases/) === 1);
+  await until('the leader waits', () => leader.clock.timers >= 2);
+  leader.clock.advance(2_000);
+  await until('it is back', () => server.find(leases, 'herdsman-system', 'herdsman') !== undefined);
+  expect(leaseSpec(server).holderIdentity).toBe('a');
+  expect(leader.election.isLeader()).toBe(true);
+  expect(other.log).toEqual(['leader a']);
+});
+
+test('a leader that is gone with its Lease is followed when its time is over', async () => {
+  const server = await startServer();
+  const leader = await stand(server, 'a');
+  await until('it leads', leader.election.isLeader);
+  const other = await stand(server, 'b');
+  await until('the other watches', () => server.watches.length === 1);
+  await until('the other waits', () => other.log.includes('leader a') && other.clock.timers > 0);
+  leader.frozen = true;
+  server.remove(leases, 'herdsman-system', 'herdsman');
+  let bothLed = false;
+  await until('the other leads', other.election.isLeader, () => {
+    leader.clock.advance(250);
+    other.clock.advance(250);
+    bothLed ||= leader.election.isLeader() && other.election.isLeader();
+  });
+  expect(bothLed).toBe(false);
 });
 
 test('of many candidates exactly one leads', async () => {

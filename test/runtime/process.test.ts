@@ -21,7 +21,7 @@ interface Run {
 
 async function run(
   server: ScriptedApiServer,
-  options: { work?: () => Promise<void>; identity?: string } = {},
+  options: { work?: () => Promise<void>; identity?: string; graceMs?: number } = {},
 ): Promise<Run> {
   const metrics = createRuntimeMetrics();
   const client = await connect(server, { onRequest: metrics.request });
@@ -58,6 +58,7 @@ async function run(
         retryPeriodMs: 100,
       },
       onHealthServing: serving.resolve,
+      graceMs: options.graceMs,
     },
     stop.signal,
   );
@@ -118,6 +119,16 @@ test('the stop waits for running work before the lease is given back', async () 
   work.resolve();
   expect(await ended).toBe('stopped');
   expect(server.find(leases, 'herdsman-system', 'herdsman')?.spec).toMatchObject({ holderIdentity: '' });
+});
+
+test('the lease is not given back while a reconcile does not heed its signal', async () => {
+  const server = await startServer();
+  server.put(configMaps, configMap('settings'));
+  const { reconciled, stop, ended } = await run(server, { work: () => new Promise(() => {}), graceMs: 0 });
+  await until('it works', () => reconciled.length === 1);
+  stop.abort();
+  expect(await ended).toBe('lost');
+  expect(server.find(leases, 'herdsman-system', 'herdsman')?.spec).toMatchObject({ holderIdentity: 'a' });
 });
 
 test('losing the lease ends the run as lost', async () => {
