@@ -130,6 +130,17 @@ describe('the chart', () => {
     expect(await refusal(privileged)).toContain('violates PodSecurity "restricted');
   });
 
+  test('takes names that look like numbers', async () => {
+    const text = await run('helm', [
+      ...['template', '123', chart, '--namespace', '456', '--kube-version', '1.34.0'],
+      ...['--set', 'crds.install=false', '--set-string', 'watch.namespaces={789}'],
+      ...['--set-string', 'priorityClassName=1000'],
+    ]);
+    const objects = JSON.stringify(loadAll(text));
+    expect(objects).not.toMatch(/[[:,](123|456|789|1000)[\],}]/);
+    for (const name of ['"123"', '"456"', '"789"', '"1000"']) expect(objects).toContain(name);
+  });
+
   test('gives rights everywhere only when it watches everything', async () => {
     const everywhere = await render();
     expect(ofKind(everywhere, 'ClusterRole').map(({ metadata }) => metadata.name)).toContain('try-clusters');

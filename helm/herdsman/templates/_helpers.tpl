@@ -1,6 +1,6 @@
 {{- define "herdsman.selector" -}}
 app.kubernetes.io/name: herdsman
-app.kubernetes.io/instance: {{ .Release.Name }}
+app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
 {{- define "herdsman.labels" -}}
@@ -12,8 +12,8 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- end }}
 
 {{- define "herdsman.metadata" -}}
-name: {{ .Release.Name }}
-namespace: {{ .Release.Namespace }}
+name: {{ .Release.Name | quote }}
+namespace: {{ .Release.Namespace | quote }}
 labels:
   {{- include "herdsman.labels" . | nindent 2 }}
 {{- end }}
