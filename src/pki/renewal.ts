@@ -22,6 +22,12 @@ export function needsRenewal(pair: KeyPair, input: RenewalInput): RenewalReason 
   return isDue(certificate, input.now) ? 'due' : undefined;
 }
 
+/** Whether both can be read and belong together. */
+export function isPair({ certificate, key }: KeyPair): boolean {
+  const parsed = readCertificate(certificate);
+  return parsed !== undefined && isKeyOf(parsed, key);
+}
+
 /** Whether a certificate (PEM) is of an authority. */
 export function isSignedBy(certificate: string, authority: string): boolean {
   const key = readCertificate(authority)?.publicKey;

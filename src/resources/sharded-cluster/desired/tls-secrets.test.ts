@@ -1,5 +1,8 @@
 import { expect, test } from 'vitest';
 import { shardedClusterSpec } from '../../../api/v1alpha1/sharded-cluster.ts';
+import { authorityLifetime, createAuthority } from '../../../pki/authority.ts';
+import type { KeyPair } from '../../../pki/key-pair.ts';
+import type { AuthorityState } from '../../../pki/rotation.ts';
 import type { ShardedCluster } from '../model.ts';
 import { decoded } from './secrets.ts';
 import {
@@ -18,10 +21,15 @@ const cluster: ShardedCluster = {
 };
 const pair = (name: string) => ({ certificate: `${name} certificate`, key: `${name} key` });
 
-test('an authority can be read back from its Secret, in rotation or not', () => {
+async function authority(commonName: string): Promise<KeyPair> {
+  return createAuthority({ commonName, now: new Date(), lifetime: authorityLifetime });
+}
+
+test('an authority can be read back from its Secret, in rotation or not', async () => {
+  const [current, next] = await Promise.all([authority('a'), authority('b')]);
   for (const state of [
-    { current: pair('a'), bundle: 'a' },
-    { current: pair('a'), next: pair('b'), bundle: 'ab' },
+    { current, bundle: 'a' },
+    { current, next, bundle: 'ab' },
   ]) {
     const secret = authoritySecretObject(cluster, state);
     expect(authorityOf(decoded(secret.data))).toEqual(state);
@@ -32,6 +40,14 @@ test('an authority can be read back from its Secret, in rotation or not', () => 
 test('a Secret without a key is no authority', () => {
   expect(authorityOf({ 'ca.crt': 'a', 'ca-bundle.crt': 'a' })).toBeUndefined();
   expect(authorityOf({ 'ca.crt': 'a', 'ca.key': 'a' })).toBeUndefined();
+});
+
+test('a pair that does not belong together is no authority, neither now nor next', async () => {
+  const [a, b] = await Promise.all([authority('a'), authority('b')]);
+  const odd = { certificate: a.certificate, key: b.key };
+  const read = (state: AuthorityState) => authorityOf(decoded(authoritySecretObject(cluster, state).data));
+  expect(read({ current: odd, bundle: 'a' })).toBeUndefined();
+  expect(read({ current: a, next: odd, bundle: 'ab' })).toEqual({ current: a, bundle: 'ab' });
 });
 
 test("a shard's Secret holds what its members serve and connect with", () => {

@@ -1,4 +1,5 @@
 import type { KeyPair } from '../../../pki/key-pair.ts';
+import { isPair } from '../../../pki/renewal.ts';
 import type { AuthorityState } from '../../../pki/rotation.ts';
 import type { ShardedCluster } from '../model.ts';
 import { authoritySecret, operatorTlsSecret, shardTlsSecret } from '../names.ts';
@@ -17,13 +18,16 @@ export function authoritySecretObject(cluster: ShardedCluster, authority: Author
   });
 }
 
-/** The authority that a Secret's (decoded) content holds; `undefined` when something is missing. */
+/**
+ * The authority that a Secret's (decoded) content holds; `undefined` when something is missing or does not belong together: what
+ * it signed would be issued again for ever.
+ */
 export function authorityOf(content: Readonly<Record<string, string>>): AuthorityState | undefined {
   const current = pairOf(content, 'ca');
   const bundle = content['ca-bundle.crt'];
-  if (current === undefined || bundle === undefined) return undefined;
+  if (current === undefined || bundle === undefined || !isPair(current)) return undefined;
   const next = pairOf(content, 'next');
-  return next === undefined ? { current, bundle } : { current, next, bundle };
+  return next === undefined || !isPair(next) ? { current, bundle } : { current, next, bundle };
 }
 
 /** The pair `NAME.crt`, `NAME.key` of a Secret's (decoded) content; `undefined` when one is missing. */

@@ -97,7 +97,14 @@ describe('certificates', () => {
   });
 
   it('are left while the authority cannot be read, and no other is made', () => {
-    for (const change of [{ 'ca.crt': 'no certificate' }, { 'ca-bundle.crt': undefined }]) {
+    const another = contentOf(world.observed.secrets.get('shop-s0-tls'))?.['tls.key'];
+    const changes = [
+      { 'ca.crt': 'no certificate' },
+      { 'ca-bundle.crt': undefined },
+      { 'ca.key': 'no key' },
+      { 'ca.key': another },
+    ];
+    for (const change of changes) {
       const content = Object.fromEntries(
         Object.entries({ ...contentOf(world.observed.secrets.get('shop-ca')), ...change }).flatMap(
           ([key, value]) => (value === undefined ? [] : [[key, value] as const]),

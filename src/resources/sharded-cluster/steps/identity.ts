@@ -1,5 +1,5 @@
 import { isDeepStrictEqual } from 'node:util';
-import { expiry, needsRenewal, type RenewalReason } from '../../../pki/renewal.ts';
+import { needsRenewal, type RenewalReason } from '../../../pki/renewal.ts';
 import { type AuthorityState, acceptedAuthority, rotationStep } from '../../../pki/rotation.ts';
 import { poolerRole } from '../../../postgres/roles.ts';
 import { applicationCredentials, type Login, monitoringCredentials } from '../desired/credentials.ts';
@@ -95,9 +95,7 @@ export function observedAuthority(
 ): AuthorityState | 'absent' | 'unreadable' {
   const content = contentOf(observed.secrets.get(authoritySecret(cluster)));
   if (content === undefined) return 'absent';
-  const authority = authorityOf(content);
-  const isReadable = authority !== undefined && expiry(authority.current.certificate) !== undefined;
-  return isReadable ? authority : 'unreadable';
+  return authorityOf(content) ?? 'unreadable';
 }
 
 /** The login of a role: from the Secret that the user brought, else from our own; a text says what is wrong with it. */
@@ -224,7 +222,7 @@ function unknownSecret({ secrets }: Observed): StepResult | undefined {
 }
 
 function unreadable(secret: string): string {
-  return `Secret "${secret}" has no readable "ca.crt" and "ca.key": restore it, or delete it to have a new authority made`;
+  return `Secret "${secret}" has no readable "ca.crt" and "ca.key" that belong together: restore it, or delete it to have a new authority made`;
 }
 
 function again(actions: readonly Action[], message: string): StepResult {
