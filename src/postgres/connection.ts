@@ -48,6 +48,9 @@ export interface Connection {
   close(): Promise<void>;
 }
 
+/** For how long a server may take to close a session that we end. */
+const farewellMs = 2_000;
+
 /** Opens a session whose `search_path` is pinned to the system's own schema. */
 export async function connect(options: ConnectOptions): Promise<Connection> {
   const statementTimeout = options.statementTimeoutMs ?? 30_000;
@@ -162,7 +165,10 @@ function sessionOf(client: pg.Client, state: { closed: boolean }, where: string)
     async close() {
       if (state.closed) return;
       state.closed = true;
+      // The driver waits until the server has closed, too, which one that has gone without a word never does.
+      const timer = setTimeout(() => client.connection.stream.destroy(), farewellMs);
       await client.end();
+      clearTimeout(timer);
     },
   };
 }

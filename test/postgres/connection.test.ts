@@ -1,4 +1,4 @@
-import { createServer, type Socket } from 'node:net';
+import { createServer, connect as dial, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ConnectOptions, connect } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
@@ -84,6 +84,28 @@ describe('a connection', () => {
     await expect(query).rejects.toBeInstanceOf(UnreachableError);
     expect(connection.closed).toBe(true);
     await expect(connection.query({ text: 'SELECT 1' })).rejects.toBeInstanceOf(UnreachableError);
+  });
+
+  it('is closed soon also when the server has gone without a word', async () => {
+    const proxies: Socket[] = [];
+    let silence = () => {};
+    const { silent, port } = await listen((client) => {
+      const upstream = dial(server.port, server.host);
+      proxies.push(client, upstream);
+      client.pipe(upstream);
+      upstream.pipe(client);
+      // What comes is not read any more, the end neither.
+      silence = () => {
+        client.unpipe(upstream);
+        client.pause();
+      };
+    });
+    const connection = await connect({ ...options, host: '127.0.0.1', port });
+    silence();
+    await connection.close();
+    expect(connection.closed).toBe(true);
+    for (const socket of proxies) socket.destroy();
+    await new Promise((resolve) => silent.close(resolve));
   });
 
   it('is unknown when nobody listens, or nobody answers', async () => {
