@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import pg from 'pg';
+import { endSession } from './farewell.ts';
 import { PostgresError, UnreachableError } from './postgres-error.ts';
 import type { Statement } from './statement.ts';
 
@@ -47,9 +48,6 @@ export interface Connection {
   readonly closed: boolean;
   close(): Promise<void>;
 }
-
-/** For how long a server may take to close a session that we end. */
-const farewellMs = 2_000;
 
 /** Opens a session whose `search_path` is pinned to the system's own schema. */
 export async function connect(options: ConnectOptions): Promise<Connection> {
@@ -165,10 +163,7 @@ function sessionOf(client: pg.Client, state: { closed: boolean }, where: string)
     async close() {
       if (state.closed) return;
       state.closed = true;
-      // The driver waits until the server has closed, too, which one that has gone without a word never does.
-      const timer = setTimeout(() => client.connection.stream.destroy(), farewellMs);
-      await client.end();
-      clearTimeout(timer);
+      await endSession(client);
     },
   };
 }

@@ -1,5 +1,6 @@
 import { checkServerIdentity, type PeerCertificate } from 'node:tls';
 import pg from 'pg';
+import { endSession } from './farewell.ts';
 import { quoteIdentifier } from './identifier.ts';
 import { PostgresError, UnreachableError } from './postgres-error.ts';
 
@@ -137,7 +138,7 @@ export async function openConsole(options: ConsoleOptions): Promise<Console> {
       await command(`RECONNECT ${quoteIdentifier(database)}`);
     },
     async close() {
-      await client.end().catch(() => undefined);
+      await endSession(client).catch(() => undefined);
     },
   };
 }

@@ -1,9 +1,10 @@
-import { createServer, connect as dial, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { type ConnectOptions, connect } from '../../src/postgres/connection.ts';
 import { createConnections } from '../../src/postgres/connections.ts';
 import { PostgresError, UnreachableError } from '../../src/postgres/postgres-error.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
+import { startSilence } from '../support/silence.ts';
 
 let server: PostgresServer;
 let options: ConnectOptions;
@@ -87,25 +88,12 @@ describe('a connection', () => {
   });
 
   it('is closed soon also when the server has gone without a word', async () => {
-    const proxies: Socket[] = [];
-    let silence = () => {};
-    const { silent, port } = await listen((client) => {
-      const upstream = dial(server.port, server.host);
-      proxies.push(client, upstream);
-      client.pipe(upstream);
-      upstream.pipe(client);
-      // What comes is not read any more, the end neither.
-      silence = () => {
-        client.unpipe(upstream);
-        client.pause();
-      };
-    });
-    const connection = await connect({ ...options, host: '127.0.0.1', port });
-    silence();
+    const silence = await startSilence(server);
+    const connection = await connect({ ...options, host: silence.host, port: silence.port });
+    silence.begin();
     await connection.close();
     expect(connection.closed).toBe(true);
-    for (const socket of proxies) socket.destroy();
-    await new Promise((resolve) => silent.close(resolve));
+    await silence.stop();
   });
 
   it('is unknown when nobody listens, or nobody answers', async () => {

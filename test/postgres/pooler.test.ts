@@ -14,6 +14,7 @@ import {
   startPoolerScene,
 } from '../support/pooler-scene.ts';
 import { findRootfs } from '../support/postgres-server.ts';
+import { startSilence } from '../support/silence.ts';
 import { waitFor, waitUntil } from '../support/wait.ts';
 
 const run = promisify(execFile);
@@ -62,6 +63,17 @@ describe('logins', () => {
     await expect(stats.pause('app')).rejects.toThrow(/admin access needed/);
     await stats.close();
     await expect(scene.client({ database: 'pgbouncer' })).rejects.toThrow(/rejected|config error/);
+  });
+
+  it('to the console end soon also when the instance has gone without a word', async () => {
+    const options = scene.poolers.console(0);
+    const silence = await startSilence(options);
+    const console = await openConsole({ ...options, host: silence.host, port: silence.port });
+    silence.begin();
+    await console.close();
+    await silence.stop();
+    // It is the way that is silent, not the instance.
+    await scene.withConsole(0, async (other) => expect(await other.showDatabases()).not.toEqual([]));
   });
 });
 
