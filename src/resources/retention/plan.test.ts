@@ -53,6 +53,14 @@ describe('decideRetention', () => {
     });
   });
 
+  it('has a date also for a hold period that is meant to be for ever', () => {
+    const forEver = { ...released, ...deleting, 'herdsman.dev/hold-period': '9999999999d' };
+    const decision = decideRetention(claim(forEver), 'unused', now);
+    expect(decision).toEqual({ kind: 'none', dueAt: expect.any(Date) });
+    // An invalid one would bring the claim back at once, again and again.
+    expect(decision.kind === 'none' && decision.dueAt?.toISOString()).toMatch(/^3026-/);
+  });
+
   it('never deletes on what is unknown, unreadable or in use', () => {
     const text = fc.oneof(fc.constant('2026-01-01T00:00:00Z'), fc.string());
     fc.assert(
