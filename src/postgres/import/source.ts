@@ -109,7 +109,7 @@ function treeQuery(tables: readonly string[]): string {
   return `WITH RECURSIVE tree(oid) AS (
     SELECT c.oid FROM pg_class c WHERE c.relnamespace = 'public'::regnamespace AND c.relname IN (${names})
     UNION ALL SELECT i.inhrelid FROM pg_inherits i JOIN tree ON i.inhparent = tree.oid)
-    SELECT c.oid, c.oid::regclass AS name, c.relkind = 'r' AS has_rows FROM tree JOIN pg_class c USING (oid)
+    SELECT c.oid, c.oid::regclass AS name, c.relkind = 'r' AS has_rows FROM tree JOIN pg_class c ON c.oid = tree.oid
     ORDER BY c.oid::regclass::text`;
 }
 
