@@ -93,6 +93,8 @@ export interface ObservedReplicaShard {
   readonly takenByOthers: TakenByOthers;
   /** Whether the Service leads to the primary now. */
   readonly byPrimary: boolean;
+  /** Whether a pod is ready that Patroni calls the primary: a Service that leads to it leads to somebody. */
+  readonly hasReadyPrimary: boolean;
 }
 
 /** The world as one pass sees it. */

@@ -4,7 +4,7 @@ import type { Sources } from '../sharded-cluster/sources.ts';
 import type { Inquiry } from './inquiry.ts';
 import { lagOf } from './lag.ts';
 import { emptyMemory } from './memory.ts';
-import { readPrimary } from './observe-primary.ts';
+import { hasReadyPrimary, readPrimary } from './observe-primary.ts';
 import { readers } from './test-support/world.ts';
 
 const samples = [{ atMs: 10, untilMs: 900, position: 100 }];
@@ -50,6 +50,27 @@ test.each([
   { what: 'there are two', pods: [primaryPod('a'), primaryPod('b')] },
 ])('it counts for nothing while $what', async ({ pods }) => {
   expect(await historyWith(pods)).toBeUndefined();
+});
+
+test.each([
+  { what: 'somebody', status: 'True', deletionTimestamp: undefined, expected: true },
+  { what: 'nobody, while it is not ready', status: 'False', deletionTimestamp: undefined, expected: false },
+  {
+    what: 'nobody, while it ends',
+    status: 'True',
+    deletionTimestamp: '2026-01-01T00:00:00Z',
+    expected: false,
+  },
+])('a Service leads by the primary to $what', ({ status, deletionTimestamp, expected }) => {
+  const pod = primaryPod('a');
+  const found = {
+    ...pod,
+    metadata: { ...pod.metadata, ...(deletionTimestamp === undefined ? {} : { deletionTimestamp }) },
+    status: { ...pod.status, conditions: [{ type: 'Ready', status }] },
+  };
+  const sources = { pods: { cache: { byIndex: () => [found] } } } as unknown as Sources;
+  expect(hasReadyPrimary({ set: readers(), shard: 's0' }, sources)).toBe(expected);
+  expect(hasReadyPrimary({ set: readers(), shard: 's1' }, sources)).toBe(false);
 });
 
 // Its WAL goes on where that of the one before ended: a member that stood still before a failover is late by the whole time.

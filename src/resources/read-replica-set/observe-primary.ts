@@ -1,7 +1,7 @@
 import { readOldestPosition, readPrimaryPosition, readServerBytes } from '../../postgres/replica-stats.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import { type Reading, readingOf } from '../../runtime/reading.ts';
-import type { Pod } from '../sharded-cluster/kubernetes.ts';
+import { isPodReady, type Pod } from '../sharded-cluster/kubernetes.ts';
 import { roleLabel, shardLabel } from '../sharded-cluster/names.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { askBeside, type Inquiry, remembered } from './inquiry.ts';
@@ -59,11 +59,19 @@ export async function readPrimary(
   };
 }
 
+/** Whether a Service that leads to the primary of a shard leads to somebody. */
+export function hasReadyPrimary(
+  place: Pick<Inquiry, 'set' | 'shard'>,
+  sources: Pick<Sources, 'pods'>,
+): boolean {
+  return primariesOf(place, sources).some(isPodReady);
+}
+
 function silent(message: string): PrimaryReading {
   return { facts: { state: 'unknown', error: new Error(message) }, history: undefined };
 }
 
-function primariesOf({ set, shard }: Inquiry, sources: Sources): Pod[] {
+function primariesOf({ set, shard }: Pick<Inquiry, 'set' | 'shard'>, sources: Pick<Sources, 'pods'>): Pod[] {
   const { namespace } = set.metadata;
   return sources.pods.cache
     .byIndex(byCluster, clusterIndexValue(namespace, set.spec.cluster))

@@ -25,7 +25,7 @@ import { type CachedShard, cachedShards, objectsOf } from './observe-cache.ts';
 import { readGroup } from './observe-group.ts';
 import { isLost, positionOf, readMember, takeStaleCertificates, upstreamOf } from './observe-members.ts';
 import { readParameterProblems } from './observe-parameters.ts';
-import { readPrimary } from './observe-primary.ts';
+import { hasReadyPrimary, readPrimary } from './observe-primary.ts';
 import { takenByOthers } from './others.ts';
 import { createPoll } from './poll.ts';
 import { effectiveSettings } from './settings.ts';
@@ -139,6 +139,7 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       primary,
       standbys: group?.standbys,
       isCertified: certificate !== undefined,
+      hasReadyPrimary: hasReadyPrimary(inquiry, sources),
       takenByOthers: takenByOthers({ sources, replicas }, set, shard, hasStandby(group?.standbys, cluster)),
     };
   }
@@ -158,7 +159,13 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
       const cached = cachedShards(set, cluster, replicas, objects, memory, monotonicMs());
       const weighers = weighersOf(set);
       const unreachable: SetObservation = {
-        observed: { cluster, objects, shards: cached.map(unreached), parameterProblems: undefined, weighers },
+        observed: {
+          cluster,
+          objects,
+          shards: cached.map((shard) => unreached(set, shard, sources)),
+          parameterProblems: undefined,
+          weighers,
+        },
         access: undefined,
       };
       if (cluster === undefined) return unreachable;
@@ -183,9 +190,10 @@ export function setsOf({ metadata, spec }: PoolerConfig): string[] {
 }
 
 /** A shard that nobody can be asked about. */
-function unreached(shard: CachedShard): ObservedReplicaShard {
+function unreached(set: ReadReplicaSet, shard: CachedShard, sources: Sources): ObservedReplicaShard {
   return {
     ...shard,
+    hasReadyPrimary: hasReadyPrimary({ set, shard: shard.name }, sources),
     members: shard.members.map((member) => ({
       ...member,
       streamsFrom: undefined,

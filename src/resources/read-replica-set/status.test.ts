@@ -41,6 +41,11 @@ describe('the status', () => {
     { what: 'members', found: shard([member(readers(), 0)]), servedBy: 'members' },
     { what: 'the primary', found: shard([], { byPrimary: true }), servedBy: 'primary' },
     {
+      what: 'nobody, when there is no primary to which the Service leads',
+      found: shard([], { byPrimary: true, hasReadyPrimary: false }),
+      servedBy: 'nobody',
+    },
+    {
       what: 'nobody, when no member is in rotation',
       found: shard([member(readers(), 0, { rotation: 'out' })]),
       servedBy: 'nobody',
@@ -56,6 +61,20 @@ describe('the status', () => {
     expect(status).toMatchObject({ phase: 'Degraded', shards: [{ servedBy }] });
     const reason = servedBy === 'nobody' ? 'ClusterNotFound' : 'Serving';
     expect(conditions(given)).toMatchObject({ Ready: reason, Degraded: 'ClusterNotFound' });
+  });
+
+  test.each([
+    { hasReadyPrimary: true, servedBy: 'primary', reason: 'Serving' },
+    { hasReadyPrimary: false, servedBy: 'nobody', reason: 'MembersStarting' },
+  ])('is as ready as the primary that stands in: $servedBy', ({ hasReadyPrimary, servedBy, reason }) => {
+    const set = readers({ whenNoneFresh: 'primary' });
+    const starts = member(set, 0, { ready: false, rotation: undefined, lag: undefined });
+    const given = settled(input(set, [shard([starts], { byPrimary: true, hasReadyPrimary })]));
+    const decided = plan(given);
+    expect(statusOf(given, decided, undefined)).toMatchObject({ shards: [{ servedBy }] });
+    expect(conditions(given)).toMatchObject({ Ready: reason });
+    // The Service leads to it nevertheless, so that it serves as soon as it is there.
+    expect(decided.actions.filter(({ kind }) => kind === 'apply')).toEqual([]);
   });
 
   test('is ready without a shard that the set leaves', () => {

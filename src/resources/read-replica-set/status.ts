@@ -6,6 +6,7 @@ import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
 import type { Finding, ObservedReplicaShard, SetInput, SetPlan } from './model.ts';
 import { readService, replicaSelector } from './names.ts';
+import type { RotationDecision } from './rotation.ts';
 import { effectiveSettings } from './settings.ts';
 import { sizeOf } from './steps/size.ts';
 
@@ -66,7 +67,7 @@ function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan)
   return {
     name: shard.name,
     service: readService(set, shard.name),
-    servedBy: rotation?.servedBy ?? servedNow(shard),
+    servedBy: servedBy(shard, rotation?.servedBy),
     members: shard.members.map(({ name, ready, pod, rotation: present }) => {
       const decision = rotation?.members.find((member) => member.name === name);
       return {
@@ -86,9 +87,14 @@ function shardStatus(set: string, shard: ObservedReplicaShard, decided: SetPlan)
   };
 }
 
-/** Whom the Service leads to as it is, where nothing was decided: without its cluster a set goes on. */
-function servedNow({ byPrimary, members }: ObservedReplicaShard): ReplicaShardStatus['servedBy'] {
-  if (byPrimary) return 'primary';
+/** Whom the Service leads to: as it was decided, else as it is, since without its cluster a set goes on. */
+function servedBy(
+  { byPrimary, hasReadyPrimary, members }: ObservedReplicaShard,
+  decided: RotationDecision['servedBy'] | undefined,
+): ReplicaShardStatus['servedBy'] {
+  if (decided === 'primary' || (decided === undefined && byPrimary))
+    return hasReadyPrimary ? 'primary' : 'nobody';
+  if (decided !== undefined) return decided;
   return members.some(({ ready, rotation }) => ready && rotation === 'in') ? 'members' : 'nobody';
 }
 

@@ -276,6 +276,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
           },
         },
         standbys: [],
+        hasReadyPrimary: false,
         isCertified: readings.get(modelTlsSecret(name))?.state === 'present',
         takenByOthers: { senders: 0, slots: 0 },
       };

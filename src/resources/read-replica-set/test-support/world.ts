@@ -148,6 +148,7 @@ export function shard(
     isCertified: true,
     takenByOthers: { senders: 0, slots: 0 },
     byPrimary: false,
+    hasReadyPrimary: true,
     ...fields,
   };
 }
