@@ -22,6 +22,8 @@ export interface PrimaryFacts
     'clockMs' | 'initializedMs' | 'maxWalSenders' | 'maxReplicationSlots' | 'maxWalBytes' | 'standbys'
   > {
   readonly name: string;
+  /** When it was asked, by our own clock; what it said may have come late. */
+  readonly askedMs: number;
   /** Address of its pod. */
   readonly address: string;
   /** Bytes of all its databases; `undefined` until they were counted. */

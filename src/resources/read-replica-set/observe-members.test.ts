@@ -9,31 +9,40 @@ import { member, primary, readers } from './test-support/world.ts';
 
 const ready = [{ type: 'Ready', status: 'True' }];
 const { pod } = member(readers(), 0);
+const monotonicMs = () => 0;
 const silence = { state: 'unknown' as const, error: new Error('silence') };
 const seen = { ...primary, standbys: { 'readers-s0-replicas-0': { replayed: 50, received: 60 } } };
 
 test('a member that does not answer is where its primary sees it, else where it was', () => {
   const memory = emptyMemory(0);
   const own = { state: 'present' as const, value: { replayed: 40, received: 45, committedMs: null } };
-  expect(positionOf({ memory }, pod, silence, primary)).toBeUndefined();
-  expect(positionOf({ memory }, pod, own, seen)).toEqual({ replayed: 40, received: 45 });
-  expect(positionOf({ memory }, pod, silence, seen)).toEqual({ replayed: 50, received: 60 });
-  expect(positionOf({ memory }, pod, silence, primary)).toEqual({ replayed: 50, received: 60 });
-  expect(positionOf({ memory }, pod, silence, undefined)).toEqual({ replayed: 50, received: 60 });
+  expect(positionOf({ memory, monotonicMs }, pod, silence, primary)).toBeUndefined();
+  expect(positionOf({ memory, monotonicMs }, pod, own, seen)).toEqual({ replayed: 40, received: 45 });
+  expect(positionOf({ memory, monotonicMs }, pod, silence, seen)).toEqual({ replayed: 50, received: 60 });
+  expect(positionOf({ memory, monotonicMs }, pod, silence, primary)).toEqual({ replayed: 50, received: 60 });
+  expect(positionOf({ memory, monotonicMs }, pod, silence, undefined)).toEqual({
+    replayed: 50,
+    received: 60,
+  });
 });
 
 test('the last commit that a member shows is as old as the clock of the primary says', () => {
   const told = { state: 'present' as const, value: { replayed: 40, received: 45, committedMs: 7_000 } };
   const memory = emptyMemory(0);
-  expect(positionOf({ memory }, pod, told, { ...primary, clockMs: 9_000 })).toMatchObject({
+  expect(positionOf({ memory, monotonicMs }, pod, told, { ...primary, clockMs: 9_000 })).toMatchObject({
     commitAgeMs: 2_000,
   });
-  expect(positionOf({ memory }, pod, told, undefined)?.commitAgeMs).toBeUndefined();
-  expect(positionOf({ memory }, pod, silence, primary)?.commitAgeMs).toBeUndefined();
+  // Of a clock that was told a while ago it is so much older.
+  const later = { memory, monotonicMs: () => 60_000 };
+  expect(positionOf(later, pod, told, { ...primary, clockMs: 9_000, askedMs: 57_500 })).toMatchObject({
+    commitAgeMs: 4_500,
+  });
+  expect(positionOf({ memory, monotonicMs }, pod, told, undefined)?.commitAgeMs).toBeUndefined();
+  expect(positionOf({ memory, monotonicMs }, pod, silence, primary)?.commitAgeMs).toBeUndefined();
 });
 
 test('a member that is not ready is nowhere', () => {
-  expect(positionOf({ memory: emptyMemory(0) }, pod, { state: 'absent' }, seen)).toBeUndefined();
+  expect(positionOf({ memory: emptyMemory(0), monotonicMs }, pod, { state: 'absent' }, seen)).toBeUndefined();
 });
 
 test('a member streams from the pod that it is configured to follow while that serves, unless that is itself', () => {

@@ -34,10 +34,10 @@ export function readMember(
  * was, for what cannot be asked may stand still.
  */
 export function positionOf(
-  { memory }: Pick<Inquiry, 'memory'>,
+  { memory, monotonicMs }: Pick<Inquiry, 'memory' | 'monotonicMs'>,
   pod: Pod | undefined,
   stats: Reading<Pick<ReplicaStats, 'received' | 'replayed' | 'committedMs'>>,
-  primary: Pick<PrimaryFacts, 'clockMs' | 'standbys'> | undefined,
+  primary: Pick<PrimaryFacts, 'clockMs' | 'askedMs' | 'standbys'> | undefined,
 ): Position | undefined {
   const uid = pod?.metadata.uid;
   if (pod === undefined || uid === undefined || stats.state === 'absent') return undefined;
@@ -47,9 +47,11 @@ export function positionOf(
   const { replayed, received } = position;
   memory.positions.set(uid, { replayed, received });
   const committedMs = stats.state === 'present' ? stats.value.committedMs : null;
-  // Both times are the primary's own.
+  // Both times are the primary's own, and it has told its own some time ago.
   const commitAgeMs =
-    committedMs === null || primary === undefined ? undefined : primary.clockMs - committedMs;
+    committedMs === null || primary === undefined
+      ? undefined
+      : primary.clockMs - committedMs + monotonicMs() - primary.askedMs;
   return { replayed, received, commitAgeMs };
 }
 

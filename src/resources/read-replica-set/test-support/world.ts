@@ -45,6 +45,7 @@ export const primary: PrimaryFacts = {
   name: 'shop-s0-0',
   address: '10.0.0.1',
   clockMs: 0,
+  askedMs: 0,
   initializedMs: Date.parse('2026-01-01T00:00:00Z'),
   maxWalSenders: 20,
   maxReplicationSlots: 20,
