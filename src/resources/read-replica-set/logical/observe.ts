@@ -2,7 +2,7 @@ import { durationMs } from '../../../api/v1alpha1/duration.ts';
 import type { ShardMapSpec } from '../../../api/v1alpha1/shard-map.ts';
 import type { Connections } from '../../../postgres/connections.ts';
 import type { ResolvedMigration } from '../../../postgres/migration-plan.ts';
-import { readSource } from '../../../postgres/read-model/publisher.ts';
+import { readSource, type SourceFacts } from '../../../postgres/read-model/publisher.ts';
 import { type ModelFacts, readModel } from '../../../postgres/read-model/subscriber.ts';
 import type { KubeClient } from '../../../runtime/kube-client.ts';
 import { type KubernetesObject, keyString } from '../../../runtime/kubernetes-object.ts';
@@ -36,7 +36,7 @@ import { takenByOthers } from '../others.ts';
 import { createPoll } from '../poll.ts';
 import { effectiveSettings } from '../settings.ts';
 import type { ReplicaSources } from '../sources.ts';
-import { withLook } from '../staleness.ts';
+import { type Look, withLook } from '../staleness.ts';
 import { hasStandby } from '../steps/capacity.ts';
 import { type ModelAccess, modelAccess } from './access.ts';
 import type { ModelMemory } from './memory.ts';
@@ -95,6 +95,9 @@ export interface ModelObserver {
     signal: AbortSignal,
   ): Promise<ModelObservation>;
 }
+
+/** An answer may come late: what it says was so when it was asked. */
+type AskedSource = ModelSource & { readonly facts: Reading<SourceFacts & Look> };
 
 type ConfigMapObject = KubernetesObject & { readonly data?: Readonly<Record<string, string>> };
 
@@ -159,7 +162,7 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
     cluster: ShardedCluster,
     shard: string,
     access: ShardAccess,
-  ): Promise<ModelSource> | ModelSource {
+  ): Promise<AskedSource> | AskedSource {
     const { namespace } = set.metadata;
     const primaries = sources.pods.cache
       .byIndex(byCluster, clusterIndexValue(namespace, set.spec.cluster))
@@ -182,16 +185,19 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
         // Asked for other tables it answers something else.
         `${keyString(set.metadata)}/${pod.metadata.uid}/source of ${tables.join()}`,
         access.asOperator(shard, address, cluster.spec.postgres.database),
-        (connection) => readSource(connection, tables),
+        async (connection) => {
+          const askedMs = monotonicMs();
+          const facts = await readSource(connection, tables);
+          return { ...facts, askedMs, answeredMs: monotonicMs() };
+        },
       )
       .then((facts) => ({ shard, member: pod.metadata.name, address, facts }));
   }
 
-  function note(model: ModelMemory, observed: readonly ModelSource[], askedMs: number, keepMs: number): void {
+  function note(model: ModelMemory, observed: readonly AskedSource[], keepMs: number): void {
     for (const { shard, facts } of observed) {
       if (facts.state !== 'present') continue;
-      const look = { askedMs, answeredMs: monotonicMs(), position: facts.value.position };
-      model.histories.set(shard, withLook(model.histories.get(shard) ?? [], look, keepMs));
+      model.histories.set(shard, withLook(model.histories.get(shard) ?? [], facts.value, keepMs));
     }
   }
 
@@ -222,14 +228,13 @@ export function createModelObserver(dependencies: ModelObserverDependencies): Mo
         members: [],
       };
       const followed = new Set(followedShards(cluster, map?.spec));
-      const askedMs = monotonicMs();
       const all =
         shards === undefined
           ? []
           : await Promise.all(shardsOf(cluster).map((shard) => readShardSource(set, cluster, shard, shards)));
       const observed = all.filter((source) => followed.has(source.shard));
       const { limits } = effectiveSettings(set.spec, cluster);
-      note(model, observed, askedMs, limits.maxSeconds * 1_500 + 60_000);
+      note(model, observed, limits.maxSeconds * 1_500 + 60_000);
       const setUpFrom = logins === undefined ? undefined : setUpHash(logins);
       const members = await Promise.all(
         cached.members.map(async (member): Promise<ModelMember> => {
