@@ -66,7 +66,7 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
           if (rotation !== 'in' || stats.state !== 'present') continue;
           addSample(memory.window.load, shard, name, {
             stats: stats.value,
-            lagSeconds: lag?.seconds ?? 0,
+            lagSeconds: lag?.seconds,
             atMs,
           });
         }

@@ -23,10 +23,10 @@ function stats(fields: Partial<ReplicaStats>): ReplicaStats {
 }
 
 function windowOf(
-  samples: readonly (readonly [string, string, number, Partial<ReplicaStats>, number?])[],
+  samples: readonly (readonly [string, string, number, Partial<ReplicaStats>, (number | undefined)?])[],
 ): LoadWindow {
   const window: LoadWindow = new Map();
-  for (const [shard, member, atMs, fields, lagSeconds = 0] of samples)
+  for (const [shard, member, atMs, fields, lagSeconds] of samples)
     addSample(window, shard, member, { stats: stats(fields), lagSeconds, atMs });
   return window;
 }
@@ -50,7 +50,7 @@ describe('a window', () => {
   const window = windowOf([
     ['s0', 'a', 0, { connections: 10, active: 2, transactions: 100, activeMs: 50 }],
     ['s0', 'a', 10_000, { connections: 20, active: 4, transactions: 300, activeMs: 450 }, 3],
-    ['s0', 'b', 0, { connections: 5, active: 0, transactions: 7 }],
+    ['s0', 'b', 0, { connections: 5, active: 0, transactions: 7 }, 0],
     ['s0', 'b', 10_000, { connections: 5, active: 0, transactions: 7 }],
   ]);
 
@@ -88,6 +88,13 @@ describe('a window', () => {
     expect(value(window, 'Connections', ['s0'], 'no metrics', ['a', 'b', 'c'])).toMatch(
       /member c is in rotation/,
     );
+  });
+
+  test('has no lag that nobody knew all the while', () => {
+    const looks = (...lags: readonly (number | undefined)[]) =>
+      value(windowOf(lags.map((lag, index) => ['s0', 'a', index, {}, lag] as const)), 'Lag');
+    expect(looks(undefined, undefined)).toBe('the lag of member a is not known');
+    expect(looks(undefined, 4, undefined, 2)).toBe(4);
   });
 
   test('has no latency of transactions that do not end', () => {

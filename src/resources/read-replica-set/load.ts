@@ -6,7 +6,8 @@ interface MemberLoad {
   samples: number;
   connections: number;
   active: number;
-  lagSeconds: number;
+  /** The most; `undefined` until it was known once. */
+  lagSeconds: number | undefined;
   readonly first: { readonly stats: ReplicaStats; readonly atMs: number };
   last: { readonly stats: ReplicaStats; readonly atMs: number };
 }
@@ -19,7 +20,12 @@ export function addSample(
   window: LoadWindow,
   shard: string,
   member: string,
-  sample: { readonly stats: ReplicaStats; readonly lagSeconds: number; readonly atMs: number },
+  sample: {
+    readonly stats: ReplicaStats;
+    /** `undefined` while it is not known. */
+    readonly lagSeconds: number | undefined;
+    readonly atMs: number;
+  },
 ): void {
   const { stats, lagSeconds, atMs } = sample;
   const ofShard = window.get(shard) ?? new Map<string, MemberLoad>();
@@ -35,7 +41,7 @@ export function addSample(
   known.samples += 1;
   known.connections += stats.connections;
   known.active += stats.active;
-  known.lagSeconds = Math.max(known.lagSeconds, lagSeconds);
+  if (lagSeconds !== undefined) known.lagSeconds = Math.max(known.lagSeconds ?? 0, lagSeconds);
   known.last = { stats, atMs };
 }
 
@@ -91,7 +97,7 @@ function loadOf(type: MetricType, name: string, load: MemberLoad, cpu: CpuUse): 
     case 'ActiveSessions':
       return load.active / load.samples;
     case 'Lag':
-      return load.lagSeconds;
+      return load.lagSeconds ?? `the lag of member ${name} is not known`;
     case 'CPU':
       return typeof cpu === 'string'
         ? cpu
