@@ -163,6 +163,7 @@ async function step(): Promise<ModelStep> {
       copying: 0,
       maxCopies: 1,
       othersServe: true,
+      isLast: false,
     },
     member,
   );

@@ -57,6 +57,8 @@ export interface ModelWorld {
   readonly maxCopies: number;
   /** Whether every other member has all that the set wants, and serves. */
   readonly othersServe: boolean;
+  /** Whether there are other members, of which none has a copy to serve: without this one nobody would. */
+  readonly isLast: boolean;
 }
 
 /** What a member does next. */

@@ -101,6 +101,7 @@ const world: ModelWorld = {
   copying: 0,
   maxCopies: 1,
   othersServe: true,
+  isLast: false,
 };
 
 const replica = { name: 'reports-model-replicas-0', ordinal: 0, ready: true } as ObservedReplica;
@@ -336,6 +337,34 @@ describe('a member that serves', () => {
       'copies anew without its slot',
       { sources: [source('s0', { slots: [] }), source('s1')] },
       {},
+      {},
+      { kind: 'reset' },
+    ],
+    [
+      'serves on while its rows forbid a migration and nobody else has a copy',
+      { isLast: true },
+      {},
+      { failed: { ...failedTwo, hadRows: true } },
+      { kind: 'wait', reason: 'WaitingForCopies' },
+    ],
+    [
+      'serves on without its slot while nobody else has a copy',
+      { sources: [source('s0', { slots: [] }), source('s1')], isLast: true },
+      {},
+      {},
+      { kind: 'wait', reason: 'WaitingForCopies' },
+    ],
+    [
+      'serves on without its slot while as many are copied as may be',
+      { sources: [source('s0', { slots: [] }), source('s1')], copying: 1 },
+      {},
+      {},
+      { kind: 'wait', reason: 'WaitingForCopies' },
+    ],
+    [
+      'is copied anew at once when it has what no shard has, whoever serves',
+      { isLast: true, othersServe: false },
+      { streams: [stream('s0', { truncated: true }), stream('s1')] },
       {},
       { kind: 'reset' },
     ],

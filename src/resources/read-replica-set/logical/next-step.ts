@@ -29,8 +29,10 @@ export function nextStep(world: ModelWorld, member: ModelMember): ModelStep {
     if (streams.length > 0) return { kind: 'reset', reason: 'it follows shards, and knows of no copy' };
     return startCopy(world, member, facts.value);
   }
-  const broken = whyBroken(world, facts.value, copy) ?? whyMigrationNeedsNoRows(member);
+  const broken = whyBroken(world, facts.value, copy);
   if (broken !== undefined) return { kind: 'reset', reason: broken };
+  const lost = whyLost(world, facts.value, copy) ?? whyMigrationNeedsNoRows(member);
+  if (lost !== undefined) return copyLostAnew(world, copy, lost);
   return copy.live ? goOn(world, member, facts.value, copy) : copyOn(world, facts.value, copy);
 }
 
@@ -45,16 +47,6 @@ function whyBroken(world: ModelWorld, { streams, ledger }: ModelFacts, copy: Liv
   const truncated = streams.find((stream) => stream.truncated);
   if (truncated !== undefined)
     return `shard ${truncated.shard} has emptied a table of which others have rows too`;
-  const publication = publicationName(world.set, copy.definition);
-  for (const { shard, facts } of world.sources) {
-    const isFollowed = streams.some((stream) => stream.shard === shard);
-    if (!isFollowed || facts.state !== 'present') continue;
-    const slot = facts.value.slots.find(({ name }) => name === copy.name);
-    if (slot === undefined) return `shard ${shard} no longer has its replication slot`;
-    if (slot.lost) return `shard ${shard} no longer has the WAL that it needs`;
-    if (!facts.value.publications.includes(publication))
-      return `shard ${shard} no longer publishes its tables`;
-  }
   const isOther = copy.definition !== definitionOf(world.tables);
   // One member after the other, so that others serve meanwhile.
   if (isOther && (world.othersServe || !copy.live) && problemsOf(world).length === 0)
@@ -65,6 +57,30 @@ function whyBroken(world: ModelWorld, { streams, ledger }: ModelFacts, copy: Liv
     ({ facts }) => facts.state === 'present' && facts.value.ledger.length !== clusterLedger(ledger).length,
   );
   return behind === undefined ? undefined : `shard ${behind.shard} has had a migration while it was copied`;
+}
+
+/** Whether what is copied stays as it is, since a shard no longer has what the stream goes on from. */
+function whyLost(world: ModelWorld, { streams }: ModelFacts, copy: Live): string | undefined {
+  const publication = publicationName(world.set, copy.definition);
+  for (const { shard, facts } of world.sources) {
+    const isFollowed = streams.some((stream) => stream.shard === shard);
+    if (!isFollowed || facts.state !== 'present') continue;
+    const slot = facts.value.slots.find(({ name }) => name === copy.name);
+    if (slot === undefined) return `shard ${shard} no longer has its replication slot`;
+    if (slot.lost) return `shard ${shard} no longer has the WAL that it needs`;
+    if (!facts.value.publications.includes(publication))
+      return `shard ${shard} no longer publishes its tables`;
+  }
+  return undefined;
+}
+
+/**
+ * A failover takes the slots of all members at once if no standby had them, and a migration is refused by the rows of all: they are
+ * copied one after the other, and the last one serves what it has until another has a copy. Its lag says how late that is.
+ */
+function copyLostAnew({ copying, maxCopies, isLast }: ModelWorld, { live }: Live, lost: string): ModelStep {
+  if (!live || (!isLast && copying < maxCopies)) return { kind: 'reset', reason: lost };
+  return wait('WaitingForCopies', `${lost}; it is copied anew when others have been`);
 }
 
 /** A migration that failed on rows is tried again on empty tables, which are then copied with it. */

@@ -31,7 +31,7 @@ export interface ModelInput {
   readonly members: readonly ModelMember[];
   /** By shard. */
   readonly takenByOthers: ReadonlyMap<string, TakenByOthers>;
-  readonly world: Omit<ModelWorld, 'copying' | 'othersServe'>;
+  readonly world: Omit<ModelWorld, 'copying' | 'othersServe' | 'isLast'>;
   readonly secrets: Observed['secrets'];
   readonly settings: Settings;
   readonly now: Date;
@@ -131,6 +131,7 @@ function stepsOf({ members, world }: ModelInput): Map<string, ModelStep> {
         ...world,
         copying: others.filter((other) => copying.has(other)).length,
         othersServe: others.every((other) => serving.has(other)),
+        isLast: others.length > 0 && !others.some((other) => serving.has(other)),
       },
       member,
     );
