@@ -178,6 +178,8 @@ function startController<T extends KubernetesObject>(
       const cancel = clock.after(graceMs, () => abort.abort(new Error('shutting down')));
       await Promise.all(workers);
       cancel();
+      // What passes began and did not wait for must not outlast leadership either.
+      abort.abort(new Error('shutting down'));
       dependencies.signal.removeEventListener('abort', stopNow);
     },
   };

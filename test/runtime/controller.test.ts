@@ -285,6 +285,21 @@ test('a stop lets running work finish, and aborts it only after the grace', asyn
   expect(world.outcomes).toEqual(['success', 'aborted']);
 });
 
+test('a stop ends also what a pass began and did not wait for', async () => {
+  const world = await createWorld();
+  let leading: AbortSignal | undefined;
+  const running = world.start({
+    reconcile: async (_, context) => {
+      leading = context.leading;
+      return undefined;
+    },
+  });
+  world.server.put(configMaps, configMap('a'));
+  await until('it ran', () => leading !== undefined);
+  await running.stop(10_000);
+  expect(leading?.aborted).toBe(true);
+});
+
 test('secondary objects wake their owner, by reference and by label', async () => {
   const world = await createWorld();
   const signal = testSignal();

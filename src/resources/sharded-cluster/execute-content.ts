@@ -35,7 +35,9 @@ export async function executeContent(
       return setUpDatabase(context, pass, action.shard);
     case 'migrate': {
       const what = `migration "${action.migration.name}"`;
-      return atLength(pass, action, { line: 'migrate', what }, (begun) => migrate(context, begun, action));
+      // A copy that runs has a snapshot of tables that a migration may change.
+      const piece = { line: 'migrate', what, isAlone: true };
+      return atLength(pass, action, piece, (begun) => migrate(context, begun, action));
     }
     case 'sql':
       return asOperator(context, pass, action.shard, (connection) =>
@@ -52,10 +54,10 @@ export async function executeContent(
 function atLength(
   pass: Pass,
   action: ContentAction,
-  { line, what }: Omit<Piece, 'identity'>,
+  named: Omit<Piece, 'identity'>,
   work: (begun: Pass) => Promise<void>,
 ): Promise<void> {
-  const piece = { line, what, identity: JSON.stringify(action) };
+  const piece = { ...named, identity: JSON.stringify(action) };
   return pass.longWork.run(piece, () => work({ ...pass, signal: pass.leading }));
 }
 

@@ -75,3 +75,19 @@ it('does not wait for what is of another line', async () => {
   await ask({ ...piece, line: 'copy' });
   expect(begun).toHaveLength(2);
 });
+
+it('waits for all else when nothing else may be under way with it', async () => {
+  const { begun, ask } = begin();
+  await ask({ ...piece, line: 'copy', what: 'the copy' });
+  const alone = { ...piece, isAlone: true };
+  expect(await ask(alone)).toMatchObject({ message: 'the copy is under way' });
+  expect(begun).toHaveLength(1);
+  begun[0]?.resolve();
+  await Promise.resolve();
+  expect(await ask(alone)).toBeInstanceOf(UnderWay);
+  expect(begun).toHaveLength(2);
+  expect(await ask({ ...piece, line: 'other copy' })).toMatchObject({
+    message: 'migration "001" is under way',
+  });
+  expect(begun).toHaveLength(2);
+});

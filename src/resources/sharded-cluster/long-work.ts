@@ -19,6 +19,8 @@ export interface Piece {
   readonly what: string;
   /** What tells it from another one of the same name. */
   readonly identity: string;
+  /** Whether nothing of another line may be under way with it. */
+  readonly isAlone?: boolean;
 }
 
 /** What passes begin and do not wait for to its end: they go on with all else, and one of them is told how it ended. */
@@ -45,6 +47,11 @@ export function createLongWork(clock: Clock = systemClock): LongWork {
       const known = lines.get(piece.line);
       // What ended without anybody who still wants it is no news.
       const isOver = known?.result !== undefined && known.identity !== piece.identity;
+      const other = [...lines.values()].find(
+        ({ line, result, isAlone }) =>
+          line !== piece.line && result === undefined && (isAlone === true || piece.isAlone === true),
+      );
+      if ((known === undefined || isOver) && other !== undefined) throw new UnderWay(other.what);
       const begun = known === undefined || isOver ? begin(piece, work) : known;
       lines.set(piece.line, begun);
       const enough = new AbortController();

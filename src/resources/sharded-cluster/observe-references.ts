@@ -32,6 +32,9 @@ export async function readReferences(
     if (isWaiting) verdicts.set(shard.name, 'comparing');
     return !known.isSettled && !isWaiting;
   });
+  // Until a copy has ended they differ, and hashing them in every pass would only take from it.
+  if (memory.longWork.underWay !== undefined)
+    for (const { name } of due.splice(0)) verdicts.set(name, 'comparing');
   if (due.length === 0) return verdicts;
 
   const ask = (shard: ObservedShard): Promise<Reading<Map<string, string>>> =>
