@@ -206,9 +206,9 @@ async function redirect(
   });
   await onMember(context, pass, member, (connection) => resumeStream(connection, copy.name, next));
   const { name } = member.replica;
-  if (stream.source === source.member)
+  if (stream.source === source.member && stream.timeline === timeline)
     return tell(context, pass, 'Normal', 'StreamResumed', `member ${name} follows shard ${shard} again`);
-  const note = `member ${name} follows ${source.member}, the new primary of shard ${shard}`;
+  const note = `member ${name} follows ${source.member}, the primary of shard ${shard} on timeline ${timeline}`;
   tell(context, pass, 'Normal', 'StreamRedirected', note);
 }
 
