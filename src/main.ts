@@ -59,7 +59,7 @@ const poolers = createPoolerObserver({
   poolerSources,
   connections,
   gated,
-  monotonicMs: systemClock.monotonicMs,
+  clock: systemClock,
 });
 const gate = createPoolerGate({
   poolerSources,

@@ -75,7 +75,7 @@ function observerWith(
       use: (_options: unknown, work: (given: unknown) => unknown) => work(connection),
     } as unknown as Connections,
     gated,
-    monotonicMs,
+    clock: { monotonicMs, now: () => new Date(0) },
   });
 }
 
@@ -115,7 +115,7 @@ it('tells for how long somebody has served', async () => {
 it('counts PoolerConfigs that were deleted for as long as pods of theirs are left', async () => {
   const named = (name: string, status?: PoolerConfig['status']): PoolerConfig => {
     const pooler = poolerConfig({}, status);
-    return { ...pooler, metadata: { ...pooler.metadata, name } };
+    return { ...pooler, metadata: { ...pooler.metadata, name, creationTimestamp: '2026-01-01T00:00:00Z' } };
   };
   const sized = { sizing: { total: 40, limit: 43, message: '' } };
   const takenWith = async (fleet: Fleet) => {

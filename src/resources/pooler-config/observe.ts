@@ -1,6 +1,7 @@
 import { readReplicaSetSpec } from '../../api/v1alpha1/read-replica-set.ts';
 import { type ShardStatus, shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
+import type { Clock } from '../../runtime/clock.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
 import { secretType } from '../../runtime/kubernetes-types.ts';
@@ -63,12 +64,13 @@ export interface PoolerObserverDependencies {
   readonly poolerSources: PoolerSources;
   readonly connections: Connections;
   readonly gated: GatedShards;
-  readonly monotonicMs: () => number;
+  readonly clock: Pick<Clock, 'monotonicMs' | 'now'>;
 }
 
 /** An observer. */
 export function createPoolerObserver(dependencies: PoolerObserverDependencies): PoolerObserver {
-  const { client, sources, poolerSources, connections, gated, monotonicMs } = dependencies;
+  const { client, sources, poolerSources, connections, gated, clock } = dependencies;
+  const { monotonicMs, now } = clock;
   const secrets = createNamedReader<SecretObject>(client, secretType, monotonicMs);
   function servedFor({ served }: PoolerMemory, key: string, by: string | undefined): number {
     const before = served.get(key);
@@ -227,11 +229,17 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
           name: other.metadata.name,
           total: other.status?.sizing?.total ?? 0,
         })),
-        leavingOf(poolerSources.pods.cache.byIndex(byCluster, clusterKey), [
-          name,
-          // Pods of one that has no sizes yet are those of another, which had its name before.
-          ...others.filter(({ status }) => status?.sizing !== undefined).map((other) => other.metadata.name),
-        ]),
+        leavingOf(
+          poolerSources.pods.cache.byIndex(byCluster, clusterKey),
+          [
+            { name },
+            ...others.map(({ metadata, status }) => ({
+              name: metadata.name,
+              madeAt: status?.sizing === undefined ? metadata.creationTimestamp : undefined,
+            })),
+          ],
+          now(),
+        ),
         (set) => sources.replicaSets.cache.get({ namespace, name: set })?.spec.whenNoneFresh === 'primary',
       );
       const objects = objectsOf(namespace, name, sources);

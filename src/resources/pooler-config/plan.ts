@@ -93,9 +93,14 @@ export function plan(input: PlanInput): Plan {
   const shrinking = observed.instances.filter((instance) => !outdated.includes(instance));
   const reductions = shrinking.flatMap((instance) => reductionsOf(instance, sizing.databases));
   const silent = givesUp(input, scaling.replicas, sizing.total) ? shrinking.filter(isSilent) : [];
-  const behind = outdated.length + new Set(reductions.map(({ pod }) => pod)).size + silent.length;
+  const behind = [
+    ...outdated.map(podName),
+    ...new Set(reductions.map(({ pod }) => pod)),
+    ...silent.map(podName),
+  ];
   // Pools of running instances have become smaller before others come to share the servers with them.
-  const replicas = behind > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
+  const replicas =
+    behind.length > 0 ? Math.min(scaling.replicas, presentReplicas(observed)) : scaling.replicas;
   const image = pooler.spec.image ?? input.settings.postgresImage;
   const imagePullSecrets = pooler.spec.imagePullSecrets ?? cluster.spec.imagePullSecrets;
   const wanted = poolerObjects(pooler, { image, imagePullSecrets, replicas });
@@ -294,6 +299,10 @@ function isBehind({ pooler, observed }: PlanInput, instance: ObservedInstance, r
   return minPoolSize !== pooler.spec.minPoolSize && !isAnyHeld(observed.held, pod);
 }
 
+function podName({ pod }: ObservedInstance): string {
+  return pod.metadata.name;
+}
+
 /** Whether others, further instances or other PoolerConfigs, are to open what instances had. */
 function givesUp({ pooler, observed }: PlanInput, replicas: number, total: number): boolean {
   return replicas > presentReplicas(observed) || total < (pooler.status?.sizing?.total ?? 0);
@@ -322,15 +331,16 @@ function isHeld({ instances, held }: Observed, { pod: name, database }: { pod: s
 
 interface Progress {
   readonly replicas: number;
-  readonly behind: number;
+  /** Pods that have not taken over what is written. */
+  readonly behind: readonly string[];
   readonly applies: number;
   readonly scaling: ScalingDecision;
 }
 
 function progressOf({ pooler, observed }: PlanInput, progress: Progress): Result {
   const ready = observed.instances.filter((instance) => instance.ready).length;
-  if (progress.behind > 0)
-    return wait('SettingsPending', `${progress.behind} instances are taking over new settings`, 1_000);
+  if (progress.behind.length > 0)
+    return wait('SettingsPending', `${progress.behind.join(', ')} take over new settings`, 1_000);
   const { name } = keyOf(pooler);
   if (progress.applies > 0) return wait('Applying', `objects of "${name}" are being applied`, 0);
   const wanted = progress.scaling.replicas;

@@ -1,5 +1,6 @@
 import { isDeepStrictEqual } from 'node:util';
 import { describe, expect, it } from 'vitest';
+import type { ObjectMeta } from '../../runtime/kubernetes-object.ts';
 import { leavingOf, sharersOf, type Target } from './sharers.ts';
 
 const writes = {};
@@ -61,11 +62,30 @@ describe('PoolerConfigs that share servers', () => {
 });
 
 describe('PoolerConfigs that are gone', () => {
-  const pod = (pooler: string, phase: string) => ({
+  const pod = (pooler: string, phase: string, metadata: Partial<ObjectMeta> = {}) => ({
     apiVersion: 'v1',
     kind: 'Pod',
-    metadata: { name: `${pooler}-pooler-0`, uid: pooler, labels: { 'herdsman.dev/pooler': pooler } },
+    metadata: {
+      name: `${pooler}-pooler-0`,
+      uid: pooler,
+      labels: { 'herdsman.dev/pooler': pooler },
+      ...metadata,
+    },
     status: { phase },
+  });
+  const now = new Date('2026-01-01T12:00:00Z');
+
+  it('have left with the node that their pods were on', () => {
+    const after = (deletionTimestamp: string) =>
+      leavingOf([pod('old', 'Running', { deletionTimestamp })], [], now);
+    expect(after('2026-01-01T11:56:00Z')).toEqual(['old']);
+    expect(after('2026-01-01T11:54:00Z')).toEqual([]);
+  });
+
+  it('are told from those that have their names by the age of the pods', () => {
+    const pods = [pod('web', 'Running', { creationTimestamp: '2026-01-01T11:00:00Z' })];
+    expect(leavingOf(pods, [{ name: 'web', madeAt: '2026-01-01T11:30:00Z' }], now)).toEqual(['web']);
+    expect(leavingOf(pods, [{ name: 'web', madeAt: '2026-01-01T10:00:00Z' }], now)).toEqual([]);
   });
 
   it('leave until the last of their pods has ended', () => {
@@ -75,7 +95,7 @@ describe('PoolerConfigs that are gone', () => {
       pod('old', 'Pending'),
       pod('ended', 'Failed'),
     ];
-    expect(leavingOf(pods, ['web'])).toEqual(['old']);
-    expect(leavingOf(pods, ['web', 'old'])).toEqual([]);
+    expect(leavingOf(pods, [{ name: 'web' }], now)).toEqual(['old']);
+    expect(leavingOf(pods, [{ name: 'web' }, { name: 'old' }], now)).toEqual([]);
   });
 });

@@ -58,13 +58,33 @@ export function sharersOf(
   };
 }
 
-/** PoolerConfigs with pods of theirs left, of which none is present: they were deleted, and their clients may go on meanwhile. */
-export function leavingOf(pods: readonly Pod[], present: readonly string[]): string[] {
-  const names = pods.filter(mayBeConnected).flatMap(({ metadata }) => metadata.labels?.[poolerLabel] ?? []);
-  return [...new Set(names)].filter((name) => !present.includes(name)).toSorted();
+/** A PoolerConfig that is present. */
+export interface Present {
+  readonly name: string;
+  /** Of one that has no sizes yet, when it was made: older pods are those of another, which had its name before. */
+  readonly madeAt?: string | undefined;
 }
 
-function mayBeConnected({ status }: Pod): boolean {
+/** PoolerConfigs with pods of theirs left, of which none is present: they were deleted, and their clients may go on meanwhile. */
+export function leavingOf(pods: readonly Pod[], present: readonly Present[], now: Date): string[] {
+  const left = pods.filter(({ metadata }) => {
+    const owner = present.find(({ name }) => name === metadata.labels?.[poolerLabel]);
+    const { creationTimestamp = '' } = metadata;
+    return owner === undefined || (owner.madeAt !== undefined && creationTimestamp < owner.madeAt);
+  });
+  const names = left
+    .filter((pod) => mayBeConnected(pod, now))
+    .flatMap(({ metadata }) => metadata.labels?.[poolerLabel] ?? []);
+  return [...new Set(names)].toSorted();
+}
+
+/** How long after its time a pod may still end: on a node that is lost it stays for good, and its connections do not. */
+const lostMs = 300_000;
+
+function mayBeConnected({ metadata, status }: Pod, now: Date): boolean {
+  // With the time that it has to end.
+  const { deletionTimestamp } = metadata;
+  if (deletionTimestamp !== undefined && now.getTime() - Date.parse(deletionTimestamp) > lostMs) return false;
   return status?.phase !== 'Succeeded' && status?.phase !== 'Failed';
 }
 
