@@ -4,7 +4,7 @@ import { type Connection, typedError } from './connection.ts';
 import { UnreachableError } from './postgres-error.ts';
 
 /** A server whose machine is lost says nothing, and TCP goes on sending for a quarter of an hour. */
-const stallMs = 60_000;
+const longestStallMs = 60_000;
 
 /** Both ends of a COPY from one server into another. */
 export interface CopyStatements {
@@ -33,7 +33,7 @@ export async function relayCopy(
   source: Pick<Connection, 'client'>,
   target: Pick<Connection, 'client'>,
   { from, to }: CopyStatements,
-  { pass, signal, ...limits }: RelayOptions = {},
+  { pass, signal, stallMs = longestStallMs }: RelayOptions = {},
 ): Promise<number> {
   const into = new CopyIn(to);
   const out = new CopyOut(from);
@@ -44,7 +44,7 @@ export async function relayCopy(
     signal?.addEventListener('abort', abort, { once: true });
     target.client.query(into);
     const sink = await Promise.race([into.ready, into.failed, aborted.promise]);
-    out.sendTo(sink, pass, limits.stallMs ?? stallMs);
+    out.sendTo(sink, pass, stallMs);
     source.client.query(out);
     const sent = await Promise.race([out.done, into.failed, aborted.promise]);
     into.end();
@@ -139,7 +139,7 @@ const headerBytes = 5;
 class CopyOut extends CopyQuery {
   #sink: Duplex | undefined;
   #pass: RelayOptions['pass'];
-  #stallMs = stallMs;
+  #stallMs = longestStallMs;
   #driver: ((bytes: Buffer) => void) | undefined;
   /** What has come of a header. */
   #header: Buffer = Buffer.alloc(0);

@@ -62,20 +62,19 @@ export async function fence(
   const schema = quoteIdentifier(name);
   const rowTrigger = quoteIdentifier(`${name}_row`);
   const message = `table "%" has moved to ${destination}: this server takes no more writes of it`;
-  await connection.transaction(async () => {
-    await connection.query({
-      text: [
-        `SET LOCAL lock_timeout = ${fenceLockMs}`,
-        'SET LOCAL synchronous_commit = on',
-        lockFence(name),
-        // Whoever was held up until the import was given up keeps nobody out.
-        `DO $herdsman$ BEGIN IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = ${quoteLiteral(name)}) THEN
+  await runTogether(
+    connection,
+    [
+      'SET LOCAL synchronous_commit = on',
+      lockFence(name),
+      // Whoever was held up until the import was given up keeps nobody out.
+      `DO $herdsman$ BEGIN IF NOT EXISTS (SELECT FROM pg_publication p WHERE p.pubname = ${quoteLiteral(name)}) THEN
           RAISE EXCEPTION 'the publication of the import is gone'; END IF; END $herdsman$`,
-        `CREATE SCHEMA IF NOT EXISTS ${schema}`,
-        `CREATE OR REPLACE FUNCTION ${schema}.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $herdsman$
+      `CREATE SCHEMA IF NOT EXISTS ${schema}`,
+      `CREATE OR REPLACE FUNCTION ${schema}.refuse() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog, pg_temp AS $herdsman$
           BEGIN RAISE EXCEPTION ${quoteLiteral(message)}, TG_TABLE_NAME USING ERRCODE = '${movedState}'; END $herdsman$`,
-        // Whoever writes to a partition by its own name has to be stopped there.
-        `DO $herdsman$ DECLARE r record; BEGIN
+      // Whoever writes to a partition by its own name has to be stopped there.
+      `DO $herdsman$ DECLARE r record; BEGIN
           FOR r IN ${treeQuery(tables)} LOOP
             EXECUTE format('LOCK TABLE ONLY %s IN SHARE ROW EXCLUSIVE MODE', r.name);
           END LOOP;
@@ -92,10 +91,10 @@ export async function fence(
             END IF;
           END LOOP;
         END $herdsman$`,
-        markFence(name),
-      ].join(';\n'),
-    });
-  });
+      markFence(name),
+    ],
+    { lockTimeoutMs: fenceLockMs },
+  );
   const [row] = await connection.query<{ lsn: string }>({
     text: 'SELECT pg_current_wal_insert_lsn()::text AS lsn',
   });
