@@ -6,6 +6,19 @@ import { Import, isOver } from '../support/import.ts';
 import { type PostgresServer, startPostgres } from '../support/postgres-server.ts';
 import { makeWorld, rows } from './world.ts';
 
+/** An import of a database without TLS. */
+function specOf({ host, port }: PostgresServer, database: string): ImportSpec {
+  return {
+    host,
+    port,
+    database,
+    credentials: 'old',
+    tls: { mode: 'disable' },
+    cutover: 'auto',
+    verify: 'full',
+  };
+}
+
 const login = { username: 'importer', password: "it's secret" };
 
 describe('an import over TLS of a partitioned table', () => {
@@ -79,15 +92,7 @@ describe('an import from a server that follows another one itself', () => {
     await world.shard(0).application.query({ text: 'CREATE TABLE public.events (id int PRIMARY KEY)' });
     const countOf = async () => (await source.query('SELECT count(*)::int AS n FROM events')).rows[0]?.n;
     await expect.poll(countOf).toBe(1);
-    const wanted: ImportSpec = {
-      host: old.host,
-      port: old.port,
-      database: 'old',
-      credentials: 'old',
-      tls: { mode: 'disable' },
-      cutover: 'auto',
-      verify: 'full',
-    };
+    const wanted = specOf(old, 'old');
     const following = new Import('herdsman_import_chain', world.shard(0), wanted, {
       username: 'postgres',
       password: old.password,
@@ -109,15 +114,7 @@ describe('what a server says of itself', () => {
   it('is refused with what to do', async () => {
     const plain = await startPostgres({ parameters: { wal_level: 'replica', max_replication_slots: '1' } });
     const world = await makeWorld('imp_no', 1);
-    const wanted: ImportSpec = {
-      host: plain.host,
-      port: plain.port,
-      database: 'postgres',
-      credentials: 'old',
-      tls: { mode: 'disable' },
-      cutover: 'auto',
-      verify: 'full',
-    };
+    const wanted = specOf(plain, 'postgres');
     const trying = (change: Partial<ImportSpec>, password = plain.password) =>
       new Import(
         'herdsman_import_no',

@@ -270,13 +270,19 @@ test('a Lease that somebody deletes is made anew', async () => {
   expect(leader.election.isLeader()).toBe(true);
 });
 
-test('nobody takes the place of a leader whose Lease somebody deletes', async () => {
+/** One that leads, and another that watches its Lease. */
+async function leaderAndFollower() {
   const server = await startServer();
   const leader = await stand(server, 'a');
   await until('it leads', leader.election.isLeader);
   const other = await stand(server, 'b');
   await until('the other watches', () => server.watches.length === 1);
   await until('the other waits', () => other.log.includes('leader a') && other.clock.timers > 0);
+  return { server, leader, other };
+}
+
+test('nobody takes the place of a leader whose Lease somebody deletes', async () => {
+  const { server, leader, other } = await leaderAndFollower();
   const waits = other.clock.timersSet;
   server.remove(leases, 'herdsman-system', 'herdsman');
   await until('the other has seen it', () => other.clock.timersSet > waits);
@@ -292,12 +298,7 @@ test('nobody takes the place of a leader whose Lease somebody deletes', async ()
 });
 
 test('a leader that is gone with its Lease is followed when its time is over', async () => {
-  const server = await startServer();
-  const leader = await stand(server, 'a');
-  await until('it leads', leader.election.isLeader);
-  const other = await stand(server, 'b');
-  await until('the other watches', () => server.watches.length === 1);
-  await until('the other waits', () => other.log.includes('leader a') && other.clock.timers > 0);
+  const { server, leader, other } = await leaderAndFollower();
   leader.frozen = true;
   server.remove(leases, 'herdsman-system', 'herdsman');
   let bothLed = false;

@@ -7,6 +7,7 @@ import type { ModelFacts, ModelStream } from '../../../postgres/read-model/subsc
 import type { LedgerEntry } from '../../../sharding/shard-catalog.ts';
 import type { ShardMapObject } from '../../sharded-cluster/model.ts';
 import type { ObservedReplica } from '../model.ts';
+import { sketchStream } from '../test-support/stream.ts';
 import type { ModelMember, ModelSource, ModelWorld } from './model.ts';
 import { epochsOf, hasChanged, nextStep, ownPosition } from './next-step.ts';
 
@@ -71,23 +72,7 @@ function source(shard: string, facts: Partial<SourceFacts> = {}): ModelSource {
   };
 }
 
-function stream(shard: string, fields: Partial<ModelStream> = {}): ModelStream {
-  return {
-    name: `${copy}_${shard}`,
-    shard,
-    applied: 100,
-    running: true,
-    enabled: true,
-    waitsFor: undefined,
-    truncated: false,
-    applyErrors: 0,
-    syncErrors: 0,
-    copying: [],
-    source: `shop-${shard}-0`,
-    timeline: 1,
-    ...fields,
-  };
-}
+const stream = (shard: string, fields: Partial<ModelStream> = {}) => sketchStream(copy, shard, fields);
 
 const world: ModelWorld = {
   set: 'reports',

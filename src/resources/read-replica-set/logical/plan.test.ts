@@ -3,6 +3,7 @@ import { definitionOf } from '../../../postgres/read-model/definition.ts';
 import { publicationName } from '../../../postgres/read-model/names.ts';
 import type { SourceFacts } from '../../../postgres/read-model/publisher.ts';
 import type { ModelFacts } from '../../../postgres/read-model/subscriber.ts';
+import { sketchStream } from '../test-support/stream.ts';
 import { cluster, input, member, readers, shard } from '../test-support/world.ts';
 import type { ModelMember, ModelSource } from './model.ts';
 import { modelPart } from './names.ts';
@@ -19,23 +20,9 @@ function copyOf(ordinal: number): string {
 /** A member with a copy, or one that is not there. */
 function model(ordinal: number, copy: 'live' | 'copying' | 'none' = 'live'): ModelMember {
   const name = copyOf(ordinal);
-  const stream = {
-    name: `${name}_s0`,
-    shard: 's0',
-    applied: 100,
-    running: true,
-    enabled: true,
-    waitsFor: undefined,
-    truncated: false,
-    applyErrors: 0,
-    syncErrors: 0,
-    copying: [],
-    source: 'shop-s0-0',
-    timeline: 1,
-  };
   const value: ModelFacts = {
     copy: { name, definition, buckets: {}, live: copy === 'live' },
-    streams: [stream],
+    streams: [sketchStream(name, 's0')],
     ledger: [],
     pendingRestart: false,
   };
