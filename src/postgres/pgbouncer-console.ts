@@ -36,6 +36,10 @@ export interface PoolRow {
 /** One connection to a server. */
 export interface ServerRow {
   readonly database: string;
+  /** `new` while it logs in. */
+  readonly state: string;
+  /** Tells it from others that there are at the same time. */
+  readonly ptr: string;
   /** Process id of its session; 0 until it is logged in. */
   readonly remote_pid: number;
   readonly local_port: number;

@@ -27,10 +27,11 @@ afterAll(async () => {
   await way?.cut();
 });
 
-/** A way to a server that can be cut, as it is when a primary is lost, and opened again, to another one if so wished. */
+/** A way to a server that can be cut, as it is when a primary is lost, and opened again, to another one if so wished; or be long. */
 async function wayTo(port: number) {
   const sockets = new Set<Socket>();
   let to = port;
+  let delayMs = 0;
   const listener = createServer((incoming) => {
     const outgoing = dial(to, '127.0.0.1');
     for (const [from, into] of [
@@ -39,13 +40,18 @@ async function wayTo(port: number) {
     ] as const) {
       sockets.add(from);
       from.on('error', () => into.destroy()).on('close', () => into.destroy());
-      from.pipe(into);
+      from.on('data', (chunk) => void setTimeout(() => into.writable && into.write(chunk), delayMs));
+      from.on('end', () => void setTimeout(() => into.end(), delayMs));
     }
   }).listen(0, '127.0.0.1');
   await once(listener, 'listening');
   const address = listener.address() as AddressInfo;
   return {
     port: address.port,
+    /** What is sent from now on takes so long. */
+    delay(ms: number) {
+      delayMs = ms;
+    },
     async cut() {
       const closed = once(listener, 'close');
       listener.close();
@@ -109,6 +115,34 @@ async function servers(): Promise<{ state: string; tls: string }[]> {
   await client.end();
   return rows;
 }
+
+describe('a server to which logins take long', () => {
+  it('turns nobody away when PgBouncer connects anew while it makes one connection after the other', async () => {
+    const errors: string[] = [];
+    let ending = false;
+    const clients = await Promise.all(Array.from({ length: 4 * poolSize }, () => scene.client()));
+    const working = clients.map(async (each) => {
+      while (!ending) {
+        await each.query('SELECT pg_sleep(0.05)').catch((error: Error) => {
+          errors.push(error.message);
+          ending = true;
+        });
+      }
+      await each.end();
+    });
+    const isLoggingIn = async () => (await servers()).some(({ state }) => state === 'new');
+    way.delay(20);
+    for (let count = 0; count < 2; count += 1) {
+      await scene.reconnect('app');
+      await waitUntil('it logs in', isLoggingIn);
+    }
+    ending = true;
+    await Promise.all(working);
+    await waitUntil('nobody logs in', async () => !(await isLoggingIn()));
+    way.delay(0);
+    expect(errors).toEqual([]);
+  });
+});
 
 describe('a server that is lost for a while', () => {
   it('is a wait for those that are idle, ask or come, and an error only for those at work', async () => {

@@ -108,7 +108,7 @@ export async function startPoolerScene({
     },
     reconnect: (database) =>
       scene.withConsole(0, async (console) => {
-        await untilNoLogin(console, database, systemClock);
+        await untilNoLogin(console, database, systemClock, 'reconnect');
         await console.reconnect(database);
       }),
     gate: (options) => gateTo(scene, options),

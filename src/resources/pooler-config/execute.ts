@@ -93,7 +93,7 @@ async function run(context: PoolerExecution, pass: PoolerPass, action: Action): 
       return useConsole(pass.access, podOf(pass, action.pod), (console) => console.reload());
     case 'reconnect':
       return useConsole(pass.access, podOf(pass, action.pod), async (console) => {
-        await untilNoLogin(console, action.database, context.clock);
+        await untilNoLogin(console, action.database, context.clock, 'reconnect');
         await console.reconnect(action.database);
       });
   }

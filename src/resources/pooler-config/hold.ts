@@ -45,7 +45,7 @@ export async function holdBack(
   let pausing: Console;
   try {
     pausing = await open(1_000);
-    await untilNoLogin(pausing, database, clock);
+    await untilNoLogin(pausing, database, clock, 'pause');
   } catch (error) {
     gated.held.delete(key);
     warn(error, 'pooler is not paused');
@@ -90,15 +90,31 @@ export async function holdBack(
   };
 }
 
-/** How long it is waited until no login to the server is under way, and how often it is looked. */
-const login = { mostMs: 1_000, everyMs: 20 };
+/** After what time a login hangs, and how often it is looked. */
+const login = { hangsMs: 2_000, everyMs: 20 };
+/** How long logins are waited for: while others are held back already, and while nobody is. */
+const patienceMs = { pause: 1_000, reconnect: 10_000 };
 
-/** A login that PAUSE or RECONNECT cuts off counts as one that failed: whoever asks next would be turned away. */
-export async function untilNoLogin(console: Console, database: string, clock: Clock): Promise<void> {
-  const untilMs = clock.monotonicMs() + login.mostMs;
-  while (clock.monotonicMs() < untilMs) {
-    const pools = await console.showPools();
-    if (!pools.some((pool) => pool.database === database && pool.sv_login > 0)) return;
+/**
+ * A login that PAUSE or RECONNECT cuts off counts as one that failed: whoever asks next would be turned away. There may be many in a
+ * row, since PgBouncer makes one at a time; one that hangs is not worth waiting for.
+ */
+export async function untilNoLogin(
+  console: Console,
+  database: string,
+  clock: Clock,
+  before: keyof typeof patienceMs,
+): Promise<void> {
+  const begunMs = clock.monotonicMs();
+  let last: string | undefined;
+  let sinceMs = begunMs;
+  for (;;) {
+    const now = clock.monotonicMs();
+    const servers = await console.showServers();
+    const underWay = servers.find((server) => server.database === database && server.state === 'new')?.ptr;
+    if (underWay === undefined) return;
+    if (underWay !== last) [last, sinceMs] = [underWay, now];
+    if (now - sinceMs >= login.hangsMs || now - begunMs >= patienceMs[before]) return;
     await pause(clock, login.everyMs);
   }
 }
