@@ -24,7 +24,15 @@ export interface Place {
   readonly tls: boolean;
 }
 
-/** One server, PgBouncer with our settings before it, and the same program as somebody sets it up by hand. */
+/** One server, and poolers that can be started before it. */
+export interface Ground {
+  readonly direct: Place;
+  /** Starts PgBouncer with our settings, and the same program as somebody sets it up by hand. */
+  startContenders(): Promise<Contenders>;
+  stop(): Promise<void>;
+}
+
+/** The ways to one server, two of them through poolers of their own. */
 export interface Contenders {
   readonly places: Readonly<Record<Way, Place>>;
   readonly ours: PoolerServers;
@@ -34,28 +42,34 @@ export interface Contenders {
 /** How a client comes to the server. */
 export type Way = 'direct' | 'ours' | 'byHand';
 
-/** Starts them, for clients with TLS, or for those without. */
-export async function startContenders({ tls = true } = {}): Promise<Contenders> {
+/** Starts the server, for clients with TLS, or for those without. */
+export async function startGround({ tls = true } = {}): Promise<Ground> {
   const parameters = { max_connections: `${maxConnections}` };
   const server = await startPostgres({ ssl: 'optional', parameters });
   await makeDatabase(server);
   const shards = { s0: { server, database: 'one' } };
   const spec = { sizing: 'manual', poolSize, maxClientConnections: 3000, tls: { required: tls } };
   const both = { monitoring: monitoring.name, shards, instances: 1, maxConnections, spec };
-  const ours = await startPoolers(both);
-  const byHand = await startPoolers({ ...both, byHand: (place) => settingsByHand(server, place, tls) });
+  const direct: Place = { port: server.port, database: 'one', tls };
   return {
-    places: {
-      direct: { port: server.port, database: 'one', tls },
-      ours: { port: ours.ports[0] ?? 0, database: 'app', tls },
-      byHand: { port: byHand.ports[0] ?? 0, database: 'app', tls },
+    direct,
+    async startContenders() {
+      const ours = await startPoolers(both);
+      const byHand = await startPoolers({ ...both, byHand: (place) => settingsByHand(server, place, tls) });
+      return {
+        places: {
+          direct,
+          ours: { port: ours.ports[0] ?? 0, database: 'app', tls },
+          byHand: { port: byHand.ports[0] ?? 0, database: 'app', tls },
+        },
+        ours,
+        async stop() {
+          await ours.stop();
+          await byHand.stop();
+        },
+      };
     },
-    ours,
-    async stop() {
-      await ours.stop();
-      await byHand.stop();
-      await server.stop();
-    },
+    stop: () => server.stop(),
   };
 }
 

@@ -18,10 +18,11 @@ import { measureConnections } from './pooler-connections.ts';
 import {
   app,
   type Contenders,
+  type Ground,
   makeTables,
   pgbench,
   type Run,
-  startContenders,
+  startGround,
   type Way,
 } from './pooler-servers.ts';
 import { type Measured, median, note, type Reach, reached, runCount } from './report.ts';
@@ -57,56 +58,70 @@ const connectingEach = ['-S', '-n', '-C', '-j', '2', '-c', '128', '-T', `${secon
 
 /** A connection for each transaction, of clients that use no TLS: what they compute for it themselves is the same on every way. */
 async function measurePlain(): Promise<Measured> {
-  const contenders = await startContenders({ tls: false });
+  const ground = await startGround({ tls: false });
   try {
     const turns = runCount(5);
-    await makeTables(contenders.places.direct, 10);
-    const connectingPlain = await inTurns(contenders, turns, connectingEach);
+    await makeTables(ground.direct, 10);
+    const connectingPlain = await inTurns(ground, turns, connectingEach);
     note(`a connection for each transaction, without TLS: ${JSON.stringify(connectingPlain)}`);
     return {
       reach: [reached(targets.pooler.connectingPlain, connectingPlain.ofDirect, turns)],
       detail: { connectingPlain },
     };
   } finally {
-    await contenders.stop();
+    await ground.stop();
   }
 }
 
 async function measureSpeed(): Promise<Measured> {
-  const contenders = await startContenders();
+  const ground = await startGround();
   try {
     const turns = runCount(5);
-    await makeTables(contenders.places.direct, 10);
+    await makeTables(ground.direct, 10);
     const reach: Reach[] = [];
     const detail: Record<string, unknown> = {};
     for (const clients of crowds) {
       for (const script of ['select', 'tpcb'] as const) {
         const words = [...scripts[script], '-c', `${clients}`, '-T', `${seconds}`];
-        const found = await inTurns(contenders, turns, words);
+        const found = await inTurns(ground, turns, words);
         reach.push(reached(targets.pooler[`${script} ${clients}`], found.ofByHand, turns));
         detail[`${script} ${clients}`] = found;
         note(`${script} with ${clients} clients: ${JSON.stringify(found)}`);
       }
     }
-    const connecting = await inTurns(contenders, turns, connectingEach);
+    const connecting = await inTurns(ground, turns, connectingEach);
     note(`a connection for each transaction: ${JSON.stringify(connecting)}`);
     reach.push(reached(targets.pooler.connecting, connecting.ofDirect, turns));
     reach.push(reached(targets.pooler.connectingCost, connecting.directCost, turns));
-    const bytes = await memoryOf(contenders.ours);
+    const bytes = await withContenders(ground, ({ ours }) => memoryOf(ours));
     reach.push(reached(targets.pooler.memory, bytes / 2 ** 20, 1));
     return { reach, detail: { ...detail, connecting } };
+  } finally {
+    await ground.stop();
+  }
+}
+
+async function withContenders<T>(ground: Ground, work: (contenders: Contenders) => Promise<T>): Promise<T> {
+  const contenders = await ground.startContenders();
+  try {
+    return await work(contenders);
   } finally {
     await contenders.stop();
   }
 }
 
-/** TPS of each way, and ours as a share of the others', medians, turn by turn: whatever befalls the machine befalls all. */
-async function inTurns({ places }: Contenders, turns: number, words: readonly string[]) {
+/**
+ * TPS of each way, and ours as a share of the others', medians, turn by turn: whatever befalls the machine befalls all. Each turn has
+ * poolers of its own, since two processes of the very same settings differ by a tenth for as long as they run.
+ */
+async function inTurns(ground: Ground, turns: number, words: readonly string[]) {
   const found: Record<Way, Run[]> = { direct: [], ours: [], byHand: [] };
   const ways = Object.keys(found) as Way[];
   for (let turn = 0; turn < turns; turn += 1) {
-    for (const way of turn % 2 === 0 ? ways : ways.toReversed())
-      found[way].push(await pgbench(places[way], words));
+    await withContenders(ground, async ({ places }) => {
+      for (const way of turn % 2 === 0 ? ways : ways.toReversed())
+        found[way].push(await pgbench(places[way], words));
+    });
   }
   const share = (way: Way) => median(found.ours.map(({ tps }, turn) => tps / (found[way][turn]?.tps ?? tps)));
   const cost = found.ours.map(({ serverMs }, turn) => (found.direct[turn]?.serverMs ?? 0) / serverMs);
@@ -116,6 +131,7 @@ async function inTurns({ places }: Contenders, turns: number, words: readonly st
     direct: tps('direct'),
     ours: tps('ours'),
     byHand: tps('byHand'),
+    shares: found.ours.map(({ tps }, turn) => rounded(tps / (found.byHand[turn]?.tps ?? tps))),
     ofByHand: rounded(share('byHand')),
     ofDirect: rounded(share('direct')),
     directCost: rounded(median(cost)),
