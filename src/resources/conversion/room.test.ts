@@ -51,12 +51,12 @@ it.each([
 it.each([
   ['is as large as was asked for', 10, 'or raise spec.storage.size'],
   ['still grows', 5, 'its volume has yet to grow to 10Gi'],
-])('a conversion that has not begun waits for room in a volume that %s', (_, volume, remedy) => {
-  const message = expect.stringMatching(
-    `^No space left: the disk of shard s0 was full before anything was copied, .*${remedy}$`,
-  );
-  const full = diskFull('s0', volumeOf(volume), 'No space left');
-  expect(full).toEqual({ kind: 'waiting', reason: 'DiskFull', message });
+])('a conversion waits for room in a volume that %s', (_, volume, remedy) => {
+  const first = diskFull('s0', volumeOf(volume), false);
+  const told = `^the disk of shard s0 was full before anything was copied, .*${remedy}$`;
+  expect(first).toEqual({ kind: 'waiting', reason: 'DiskFull', message: expect.stringMatching(told) });
+  const later = diskFull('s0', volumeOf(volume), true);
+  expect(later.message).toMatch(new RegExp(`^the disk of shard s0 is full, .*${remedy}$`));
 });
 
 /** What was told of the group, of which generation; the cluster has generation 1. */

@@ -25,13 +25,16 @@ export function missingRoom(
   return [{ code: 'VolumeTooSmall', message }];
 }
 
-/** What a group waits for whose first step finds a full disk, which it has not filled; `cause` is what PostgreSQL said. */
-export function diskFull(shard: string, { growsTo }: Volume, cause: string): Halted {
+/**
+ * What a group waits for that finds a full disk, which its copies have not filled, or which they may not leave any more. PostgreSQL's
+ * words name another file each time, and a status is written whenever its message is another.
+ */
+export function diskFull(shard: string, { growsTo }: Volume, isBegun: boolean): Halted {
   const remedy =
     growsTo === undefined ? ', or raise spec.storage.size' : `; its volume has yet to grow to ${growsTo}`;
   const message =
-    `${cause}: the disk of shard ${shard} was full before anything was copied, which is tried again until there is room: ` +
-    `free some of it${remedy}`;
+    `the disk of shard ${shard} ${isBegun ? 'is full' : 'was full before anything was copied'}, and it is tried again until ` +
+    `there is room: free some of it${remedy}`;
   return { kind: 'waiting', reason: 'DiskFull', message };
 }
 

@@ -42,10 +42,10 @@ export function sequelOf(
     }
     case 'waiting': {
       const { reason, message } = result;
-      if (reason !== 'DiskFull' || !canGiveUp)
-        return { outcome: { kind: 'waiting', reason, message }, tidies: false };
-      // What the first step would have made is not there.
-      if (conversion === undefined) return { outcome: diskFull(shard, volume, message), tidies: false };
+      if (reason !== 'DiskFull') return { outcome: { kind: 'waiting', reason, message }, tidies: false };
+      // What the first step would have made is not there; what serves after the switch is not given up.
+      if (conversion === undefined || !canGiveUp)
+        return { outcome: diskFull(shard, volume, conversion !== undefined), tidies: false };
       return { outcome: diskFilled(shard, volume, message), tidies: true };
     }
     case 'changed': {
