@@ -223,7 +223,7 @@ async function startDemoted(synchronized: string, ofItsOwn: readonly string[]): 
   return server;
 }
 
-it('drops what a demoted primary keeps of copies that are over, and nothing that is or may be used', async () => {
+it('drops what a demoted primary keeps of copies, of moves that go on, too, and nothing that is or may be used', async () => {
   const test = planMove(shards, { bucket: 2 });
   const cluster = serve(test, true);
   const retained = '0badcafe';
@@ -238,8 +238,9 @@ it('drops what a demoted primary keeps of copies that are over, and nothing that
     's1',
     'SELECT system_identifier::text AS id FROM pg_control_system()',
   );
-  const over = ['hm_0a1b2c3d_1', `hm_${retained}_2`, `pg_99999_sync_1_${system?.id}`];
-  const kept = [`hm_${test.move.id}_1`, 'mine', 'pg_99999_sync_1_1'];
+  const running = `hm_${test.move.id}_1`;
+  const over = ['hm_0a1b2c3d_1', `hm_${retained}_2`, running, `pg_99999_sync_1_${system?.id}`];
+  const kept = ['hr_0a1b2c3d', 'mine', 'pg_99999_sync_1_1'];
   const synchronized = 'hm_0a1b2c3d_2';
   await shards.rows(
     's0',
@@ -279,7 +280,7 @@ it('drops what a demoted primary keeps of copies that are over, and nothing that
       )
       .toSorted(),
   );
-  // A read model that follows the shard wants all to be synchronized, those of moves that run, too.
+  // Those of read models are dropped by these.
   const connection = await connect(options);
   onTestFinished(() => connection.close());
   expect(await dropStaleSlots(connection)).toEqual(kept.slice(0, 1));

@@ -27,7 +27,7 @@ import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { clearPending } from '../../sharding/move/map-change.ts';
-import { isOfMove, moveId, movePrefix } from '../../sharding/move/names.ts';
+import { isOfMove, moveId } from '../../sharding/move/names.ts';
 import { judgeStray, ownedBy, type Sentence, withoutPending } from '../../sharding/move/sweep.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
@@ -168,7 +168,10 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     }
   }
 
-  /** Slots that a primary had for copies, and keeps as a standby: once the copy is over they only keep WAL, for good. */
+  /**
+   * Slots that a primary had for copies, and keeps as a standby: they only keep WAL, for good, and what is newer of the same name is
+   * not synchronized beside them.
+   */
   async function sweepStandbys(
     cluster: ShardedCluster,
     primaries: ReadonlyMap<string, ConnectOptions>,
@@ -177,7 +180,7 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     for (const standby of await findStandbys(cluster, signal)) {
       const { shard, member } = standby;
       try {
-        for (const slot of await uselessSlots(cluster, standby, primaries, signal)) {
+        for (const slot of await uselessSlots(standby, primaries)) {
           if (!(await connections.use(standby.options, (connection) => dropStaleSlot(connection, slot))))
             continue;
           log.warn({ shard, member, slot }, 'slot of a copy on a standby');
@@ -193,22 +196,18 @@ export function moveSweeper(dependencies: MoveSweeperDependencies): Controller {
     }
   }
 
-  /** The slots first, then who may still want them, as with prepared transactions. */
+  /**
+   * Those of moves, also of one that goes on: a standby leaves its timeline when it is promoted, and a move copies anew whose shard has
+   * another timeline than when its copy began. Those of single tables may be somebody else's.
+   */
   async function uselessSlots(
-    cluster: ShardedCluster,
     { options }: Standby,
     primaries: ReadonlyMap<string, ConnectOptions>,
-    signal: AbortSignal,
   ): Promise<readonly string[]> {
     const stale = await connections.use(options, readStaleSlots);
-    const copies = stale.filter(isOfMove);
     const tables = stale.flatMap((name) => parseSyncSlot(name) ?? []);
-    const running = copies.length === 0 ? [] : (await movesOf(cluster, signal)).filter(mayCopy).map(idOf);
     const subscribers = tables.length === 0 ? [] : await readSubscribers(primaries);
-    return [
-      ...copies.filter((name) => !running.some((id) => name.startsWith(movePrefix(id)))),
-      ...orphansOf(tables, subscribers).map(({ name }) => name),
-    ];
+    return [...stale.filter(isOfMove), ...orphansOf(tables, subscribers).map(({ name }) => name)];
   }
 
   async function readSubscribers(primaries: ReadonlyMap<string, ConnectOptions>): Promise<Subscriber[]> {
@@ -293,11 +292,6 @@ function idOf({ metadata }: ShardMove): string {
 /** Those that may still change the map. */
 function underWay(moves: readonly ShardMove[]): readonly ShardMove[] {
   return moves.filter(({ status }) => !isOver(status));
-}
-
-/** Whether it may still have slots: what it keeps for the retention are tables. */
-function mayCopy({ status }: ShardMove): boolean {
-  return !isOver(status) && status?.phase !== 'retain';
 }
 
 function isNoneOf(moves: readonly ShardMove[]): (id: string) => boolean {
