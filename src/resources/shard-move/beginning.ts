@@ -13,6 +13,7 @@ import { type Group, layoutOf } from '../../sharding/layout.ts';
 import { outside } from '../../sharding/reshape.ts';
 import { shardMapType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
+import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { outcomeOf } from './outcome.ts';
 import { isRefusal, type Refusal, refusalOfBuckets } from './refusal.ts';
@@ -22,6 +23,8 @@ export interface Beginning {
   readonly from: string;
   readonly parents: readonly BucketBound[];
   readonly children: readonly BucketBound[];
+  /** Size of the parents; absent while their shard has no primary. */
+  readonly bytes?: number;
 }
 
 /** What a beginning is made from. */
@@ -35,14 +38,14 @@ export interface BeginningOptions {
 }
 
 /**
- * Asks the shards what the spec leaves open (a tenant's bucket, the median of a range), and takes the numbers of new buckets out of
- * the map, by compare-and-swap, so that no other move ever gets them. An UnreachableError says that a shard did not answer.
+ * Asks the shards what the spec leaves open (a tenant's bucket, the median of a range), and then takes the numbers of new buckets out
+ * of the map, by compare-and-swap, so that no other move ever gets them. An UnreachableError says that a shard did not answer.
  */
 export async function beginningOf(
   { spec }: ShardMove,
   options: BeginningOptions,
 ): Promise<Beginning | Refusal> {
-  const { client, cluster, map, signal } = options;
+  const { client, cluster, map, primaries, signal } = options;
   const owned = map.spec.groups.find(({ name }) => name === spec.group);
   const group = layoutOf(cluster.spec.tables).groups.find(({ name }) => name === spec.group);
   if (owned === undefined || group === undefined) {
@@ -59,12 +62,18 @@ export async function beginningOf(
   if (isRefusal(point)) return point;
   const outcome = outcomeOf(spec, owned, buckets, point.key);
   if (isRefusal(outcome)) return outcome;
+  const from = buckets[0]?.shard ?? '';
+  const ids = buckets.map(({ id }) => id);
+  const size = primaries.has(from)
+    ? { bytes: await ask(options, from, (connection) => measureBuckets(connection, spec.group, ids)) }
+    : {};
+  // Last, since each try uses up numbers.
   if (outcome.group !== undefined) {
     const groups = map.spec.groups.map((other) => (other === owned ? (outcome.group ?? other) : other));
     await client.update(shardMapType, { ...map, spec: { ...map.spec, groups } }, { signal });
   }
   const { parents, children } = outcome;
-  return { from: buckets[0]?.shard ?? '', parents, children };
+  return { from, parents, children, ...size };
 }
 
 /**

@@ -26,7 +26,6 @@ import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { volumeOf } from '../sharded-cluster/volume.ts';
 import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts';
-import { measureBuckets } from './bucket-size.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
 import { watchSteps } from './progress.ts';
@@ -205,14 +204,8 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       return next;
     }
     if (isRefusal(beginning)) return refuse(shardMove, beginning, signal);
-    const { from, parents, children } = beginning;
+    const { from, parents, children, bytes } = beginning;
     const { group, to, operation } = shardMove.spec;
-    const source = primaries.get(from);
-    const ids = parents.map(({ id }) => id);
-    const bytes =
-      source === undefined
-        ? undefined
-        : await connections.use(source, (connection) => measureBuckets(connection, group, ids));
     const status: ShardMoveStatus = {
       ...shardMove.status,
       from,
