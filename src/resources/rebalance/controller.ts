@@ -29,7 +29,7 @@ import type { Measurements, MoveFacts, RebalanceView } from './model.ts';
 import { moveFacts, shardMoveFor } from './moves.ts';
 import { createLoadObserver } from './observe.ts';
 import { decideRebalance, type NewMove, type RebalanceDecision } from './plan.ts';
-import { hotText, type OwnStatus, statusOf } from './status.ts';
+import { hotText, type OwnStatus, statusOf, unmeasuredStatus } from './status.ts';
 import { coresOf, intervalOf, isSettling, restingShards, runningMoves, shardsOf } from './world.ts';
 
 /** What the controller works with. */
@@ -75,7 +75,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     if (spec.suspend) return undefined;
     if (spec.tables.length === 0 || spec.rebalance.mode === 'off') {
       memories.forget(key);
-      await write(found, {}, context.signal);
+      await write(found, unmeasuredStatus({ ...found, spec }), context.signal);
       return undefined;
     }
     const cluster: ShardedCluster = { ...found, spec };

@@ -6,7 +6,7 @@ import { clusterPart, rebalancePart } from '../sharded-cluster/status-parts.ts';
 import type { RebalanceView } from './model.ts';
 import { decideRebalance } from './plan.ts';
 import { sketchCluster, sketchMap, sketchMeasurements, sketchView } from './sketch.ts';
-import { statusOf } from './status.ts';
+import { statusOf, unmeasuredStatus } from './status.ts';
 
 function status(view: RebalanceView) {
   const made = statusOf(view, decideRebalance(view, view.cluster.status?.autoscaling));
@@ -93,6 +93,29 @@ describe('the status of the rebalancer', () => {
     const cluster = { ...view.cluster, status: { ...view.cluster.status, autoscaling: decided } };
     const silent = { ...view, cluster, measurements: sketchMeasurements(view.map, {}) };
     expect(status(silent)).toMatchObject({ rebalance: { phase: 'Unknown' }, autoscaling: decided });
+  });
+
+  it.each([
+    ['the mode is off', { rebalance: { mode: 'off' } }, 'spec.rebalance.mode is off'],
+    ['there are no tables', { tables: [] }, 'there are no tables'],
+  ])('keeps the number of shards that was decided while %s', (_, more, why) => {
+    const autoscaling = { maxShards: 4, metrics: [{ type: 'CPU', target: 60 }] };
+    const base = { base: 2, desired: 4, recommended: 4, reason: 'BelowTarget', message: '', metrics: [] };
+    const decided = { ...base, quietSince: '2026-01-01T00:00:00Z' };
+    const { spec } = sketchCluster({ shards: { count: 2, autoscaling }, ...more });
+    const made = unmeasuredStatus({ spec, status: { autoscaling: decided } });
+    expect(shardedClusterStatus.parse(made)).toEqual(made);
+    const message = `nothing is measured, for ${why}: the number of shards stays`;
+    expect(made).toEqual({ autoscaling: { ...base, reason: 'MetricsMissing', message } });
+    expect(desiredShards(spec, made)).toBe(4);
+    expect(unmeasuredStatus({ spec, status: made })).toEqual(made);
+  });
+
+  it('tells nothing of a number that autoscaling has not decided, or does not decide any more', () => {
+    const decided = { base: 2, desired: 4, recommended: 4, reason: '', message: '', metrics: [] };
+    const { spec } = sketchCluster({});
+    expect(unmeasuredStatus({ spec, status: { autoscaling: decided } })).toEqual({});
+    expect(unmeasuredStatus({ spec })).toEqual({});
   });
 
   it('is divided from that of the cluster without rest', () => {

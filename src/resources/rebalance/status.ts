@@ -6,6 +6,7 @@ import type { AutoscaleDecision, JudgedMetric } from '../../sharding/rebalance/a
 import type { HotSpot } from '../../sharding/rebalance/hot.ts';
 import { writeRates } from '../../sharding/rebalance/load-text.ts';
 import { bucketText } from '../../sharding/rebalance/model.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
 import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { RebalanceView } from './model.ts';
@@ -29,6 +30,24 @@ export function statusOf(view: RebalanceView, decision: RebalanceDecision): OwnS
     rebalance: rebalanceStatus(decision, mayNotAct(view)),
     load: loadStatus(view, decision),
     ...(cluster.spec.shards.autoscaling === undefined || autoscaling === undefined ? {} : { autoscaling }),
+  };
+}
+
+/** The status while nothing is measured: shards that autoscaling has added are not taken away for that. */
+export function unmeasuredStatus({ spec, status }: Pick<ShardedCluster, 'spec' | 'status'>): OwnStatus {
+  const decided = status?.autoscaling;
+  if (spec.shards.autoscaling === undefined || decided === undefined) return {};
+  const { quietSince: _, ...known } = decided;
+  const why = spec.tables.length === 0 ? 'there are no tables' : 'spec.rebalance.mode is off';
+  const message = `nothing is measured, for ${why}: the number of shards stays`;
+  return {
+    autoscaling: {
+      ...known,
+      recommended: known.desired,
+      reason: 'MetricsMissing',
+      message,
+      metrics: [],
+    },
   };
 }
 
