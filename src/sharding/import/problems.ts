@@ -176,14 +176,23 @@ function columnProblems(from: readonly ImportColumn[], to: ShardTable): Problem[
     const column = to.columns.find((candidate) => candidate.name === name);
     if (column !== undefined) {
       if (column.type !== type)
-        add('ColumnDiffers', `has "${name}" as ${type} on the server and as ${column.type} on the cluster`);
+        add(
+          'ColumnDiffers',
+          `has "${name}" as ${type} on the server and as ${column.type} on the cluster: write ${type} in spec.schema`,
+        );
     } else if (to.generated.includes(name))
-      add('ColumnDiffers', `has "${name}" on the server, and generates it on the cluster`);
+      add(
+        'ColumnDiffers',
+        `has "${name}" on the server, and generates it on the cluster: write it without GENERATED in spec.schema`,
+      );
     else add('ColumnDiffers', `has the column "${name}" (${type}) on the server only: add it to spec.schema`);
   }
   for (const { name, optional } of to.columns) {
     if (optional || from.some((candidate) => candidate.name === name)) continue;
-    add('ColumnDiffers', `has the column "${name}" on the cluster only, and it may not be empty`);
+    add(
+      'ColumnDiffers',
+      `has the column "${name}" on the cluster only, and it may not be empty: give it a DEFAULT in spec.schema, or leave out NOT NULL`,
+    );
   }
   return problems;
 }
