@@ -101,7 +101,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       if (refusal !== undefined) return refuse(shardMove, refusal, signal);
       if (shardMove.metadata.deletionTimestamp !== undefined) return release(shardMove, signal);
     }
-    const closed = closedWindow(shardMove, clock.now());
+    const closed = closedWindow(shardMove, cluster, clock.now());
     if (closed !== undefined) return say(shardMove, 'WindowClosed', closed, signal);
     if (mayBeHeld(shardMove)) {
       await hold(client, shardMoveType, shardMove, finalizer, signal);

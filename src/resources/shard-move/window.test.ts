@@ -1,11 +1,14 @@
 import { expect, it } from 'vitest';
 import { shardMoveSpec } from '../../api/v1alpha1/shard-move.ts';
+import { sketchCluster } from '../rebalance/sketch.ts';
+import { managedByLabel } from '../sharded-cluster/names.ts';
 import type { ShardMove } from './model.ts';
 import { closedWindow } from './window.ts';
 
 const window = { start: '22:00', end: '04:00' };
 const noon = new Date('2026-03-01T12:00:00Z');
 const night = new Date('2026-03-01T23:00:00Z');
+const cluster = sketchCluster({});
 
 function sketch(spec: object, status: ShardMove['status'] = {}): ShardMove {
   return {
@@ -21,8 +24,8 @@ it.each([
   ['that has not begun', {}],
   ['that begins again', { phase: 'preflight' as const, copy: 2 }],
 ])('a move %s waits for its window', (_, status) => {
-  expect(closedWindow(sketch({ window }, status), noon)).toContain('from 22:00 to 04:00 UTC');
-  expect(closedWindow(sketch({ window }, status), night)).toBeUndefined();
+  expect(closedWindow(sketch({ window }, status), cluster, noon)).toContain('from 22:00 to 04:00 UTC');
+  expect(closedWindow(sketch({ window }, status), cluster, night)).toBeUndefined();
 });
 
 it.each([
@@ -34,5 +37,19 @@ it.each([
     sketch({ window }, { phase: 'preflight', ending: { reason: 'A', message: 'b', next: 'failed' } }),
   ],
 ])('a move %s goes on', (_, move) => {
-  expect(closedWindow(move, noon)).toBeUndefined();
+  expect(closedWindow(move, cluster, noon)).toBeUndefined();
+});
+
+it('a move that the rebalancer wrote, and no other, keeps to the window of the cluster as it is by now', () => {
+  const nightly = sketchCluster({ rebalance: { window } });
+  const move = sketch({});
+  const ours = { ...move, metadata: { ...move.metadata, labels: { [managedByLabel]: 'herdsman' } } };
+  expect(closedWindow(ours, nightly, noon)).toBe(
+    'spec.rebalance.window of the cluster lets it start from 22:00 to 04:00 UTC',
+  );
+  expect(closedWindow(ours, nightly, night)).toBeUndefined();
+  expect(closedWindow(ours, cluster, noon)).toBeUndefined();
+  expect(closedWindow(move, nightly, noon)).toBeUndefined();
+  const own = { ...ours, spec: { ...ours.spec, window: { start: '11:00', end: '13:00' } } };
+  expect(closedWindow(own, nightly, noon)).toBeUndefined();
 });
