@@ -101,7 +101,8 @@ describe('the status of the rebalancer', () => {
   ])('keeps the number of shards that was decided while %s', (_, more, why) => {
     const autoscaling = { maxShards: 4, metrics: [{ type: 'CPU', target: 60 }] };
     const base = { base: 2, desired: 4, recommended: 4, reason: 'BelowTarget', message: '', metrics: [] };
-    const decided = { ...base, quietSince: '2026-01-01T00:00:00Z' };
+    const long = '2026-01-01T00:00:00Z';
+    const decided = { ...base, overSince: long, quietSince: long };
     const { spec } = sketchCluster({ shards: { count: 2, autoscaling }, ...more });
     const made = unmeasuredStatus({ spec, status: { autoscaling: decided } });
     expect(shardedClusterStatus.parse(made)).toEqual(made);

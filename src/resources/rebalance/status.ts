@@ -37,7 +37,8 @@ export function statusOf(view: RebalanceView, decision: RebalanceDecision): OwnS
 export function unmeasuredStatus({ spec, status }: Pick<ShardedCluster, 'spec' | 'status'>): OwnStatus {
   const decided = status?.autoscaling;
   if (spec.shards.autoscaling === undefined || decided === undefined) return {};
-  const { quietSince: _, ...known } = decided;
+  // What was so before says nothing of when it is measured again.
+  const { overSince: _, quietSince: __, ...known } = decided;
   const why = spec.tables.length === 0 ? 'there are no tables' : 'spec.rebalance.mode is off';
   const message = `nothing is measured, for ${why}: the number of shards stays`;
   return {
