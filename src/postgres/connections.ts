@@ -22,6 +22,8 @@ export interface Connections {
 export interface ConnectionsOptions {
   /** How long an unused session stays open. Default 15 s: an idle operator holds none. */
   readonly idleMs?: number;
+  /** How long a session may take to be made clean before it is closed instead. Default 5 s. */
+  readonly cleanMs?: number;
 }
 
 interface Idle {
@@ -30,7 +32,10 @@ interface Idle {
 }
 
 /** Makes a cache of sessions, keyed by all that identifies one. */
-export function createConnections({ idleMs = 15_000 }: ConnectionsOptions = {}): Connections {
+export function createConnections({
+  idleMs = 15_000,
+  cleanMs = 5_000,
+}: ConnectionsOptions = {}): Connections {
   const idle = new Map<string, Idle[]>();
   let lent = 0;
   let ended = false;
@@ -46,7 +51,7 @@ export function createConnections({ idleMs = 15_000 }: ConnectionsOptions = {}):
 
   async function giveBack(key: string, connection: Connection): Promise<void> {
     if (connection.closed) return;
-    if (ended || !(await isClean(connection))) return connection.close().catch(() => undefined);
+    if (ended || !(await isClean(connection, cleanMs))) return connection.close().catch(() => undefined);
     const timer = setTimeout(() => {
       const left = (idle.get(key) ?? []).filter((entry) => entry.connection !== connection);
       if (left.length === 0) idle.delete(key);
@@ -89,13 +94,20 @@ export function createConnections({ idleMs = 15_000 }: ConnectionsOptions = {}):
   };
 }
 
-/** Leaves nothing of the last borrower in the session: settings, temporary tables, roles. */
-async function isClean(connection: Connection): Promise<boolean> {
+/** Leaves nothing of the last borrower in the session: settings, temporary tables, roles. Whose server is silent is not clean. */
+async function isClean(connection: Connection, atMostMs: number): Promise<boolean> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<false>((resolve) => {
+    timer = setTimeout(() => resolve(false), atMostMs);
+  });
+  const discarded = connection.query({ text: 'DISCARD ALL' }).then(
+    () => true,
+    () => false,
+  );
   try {
-    await connection.query({ text: 'DISCARD ALL' });
-    return true;
-  } catch {
-    return false;
+    return await Promise.race([discarded, late]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

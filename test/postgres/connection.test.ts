@@ -141,6 +141,16 @@ describe('kept connections', () => {
     expect(connections.size).toBe(0);
   });
 
+  it('are given back also when the server has gone without a word', async () => {
+    const silence = await startSilence(server);
+    const connections = createConnections({ cleanMs: 50 });
+    const unlimited = { ...options, host: silence.host, port: silence.port, statementTimeoutMs: 0 };
+    await connections.use(unlimited, async () => silence.begin());
+    expect(connections.size).toBe(0);
+    await silence.stop();
+    await connections.close();
+  });
+
   it('end when they are told to, and their locks with them', async () => {
     const connections = createConnections();
     const stop = new AbortController();
