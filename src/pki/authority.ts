@@ -1,7 +1,7 @@
 import type { KeyPair } from './key-pair.ts';
+import { clockSkew } from './renewal.ts';
 import {
   BasicConstraintsExtension,
-  clockSkew,
   createKeys,
   exportKey,
   KeyUsageFlags,

@@ -1,8 +1,8 @@
 import type { KeyPair } from './key-pair.ts';
+import { clockSkew } from './renewal.ts';
 import {
   AuthorityKeyIdentifierExtension,
   BasicConstraintsExtension,
-  clockSkew,
   createKeys,
   ExtendedKeyUsage,
   ExtendedKeyUsageExtension,

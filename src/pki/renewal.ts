@@ -1,6 +1,9 @@
 import { createPrivateKey, X509Certificate } from 'node:crypto';
 import type { KeyPair } from './key-pair.ts';
 
+/** Clocks of the machines of a cluster differ; a certificate is valid from this many milliseconds before it is made. */
+export const clockSkew = 3_600_000;
+
 /** Why a certificate has to be issued again. */
 export type RenewalReason = 'unreadable' | 'due' | 'other-names' | 'other-authority';
 

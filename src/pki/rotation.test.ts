@@ -1,6 +1,7 @@
 import { expect, test } from 'vitest';
 import { createAuthority } from './authority.ts';
 import { issueCertificate } from './certificate.ts';
+import { needsRenewal } from './renewal.ts';
 import {
   acceptedAuthority,
   certificates,
@@ -36,6 +37,54 @@ test('an authority is staged after two thirds of its life, promoted a day later,
   expect(rotationStep(promoted, after(202))).toBe('keep');
   expect(withoutExpired(promoted.bundle, after(299))).toBe(promoted.bundle);
   expect(withoutExpired(promoted.bundle, after(301))).toBe(next.certificate);
+});
+
+test('an authority that has expired is followed at once by one whose certificates are good', async () => {
+  const expired = succeedingAuthority(
+    await createAuthority({ commonName: 'shop', now: start, lifetime }),
+    [],
+    start,
+  );
+  const now = after(301);
+  expect(rotationStep(expired, now)).toBe('stage');
+  const next = await createAuthority({ commonName: 'shop', now, lifetime });
+  const staged = stageAuthority(expired, next, now);
+  expect(rotationStep(staged, now)).toBe('promote');
+  const promoted = promoteAuthority(staged, now);
+  expect(rotationStep(promoted, now)).toBe('keep');
+
+  const issued = await issueCertificate(promoted.current, {
+    commonName: 'herdsman',
+    usage: 'client',
+    now,
+    lifetime: day,
+  });
+  const authority = acceptedAuthority(promoted, issued.certificate, now);
+  expect(needsRenewal(issued, { commonName: 'herdsman', authority, now })).toBeUndefined();
+});
+
+test.each([
+  { hoursLeft: 2, step: 'keep' },
+  { hoursLeft: 0.4, step: 'promote' },
+])('with $hoursLeft h left of an authority a staged one has to $step', async ({ hoursLeft, step }) => {
+  const now = after(300 - hoursLeft / 24);
+  const current = await createAuthority({ commonName: 'shop', now: start, lifetime });
+  const next = await createAuthority({ commonName: 'shop', now, lifetime });
+  const staged = stageAuthority(succeedingAuthority(current, [], start), next, now);
+  expect(rotationStep(staged, now)).toBe(step);
+
+  const issued = await issueCertificate(current, {
+    commonName: 'herdsman',
+    usage: 'client',
+    now,
+    lifetime: day,
+  });
+  const reason = needsRenewal(issued, {
+    commonName: 'herdsman',
+    authority: acceptedAuthority(staged, issued.certificate, now),
+    now,
+  });
+  expect(reason).toBe(step === 'promote' ? 'due' : undefined);
 });
 
 test('staging and promoting twice changes nothing more', async () => {

@@ -1,5 +1,5 @@
 import type { KeyPair } from './key-pair.ts';
-import { expiry, isSignedBy, renewalTime } from './renewal.ts';
+import { clockSkew, expiry, isSignedBy, renewalTime } from './renewal.ts';
 
 /** A cluster's authority through its rotation. */
 export interface AuthorityState {
@@ -17,13 +17,22 @@ export type RotationStep = 'keep' | 'stage' | 'promote';
 /** Kubelets deliver a Secret within minutes; a day leaves room for an operator or a node that is away. */
 const settleTime = 24 * 3_600_000;
 
-/** The next step of the rotation: it begins after two thirds of the authority's life. */
+/**
+ * The next step of the rotation: it begins after two thirds of the authority's life. No peer accepts certificates of one that
+ * has expired, and each would be due as soon as it is issued: then the next one signs at once.
+ */
 export function rotationStep(state: AuthorityState, now: Date): RotationStep {
   if (state.next !== undefined) {
-    return now >= settledAt(state.next) ? 'promote' : 'keep';
+    return now >= settledAt(state.next) || isSpent(state.current, now) ? 'promote' : 'keep';
   }
   const due = renewalTime(state.current.certificate);
   return due === undefined || now >= due ? 'stage' : 'keep';
+}
+
+/** Certificates are valid from before they are made: in an authority's last moments they are due from the start. */
+function isSpent({ certificate }: KeyPair, now: Date): boolean {
+  const end = expiry(certificate);
+  return end !== undefined && now.getTime() >= end.getTime() - clockSkew;
 }
 
 /** When a staged authority may begin to sign; the date is reckoned from the certificate, so nothing else is stored. */

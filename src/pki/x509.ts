@@ -22,9 +22,6 @@ const algorithm = { name: 'ECDSA', namedCurve: 'P-256' };
 /** Signature algorithm of all certificates. */
 export const signingAlgorithm = { name: 'ECDSA', hash: 'SHA-256' };
 
-/** Clocks of the machines of a cluster differ; a certificate is valid from this many milliseconds before it is made. */
-export const clockSkew = 3_600_000;
-
 /** A new P-256 key pair. */
 export async function createKeys(): Promise<webcrypto.CryptoKeyPair> {
   return webcrypto.subtle.generateKey(algorithm, true, ['sign', 'verify']);
