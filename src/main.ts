@@ -136,5 +136,6 @@ const ending = await runOperator(
   },
   terminationSignal(),
 );
-await connections.close();
+// After a loss another may lead already: nothing holds up the exit.
+if (ending !== 'lost') await connections.close();
 process.exit(ending === 'lost' ? 1 : 0);

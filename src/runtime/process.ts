@@ -76,15 +76,18 @@ export async function runOperator(options: OperatorProcess, stop: AbortSignal): 
     return finished;
   }
 
+  let ending: Ending = 'stopped';
   try {
     for (const informer of informers) informer.start(following.signal);
-    const ending = await workUntilStopped();
+    ending = await workUntilStopped();
     log.info({ ending }, 'operator ends');
     return ending;
   } finally {
     metrics.leading(false);
     following.abort(new Error('the process ends'));
-    if (options.events !== undefined) await within(options.events.flush(), abortedGraceMs);
+    // After a loss another may lead already: nothing holds up the exit.
+    if (options.events !== undefined && ending !== 'lost')
+      await within(options.events.flush(), abortedGraceMs);
     await health.close();
     client.close();
   }

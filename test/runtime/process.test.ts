@@ -2,6 +2,7 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { expect, onTestFinished, test } from 'vitest';
 import { defineController } from '../../src/runtime/controller.ts';
+import type { EventRecorder } from '../../src/runtime/events.ts';
 import { createInformer } from '../../src/runtime/informer.ts';
 import { configMapType } from '../../src/runtime/kubernetes-types.ts';
 import { createRuntimeMetrics } from '../../src/runtime/metrics.ts';
@@ -21,7 +22,12 @@ interface Run {
 
 async function run(
   server: ScriptedApiServer,
-  options: { work?: () => Promise<void>; identity?: string; graceMs?: number } = {},
+  options: {
+    work?: () => Promise<void>;
+    identity?: string;
+    graceMs?: number;
+    events?: EventRecorder;
+  } = {},
 ): Promise<Run> {
   const metrics = createRuntimeMetrics();
   const client = await connect(server, { onRequest: metrics.request });
@@ -59,6 +65,7 @@ async function run(
       },
       onHealthServing: serving.resolve,
       graceMs: options.graceMs,
+      events: options.events,
     },
     stop.signal,
   );
@@ -131,15 +138,38 @@ test('the lease is not given back while a reconcile does not heed its signal', a
   expect(server.find(leases, 'herdsman-system', 'herdsman')?.spec).toMatchObject({ holderIdentity: 'a' });
 });
 
-test('losing the lease ends the run as lost', async () => {
+test('losing the lease ends the run as lost, and waits for no events', async () => {
   const server = await startServer();
   server.put(configMaps, configMap('settings'));
-  const { reconciled, ended } = await run(server);
+  const flushed: string[] = [];
+  const events = {
+    record() {},
+    async flush() {
+      flushed.push('all');
+    },
+  };
+  const { reconciled, ended } = await run(server, { events });
   await until('it reconciled', () => reconciled.length === 1);
   const lease = server.find(leases, 'herdsman-system', 'herdsman');
   if (lease === undefined) throw new Error('no lease');
   server.put(leases, { ...lease, spec: { ...(lease.spec as object), holderIdentity: 'thief' } });
   expect(await ended).toBe('lost');
+  expect(flushed).toEqual([]);
+});
+
+test('the stop waits until events are sent', async () => {
+  const server = await startServer();
+  const flushed: string[] = [];
+  const events = {
+    record() {},
+    async flush() {
+      flushed.push('all');
+    },
+  };
+  const { stop, ended } = await run(server, { events });
+  stop.abort();
+  expect(await ended).toBe('stopped');
+  expect(flushed).toEqual(['all']);
 });
 
 test('a standby fills its caches but works on nothing', async () => {
