@@ -27,6 +27,7 @@ export interface ApiCalls {
   /** The lines of a 2xx answer, parsed, as they come. */
   stream(call: ApiCall, silence: Silence): AsyncGenerator<unknown, void, undefined>;
   sinceLastAnswerMs(): number;
+  serverTime(): Date | undefined;
 }
 
 /** How long a stream may be silent; its reader may change it between lines. */
@@ -46,6 +47,8 @@ export function createApiCalls(options: {
 }): ApiCalls {
   const { transport, credentials } = options;
   let lastAnswerMs = Number.NEGATIVE_INFINITY;
+  /** By the server's clock, at a time of the one that only ever grows. */
+  let server: { readonly dateMs: number; readonly atMs: number } | undefined;
 
   async function open(call: ApiCall, signal: AbortSignal): Promise<IncomingMessage> {
     const body = call.body === undefined ? undefined : JSON.stringify(call.body);
@@ -63,6 +66,8 @@ export function createApiCalls(options: {
       const response = await transport.send({ method: call.method, path: call.path, headers, body, signal });
       code = String(response.statusCode);
       lastAnswerMs = performance.now();
+      const dateMs = Date.parse(response.headers.date ?? '');
+      if (!Number.isNaN(dateMs)) server = { dateMs, atMs: lastAnswerMs };
       return response;
     } finally {
       const durationMs = performance.now() - startedMs;
@@ -143,6 +148,9 @@ export function createApiCalls(options: {
     },
 
     sinceLastAnswerMs: () => performance.now() - lastAnswerMs,
+    serverTime() {
+      return server === undefined ? undefined : new Date(server.dateMs + performance.now() - server.atMs);
+    },
   };
 }
 

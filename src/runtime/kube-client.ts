@@ -116,6 +116,8 @@ export interface KubeClient {
   readonly defaultNamespace: string;
   /** Milliseconds since the server last answered anything at all; `Infinity` before the first answer. */
   sinceLastAnswerMs(): number;
+  /** What the server's clock shows by its last answer, within a second or so; `undefined` if it has not said. */
+  serverTime(): Date | undefined;
   get<T extends KubernetesObject = KubernetesObject>(
     type: ResourceType,
     key: ObjectKey,
@@ -188,6 +190,7 @@ export async function createKubeClient(options: KubeClientOptions): Promise<Kube
     fieldManager,
     defaultNamespace: credentials.defaultNamespace,
     sinceLastAnswerMs: calls.sinceLastAnswerMs,
+    serverTime: calls.serverTime,
     close: transport.close,
     ...readCalls(calls),
     ...writeCalls(calls, fieldManager),

@@ -388,3 +388,15 @@ async function unusedUrl(): Promise<string> {
   if (address === null || typeof address === 'string') throw new Error('no port');
   return `http://127.0.0.1:${address.port}`;
 }
+
+test("the server's clock is known from its answers", async () => {
+  const server = await startServer();
+  const client = await connect(server);
+  expect(client.serverTime()).toBeUndefined();
+  server.intercept((_, response) => {
+    response.setHeader('date', 'Thu, 01 Jan 2026 00:00:00 GMT');
+    return false;
+  });
+  await client.list(configMapType);
+  expect(client.serverTime()?.toISOString()).toMatch(/^2026-01-01T00:/);
+});

@@ -8,12 +8,15 @@ import { changed, mapped } from '../../runtime/watches.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
 import { releasedAtAnnotation } from '../sharded-cluster/names.ts';
 import type { VolumeHolder, VolumeOwner } from './holder.ts';
-import { decideRetention, deletionPolicyAnnotation, holdPeriodAnnotation } from './plan.ts';
+import { clockProblem, decideRetention, deletionPolicyAnnotation, holdPeriodAnnotation } from './plan.ts';
 import { podOfClaim, type Usage } from './usage.ts';
+
+/** When to look again whether the clocks have been set. */
+const clockRetryMs = 5 * 60_000;
 
 /** What the controller works with. */
 export interface RetentionDependencies<T extends VolumeOwner> {
-  readonly client: KubeClient;
+  readonly client: Pick<KubeClient, 'delete' | 'patch' | 'read' | 'serverTime'>;
   readonly holder: VolumeHolder<T>;
   readonly events: EventRecorder;
   readonly clock: Clock;
@@ -38,12 +41,13 @@ export function retentionController<T extends VolumeOwner>({
     const ownerKey = { namespace: key.namespace, name };
     const owner = owners.cache.get(ownerKey);
     if (owner !== undefined) await keepPolicy(claim, owner, signal);
-    const decision = decideRetention(claim, usageOf(claim, owner), clock.now());
+    const now = client.serverTime() ?? clock.now();
+    const decision = decideRetention(claim, usageOf(claim, owner), now);
     switch (decision.kind) {
       case 'none':
         return decision.dueAt === undefined
           ? undefined
-          : { requeueAfterMs: Math.max(1_000, decision.dueAt.getTime() - clock.now().getTime()) };
+          : { requeueAfterMs: Math.max(1_000, decision.dueAt.getTime() - now.getTime()) };
       case 'release':
         await annotate(claim, { [releasedAtAnnotation]: decision.releasedAt }, signal);
         return undefined;
@@ -58,6 +62,16 @@ export function retentionController<T extends VolumeOwner>({
           live.state === 'present' &&
           (live.value.spec.deletionPolicy !== 'delete' || usageOf(claim, live.value) !== 'unused');
         if (isKept) return { requeueAfterMs: 5_000 };
+        const problem = clockProblem(clock.now(), client.serverTime());
+        if (problem !== undefined) {
+          events.record(claim, {
+            type: 'Warning',
+            reason: 'VolumeKept',
+            action: 'Delete',
+            note: `PersistentVolumeClaim ${key.name} is not deleted, though its hold period seems to be over: ${problem}`,
+          });
+          return { requeueAfterMs: clockRetryMs };
+        }
         await client.delete(persistentVolumeClaimType, key, {
           uid: decision.uid,
           ...(claim.metadata.resourceVersion === undefined

@@ -2,7 +2,7 @@ import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
 import { durationMs } from '../../api/v1alpha1/duration.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
-import { decideRetention } from './plan.ts';
+import { clockProblem, decideRetention } from './plan.ts';
 
 const now = new Date('2026-01-10T00:00:00Z');
 
@@ -85,5 +85,19 @@ describe('decideRetention', () => {
         },
       ),
     );
+  });
+});
+
+describe('clockProblem', () => {
+  it.each<[string, string | undefined, RegExp | undefined]>([
+    ['the clocks agree', '2026-01-09T23:59:59Z', undefined],
+    ['they differ by what machines differ', '2026-01-10T00:04:00Z', undefined],
+    ["the operator's is weeks ahead", '2025-12-20T00:00:00Z', /30240 minutes ahead of/],
+    ["the API server's is ahead", '2026-01-10T00:06:00Z', /6 minutes behind/],
+    ['the API server has not said', undefined, /has not said/],
+  ])('when %s', (_, server, expected) => {
+    const problem = clockProblem(now, server === undefined ? undefined : new Date(server));
+    if (expected === undefined) expect(problem).toBeUndefined();
+    else expect(problem).toMatch(expected);
   });
 });

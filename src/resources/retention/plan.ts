@@ -8,6 +8,18 @@ export const deletionPolicyAnnotation = 'herdsman.dev/deletion-policy';
 /** Annotation with `spec.holdPeriod` of the owner. */
 export const holdPeriodAnnotation = 'herdsman.dev/hold-period';
 
+/** By how much the operator's clock may differ from the API server's before neither is believed. */
+const clockToleranceMs = 5 * 60_000;
+
+/** Why no hold period can be said to be over, or `undefined` when both clocks agree on the time. */
+export function clockProblem(now: Date, serverTime: Date | undefined): string | undefined {
+  if (serverTime === undefined) return 'the API server has not said what time it is';
+  const aheadMs = now.getTime() - serverTime.getTime();
+  if (Math.abs(aheadMs) <= clockToleranceMs) return undefined;
+  const minutes = Math.round(Math.abs(aheadMs) / 60_000);
+  return `the clock of the operator's node is ${minutes} minutes ${aheadMs > 0 ? 'ahead of' : 'behind'} that of the API server: set both right`;
+}
+
 /** What to do with one claim. */
 export type RetentionDecision =
   | { readonly kind: 'none'; readonly dueAt?: Date }
