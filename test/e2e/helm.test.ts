@@ -176,6 +176,8 @@ describe('the chart', () => {
     { setting: 'logLevel=loud', says: 'logLevel' },
     { setting: 'watch.namespaces={Not_A_Name}', says: 'namespaces' },
     { setting: 'replica=2', says: 'replica' },
+    { setting: 'podLabels.app\\.kubernetes\\.io/name=mine', says: 'write a label of another name' },
+    { setting: 'podLabels.app\\.kubernetes\\.io/instance=mine', says: 'write a label of another name' },
   ])('refuses $setting', async ({ setting, says }) => {
     await expect(render(setting)).rejects.toThrow(says);
   });
