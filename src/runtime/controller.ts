@@ -3,6 +3,7 @@ import { type Clock, jittered, systemClock } from './clock.ts';
 import type { Informer } from './informer.ts';
 import { type KubernetesObject, keyOf, keyString, type ObjectKey, parseKey } from './kubernetes-object.ts';
 import { type Logger, silentLogger } from './logger.ts';
+import type { WatchedNamespaces } from './namespaces.ts';
 import { messageOf } from './transport.ts';
 import { changed, mapped, type Predicate, type Watch } from './watches.ts';
 import { createWorkQueue, type WorkQueue, type WorkQueueObserver } from './work-queue.ts';
@@ -58,6 +59,8 @@ export type Outcome = 'success' | 'requeue' | 'error' | 'timeout' | 'aborted';
 export interface ControllerDependencies {
   /** Aborts all work at once, as when leadership is lost. */
   readonly signal: AbortSignal;
+  /** Keys of a namespace wait until it is complete. Without it the informers must have synced. */
+  readonly namespaces?: Pick<WatchedNamespaces, 'isComplete' | 'onChange'> | undefined;
   readonly clock?: Clock | undefined;
   readonly random?: (() => number) | undefined;
   readonly log?: Logger | undefined;
@@ -77,7 +80,8 @@ export interface RunningController {
 export interface Controller {
   readonly name: string;
   /**
-   * Starts working on keys. Throws unless the informers have synced, since plans would be made on half a world.
+   * Starts working on keys. Throws unless the informers have synced, or namespaces are waited for one by one, since plans would
+   * be made on half a world.
    */
   start(dependencies: ControllerDependencies): RunningController;
 }
@@ -102,8 +106,9 @@ function startController<T extends KubernetesObject>(
     random = Math.random,
     log = silentLogger,
     queueObserver: observer,
+    namespaces,
   } = dependencies;
-  if (!source.hasSynced() || !watches.every((watch) => watch.hasSynced())) {
+  if (namespaces === undefined && !(source.hasSynced() && watches.every((watch) => watch.hasSynced()))) {
     throw new Error(`controller ${name} was started before its informers had synced`);
   }
   const queue = createWorkQueue({ clock, random, observer });
@@ -116,9 +121,20 @@ function startController<T extends KubernetesObject>(
   else dependencies.signal.addEventListener('abort', stopNow, { once: true });
 
   const own = mapped(source, (object) => [keyOf(object)], definition.sourceWhen ?? changed(...sourceChanges));
-  const unsubscribe = [own, ...watches].map((watch) =>
-    watch.subscribe((key, afterMs = 0) => queue.addAfter(keyString(key), afterMs)),
-  );
+  function subscribe(): (() => void)[] {
+    return [own, ...watches].map((watch) =>
+      watch.subscribe((key, afterMs = 0) => {
+        if (namespaces?.isComplete(key.namespace) !== false) queue.addAfter(keyString(key), afterMs);
+      }),
+    );
+  }
+  let unsubscribe = subscribe();
+  // What was heard before a namespace was complete is heard again.
+  const ignoreNamespaces = namespaces?.onChange(() => {
+    const before = unsubscribe;
+    unsubscribe = subscribe();
+    for (const end of before) end();
+  });
 
   function requeue(key: string, error: unknown): void {
     const decision = definition.classifyError?.(error) ?? defaultRetry(error);
@@ -174,6 +190,7 @@ function startController<T extends KubernetesObject>(
     queue,
     async stop(graceMs) {
       queue.shutDown();
+      ignoreNamespaces?.();
       for (const end of unsubscribe) end();
       const cancel = clock.after(graceMs, () => abort.abort(new Error('shutting down')));
       await Promise.all(workers);

@@ -34,8 +34,14 @@ export interface Informer<T extends KubernetesObject> {
   readonly cache: Cache<T>;
   /** Starts following, once; further calls do nothing. It ends with the signal, and with nothing else. */
   start(signal: AbortSignal): void;
-  /** Whether the first list is complete in every namespace. */
-  hasSynced(): boolean;
+  /** Those it follows; `''`: the whole cluster. */
+  readonly namespaces: readonly string[];
+  /** Whether the first list is complete in every namespace, or in the one that is named. */
+  hasSynced(namespace?: string): boolean;
+  /** Milliseconds from the first to the last time that the server refused a namespace (403) since it last answered. */
+  refusedForMs(namespace: string): number | undefined;
+  /** Calls the handler when a namespace has synced, and each time that one is refused; returns how to stop that. */
+  onProgress(handler: () => void): () => void;
   /** Resolves when synced; rejects with the signal's reason. */
   waitForSync(signal: AbortSignal): Promise<void>;
   /** Milliseconds since the server last proved (list, event, bookmark) that the cache follows it; the oldest namespace counts. */
@@ -59,6 +65,7 @@ interface Scope {
   readonly namespace: string;
   synced: boolean;
   aliveMs: number;
+  refused: { readonly sinceMs: number; readonly lastMs: number } | undefined;
 }
 
 /** Makes an informer; it does nothing before `start`. */
@@ -70,15 +77,21 @@ export function createInformer<T extends KubernetesObject>(
   const { client, clock = systemClock, random = Math.random, log = silentLogger } = dependencies;
   const cache = createCache<T>(options.indexes);
   const handlers = new Set<(change: Change<T>) => void>();
-  const waiting = new Set<() => void>();
+  const progressing = new Set<() => void>();
   const scopes: Scope[] = (options.namespaces ?? ['']).map((namespace) => ({
     namespace,
     synced: false,
     aliveMs: Number.NEGATIVE_INFINITY,
+    refused: undefined,
   }));
   let started = false;
 
-  const hasSynced = (): boolean => scopes.every((scope) => scope.synced);
+  const hasSynced = (namespace = ''): boolean =>
+    scopes.every((scope) => scope.synced || !isWithin(namespace, scope.namespace));
+
+  function progress(): void {
+    for (const handler of progressing) handler();
+  }
 
   function notify(handler: (change: Change<T>) => void, change: Change<T>): void {
     try {
@@ -121,10 +134,9 @@ export function createInformer<T extends KubernetesObject>(
     cache.advance(scope.namespace, resourceVersion);
     for (const object of known) if (!listed.has(keyString(keyOf(object)))) drop(object);
     for (const object of objects) keep(object);
+    if (scope.synced) return;
     scope.synced = true;
-    if (!hasSynced()) return;
-    for (const resolve of waiting) resolve();
-    waiting.clear();
+    progress();
   }
 
   function change(scope: Scope, event: WatchEvent<T>): void {
@@ -156,6 +168,12 @@ export function createInformer<T extends KubernetesObject>(
         change: (event) => change(scope, event),
         alive: () => {
           scope.aliveMs = clock.monotonicMs();
+          scope.refused = undefined;
+        },
+        refused: () => {
+          const lastMs = clock.monotonicMs();
+          scope.refused = { sinceMs: scope.refused?.sinceMs ?? lastMs, lastMs };
+          progress();
         },
       },
       signal,
@@ -165,7 +183,16 @@ export function createInformer<T extends KubernetesObject>(
   return {
     type,
     cache,
+    namespaces: scopes.map(({ namespace }) => namespace),
     hasSynced,
+    refusedForMs(namespace) {
+      const refused = scopes.find((scope) => scope.namespace === namespace)?.refused;
+      return refused === undefined ? undefined : refused.lastMs - refused.sinceMs;
+    },
+    onProgress(handler) {
+      progressing.add(handler);
+      return () => void progressing.delete(handler);
+    },
     start(signal) {
       if (started) return;
       started = true;
@@ -176,14 +203,16 @@ export function createInformer<T extends KubernetesObject>(
       signal.throwIfAborted();
       await new Promise<void>((resolve, reject) => {
         const settle = (): void => {
+          if (!hasSynced()) return;
+          progressing.delete(settle);
           signal.removeEventListener('abort', abort);
           resolve();
         };
         const abort = (): void => {
-          waiting.delete(settle);
+          progressing.delete(settle);
           reject(signal.reason);
         };
-        waiting.add(settle);
+        progressing.add(settle);
         signal.addEventListener('abort', abort, { once: true });
       });
     },
@@ -194,6 +223,11 @@ export function createInformer<T extends KubernetesObject>(
       return () => void handlers.delete(handler);
     },
   };
+}
+
+/** Whether a scope has something of a namespace; `''` is all of them. */
+function isWithin(namespace: string, scope: string): boolean {
+  return namespace === '' || scope === '' || namespace === scope;
 }
 
 function sameButForVersion(a: KubernetesObject, b: KubernetesObject): boolean {

@@ -1,4 +1,4 @@
-import { ApiError, isExpired, TransportError } from './api-error.ts';
+import { ApiError, isExpired, isForbidden, TransportError } from './api-error.ts';
 import { type Clock, jittered, pause } from './clock.ts';
 import type { KubeClient, Selection, WatchEvent } from './kube-client.ts';
 import { type KubernetesObject, type ResourceType, typeName } from './kubernetes-object.ts';
@@ -12,6 +12,8 @@ export interface ListWatchSink<T> {
   change(event: WatchEvent<T>): void;
   /** The server has just proved that it is there. */
   alive(): void;
+  /** The server forbids to list or watch these objects. */
+  refused?(): void;
 }
 
 /** What a list-watch follows, and with what. */
@@ -115,6 +117,7 @@ export async function runListWatch<T extends KubernetesObject>(
     }
     log.warn(what, 'list-watch interrupted, trying again');
     options.onRestart?.('error');
+    if (isForbidden(error)) sink.refused?.();
     if (error instanceof ApiError || (error instanceof TransportError && !error.unsent)) fruitless += 1;
     if (fruitless >= fruitlessBeforeList) resourceVersion = undefined;
     await wait();

@@ -11,6 +11,8 @@ export interface RuntimeMetrics {
   reconciled(controller: string, outcome: Outcome, ms: number): void;
   queue(controller: string): WorkQueueObserver;
   leading(isLeader: boolean): void;
+  /** Whether a namespace that is to be watched is left out. */
+  leftOut(namespace: string, isLeftOut: boolean): void;
 }
 
 const second = 1_000;
@@ -75,6 +77,12 @@ export function createRuntimeMetrics(
     registers,
   });
   const leader = new Gauge({ name: `${prefix}_leader`, help: '1 while this process leads', registers });
+  const leftOut = new Gauge({
+    name: `${prefix}_namespace_left_out`,
+    help: '1 for a namespace that is to be watched, but where every list is refused',
+    labelNames: ['namespace'],
+    registers,
+  });
 
   return {
     registry,
@@ -93,5 +101,9 @@ export function createRuntimeMetrics(
       retried: () => retries.inc({ controller }),
     }),
     leading: (isLeader) => leader.set(isLeader ? 1 : 0),
+    leftOut(namespace, isLeftOut) {
+      if (isLeftOut) leftOut.set({ namespace }, 1);
+      else leftOut.remove({ namespace });
+    },
   };
 }

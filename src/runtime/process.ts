@@ -5,14 +5,7 @@ import type { KubeClient } from './kube-client.ts';
 import { createLeaderElection, type LeaderElectionOptions } from './leader-election.ts';
 import { type Logger, silentLogger } from './logger.ts';
 import type { RuntimeMetrics } from './metrics.ts';
-
-/** An informer as far as starting and probing it goes. */
-export interface Followed {
-  readonly type: { readonly plural: string };
-  start(signal: AbortSignal): void;
-  hasSynced(): boolean;
-  waitForSync(signal: AbortSignal): Promise<void>;
-}
+import { type Followed, watchNamespaces } from './namespaces.ts';
 
 /** A process that runs controllers. */
 export interface OperatorProcess {
@@ -47,11 +40,12 @@ const abortedGraceMs = 5_000;
 export async function runOperator(options: OperatorProcess, stop: AbortSignal): Promise<Ending> {
   const { client, informers, controllers, metrics, log = silentLogger, graceMs = 20_000 } = options;
   const following = new AbortController();
+  const namespaces = watchNamespaces(informers, { log, onLeftOut: metrics.leftOut });
   const health = await startHealthServer({
     port: options.healthPort,
     host: options.healthHost,
     metrics: metrics.registry,
-    ready: () => unready(informers, stop),
+    ready: () => (stop.aborted ? 'shutting down' : namespaces.problem()),
   });
   options.onHealthServing?.(health.port);
 
@@ -61,6 +55,7 @@ export async function runOperator(options: OperatorProcess, stop: AbortSignal): 
     running = controllers.map((controller) =>
       controller.start({
         signal,
+        namespaces,
         log,
         queueObserver: metrics.queue(controller.name),
         onReconciled: (outcome, ms) => metrics.reconciled(controller.name, outcome, ms),
@@ -94,7 +89,7 @@ export async function runOperator(options: OperatorProcess, stop: AbortSignal): 
 
   async function workUntilStopped(): Promise<Ending> {
     try {
-      await Promise.all(informers.map((informer) => informer.waitForSync(stop)));
+      await namespaces.settled(stop);
     } catch (error) {
       if (stop.aborted) return 'stopped';
       throw error;
@@ -120,13 +115,6 @@ export async function runOperator(options: OperatorProcess, stop: AbortSignal): 
     work.abort(stop.reason);
     return 'stopped';
   }
-}
-
-function unready(informers: readonly Followed[], stop: AbortSignal): string | undefined {
-  if (stop.aborted) return 'shutting down';
-  const unsynced = informers.filter((informer) => !informer.hasSynced());
-  if (unsynced.length === 0) return undefined;
-  return `not synced yet: ${unsynced.map((informer) => informer.type.plural).join(', ')}`;
 }
 
 async function within(work: Promise<unknown>, ms: number): Promise<boolean> {

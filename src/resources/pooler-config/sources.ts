@@ -1,7 +1,8 @@
 import { type IndexFunction, labelIndex } from '../../runtime/cache.ts';
 import { createInformer, type Informer, type InformerDependencies } from '../../runtime/informer.ts';
-import { type KubernetesObject, keyString } from '../../runtime/kubernetes-object.ts';
+import { keyString } from '../../runtime/kubernetes-object.ts';
 import { podType } from '../../runtime/kubernetes-types.ts';
+import type { Followed } from '../../runtime/namespaces.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
 import { clusterLabel, componentLabel, managedByLabel } from '../sharded-cluster/names.ts';
 import { poolerConfigType } from './kinds.ts';
@@ -44,13 +45,7 @@ export function createPoolerSources(
 }
 
 /** All informers, to start and to wait for. */
-export function allPoolerInformers({
-  poolers,
-  pods,
-}: PoolerSources): readonly Pick<
-  Informer<KubernetesObject>,
-  'type' | 'start' | 'hasSynced' | 'waitForSync'
->[] {
+export function allPoolerInformers({ poolers, pods }: PoolerSources): readonly Followed[] {
   return [poolers, pods];
 }
 

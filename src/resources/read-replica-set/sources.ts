@@ -12,6 +12,7 @@ import {
   serviceType,
   statefulSetType,
 } from '../../runtime/kubernetes-types.ts';
+import type { Followed } from '../../runtime/namespaces.ts';
 import type { PersistentVolumeClaim, Pod, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import { componentLabel, managedByLabel, replicaSetLabel } from '../sharded-cluster/names.ts';
 import { slimPod } from '../sharded-cluster/sources.ts';
@@ -60,9 +61,7 @@ export function createReplicaSources(
 }
 
 /** All informers, to start and to wait for. */
-export function allReplicaInformers(
-  sources: ReplicaSources,
-): readonly Pick<Informer<KubernetesObject>, 'type' | 'start' | 'hasSynced' | 'waitForSync'>[] {
+export function allReplicaInformers(sources: ReplicaSources): readonly Followed[] {
   const { statefulSets, pods, claims, plain } = sources;
   return [statefulSets, pods, claims, ...plain];
 }

@@ -12,6 +12,7 @@ import {
   serviceType,
   statefulSetType,
 } from '../../runtime/kubernetes-types.ts';
+import type { Followed } from '../../runtime/namespaces.ts';
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import type { ShardMove } from '../shard-move/model.ts';
 import { readReplicaSetType, shardedClusterType, shardMapType, shardMoveType } from './kinds.ts';
@@ -85,9 +86,7 @@ export function createSources(
 }
 
 /** All informers, to start and to wait for. */
-export function allInformers(
-  sources: Sources,
-): readonly Pick<Informer<KubernetesObject>, 'type' | 'start' | 'hasSynced' | 'waitForSync'>[] {
+export function allInformers(sources: Sources): readonly Followed[] {
   const { clusters, maps, replicaSets, moves, statefulSets, pods, claims, plain } = sources;
   return [clusters, maps, replicaSets, moves, statefulSets, pods, claims, ...plain];
 }
