@@ -9,7 +9,13 @@ import {
 import type { EventRecorder } from '../../runtime/events.ts';
 import { createExpectations } from '../../runtime/expectations.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
-import { type KubernetesObject, keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import {
+  type Condition,
+  type KubernetesObject,
+  keyOf,
+  keyString,
+  type ObjectKey,
+} from '../../runtime/kubernetes-object.ts';
 import { createMemories } from '../../runtime/memories.ts';
 import { writeStatus } from '../../runtime/status-writer.ts';
 import { changed, labelled, mapped } from '../../runtime/watches.ts';
@@ -28,6 +34,7 @@ import { planPgpool } from './pgpool/plan.ts';
 import { plan } from './plan.ts';
 import { byTarget, type PoolerSources } from './sources.ts';
 import { statusOf, withFailures } from './status.ts';
+import { transitionsOf } from './transitions.ts';
 
 /** What the controller works with. */
 export interface PoolerConfigDependencies {
@@ -125,11 +132,9 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
   }
 
   function tellTransitions(pooler: PoolerConfig, status: NonNullable<PoolerConfig['status']>): void {
-    for (const condition of status.conditions ?? []) {
-      const before = pooler.status?.conditions?.find((other) => other.type === condition.type);
-      if (condition.type === 'Progressing' || condition.status === before?.status) continue;
-      const isBad = (condition.type === 'Degraded') === (condition.status === 'True');
-      if (before === undefined && (isBad || condition.type !== 'Ready')) continue;
+    const before = pooler.status?.conditions as readonly Condition[] | undefined;
+    const after = (status.conditions ?? []) as readonly Condition[];
+    for (const { condition, isBad } of transitionsOf(before, after)) {
       events.record(pooler, {
         type: isBad ? 'Warning' : 'Normal',
         reason: condition.reason,
