@@ -56,3 +56,11 @@ function progressing({ phase }: ShardMoveStatus): ConditionInput {
 function withoutUndefined({ observedGeneration, ...condition }: Conditions[number]): Condition {
   return observedGeneration === undefined ? condition : { ...condition, observedGeneration };
 }
+
+/** What the status of a move says at the end of a pass: `said`, or of one that has ended without its buckets why. */
+export function messageOf({ phase, lastEnding }: ShardMoveStatus, said: string): string | undefined {
+  if (lastEnding !== undefined && (phase === 'failed' || phase === 'cancelled'))
+    return `${lastEnding.reason}: ${lastEnding.message}`;
+  // What is passing in a moment is not worth a request.
+  return said === '' || said.startsWith('Working') ? undefined : said;
+}

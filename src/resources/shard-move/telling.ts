@@ -8,7 +8,7 @@ import { shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardMove } from './model.ts';
 import { withProgress } from './progress.ts';
 import { isCancelled } from './record.ts';
-import { conditionsOf } from './status.ts';
+import { conditionsOf, messageOf } from './status.ts';
 
 const waitingMs = 5_000;
 
@@ -46,10 +46,10 @@ export function createTelling({
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });
     if (latest === undefined) return;
     const { message: _message, lagBytes: _lagBytes, ...rest } = latest.status ?? {};
+    const said = messageOf(rest, message);
     const status: ShardMoveStatus = {
       ...rest,
-      // What is passing in a moment is not worth a request.
-      ...(message === '' || message.startsWith('Working') ? {} : { message }),
+      ...(said === undefined ? {} : { message: said }),
       ...(lagBytes === undefined ? {} : { lagBytes }),
     };
     await writeStatus(latest, status, signal);
