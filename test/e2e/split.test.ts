@@ -226,6 +226,11 @@ describe('what cannot be', () => {
       { group: 'accounts', buckets: [1], tenant: 'a' },
       'only "operation: isolate" has a "tenant"',
     ],
+    [
+      'three parts of a hash',
+      { operation: 'split', group: 'customer', buckets: [1], parts: 3 },
+      'split into a power of two',
+    ],
     ['nobody to isolate', { operation: 'isolate', group: 'accounts' }, 'write "tenant: <its key>"'],
     [
       'a plain move in parts',

@@ -5,7 +5,8 @@ import { bucketBound } from './shard-map.ts';
 
 const shardName = z
   .string()
-  .max(4)
+  // Not the four that it has at most: "Too long" would not say how one looks.
+  .max(63)
   .regex(/^s(0|[1-9][0-9]{0,2})$/);
 
 function fixed(field: string) {
@@ -47,6 +48,11 @@ const operationRules = [
     rule: "self.operation == 'split' || !(has(self.parts) || has(self.at))",
     fieldPath: '.operation',
     message: 'only "operation: split" has "parts" or "at": write that, or leave them out',
+  },
+  {
+    rule: '!has(self.parts) || self.parts in [2, 4, 8, 16, 32, 64]',
+    fieldPath: '.parts',
+    message: 'a hash bucket is split into a power of two: write 2, 4, 8, 16, 32 or 64',
   },
   {
     rule: "self.operation == 'move' || !has(self.reverseOf)",

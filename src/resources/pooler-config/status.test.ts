@@ -58,3 +58,12 @@ it('tells of the pools of all instances together', () => {
     maxWaitSeconds: 4,
   });
 });
+
+it('does not say that nothing is left to do while something has to be put right', () => {
+  const input = planInput(poolerConfig(), { ...observedWorld(), cluster: undefined });
+  const { conditions = [] } = statusOf(input, plan(input), []);
+  expect(conditions.find(({ type }) => type === 'Progressing')).toMatchObject({
+    status: 'False',
+    reason: 'TargetNotFound',
+  });
+});

@@ -154,9 +154,7 @@ function conditionsOf(
           reason: 'TakingClients',
           message: `${ready} of ${wanted} instances take clients`,
         },
-    result.kind === 'wait'
-      ? { type: 'Progressing', status: 'True', reason: result.reason, message: result.message }
-      : { type: 'Progressing', status: 'False', reason: 'AsWanted', message: 'nothing is left to do' },
+    progressing(result),
     result.kind === 'fail'
       ? { type: 'Degraded', status: 'True', reason: result.reason, message: result.message }
       : { type: 'Degraded', status: 'False', reason: 'Well', message: 'the spec is carried out' },
@@ -165,6 +163,18 @@ function conditionsOf(
       ? []
       : [(listeners === 0 ? seenListening(pooler) : undefined) ?? listening(listeners)]),
   ];
+}
+
+function progressing(result: Result): ConditionInput {
+  const type = 'Progressing';
+  switch (result.kind) {
+    case 'wait':
+      return { type, status: 'True', reason: result.reason, message: result.message };
+    case 'fail':
+      return { type, status: 'False', reason: result.reason, message: `it stands still: ${result.message}` };
+    default:
+      return { type, status: 'False', reason: 'AsWanted', message: 'nothing is left to do' };
+  }
 }
 
 /** Others soon have the connection on which LISTEN was seen; the warning stays for as long as the spec does. */

@@ -272,7 +272,8 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const lastEnding = { reason, message, next: phase };
     const status = withRecord(shardMove.status, { ...firstRecord, phase, lastEnding }, clock.now());
     await writeStatus(shardMove, { ...status, message: `${reason}: ${message}` }, signal);
-    events.record(shardMove, { type: 'Warning', reason, action: 'Move', note: message });
+    const type = phase === 'failed' ? 'Warning' : 'Normal';
+    events.record(shardMove, { type, reason, action: 'Move', note: message });
     return release(shardMove, signal);
   }
 

@@ -86,6 +86,13 @@ describe('a ShardMove that reverses another', () => {
     expect(refused({ reverseOf: 'there' }, sketch({ to: 's0' }, there))).toBeUndefined();
   });
 
+  it('is told where to, and not that the bucket is there already', () => {
+    expect(refused({ reverseOf: 'there', to: 's0' }, sketch({ to: 's0' }, there))).toMatchObject({
+      reason: 'NotTheReverse',
+      message: expect.stringContaining('"to: s1"'),
+    });
+  });
+
   it.each([
     ['NothingToReverse', { to: 's0' }, { ...there, phase: 'done' }, 'is in the phase done'],
     ['NotTheReverse', { to: 's0', buckets: [2] }, there, '"buckets: [2]" and "to: s1"'],

@@ -47,9 +47,9 @@ export function refusalOf(
   }
   if (spec.operation === 'isolate') return wrongTenant(spec.tenant ?? '', group);
   const buckets = group.buckets.filter(({ id }) => spec.buckets.includes(id));
-  const wrongBuckets = refusalOfBuckets({ spec }, cluster, group, buckets);
-  if (wrongBuckets !== undefined || spec.reverseOf === undefined) return wrongBuckets;
-  return wrongReverse(spec, spec.reverseOf, reversed);
+  const notReverse =
+    spec.reverseOf === undefined ? undefined : wrongReverse(spec, spec.reverseOf, reversed);
+  return notReverse ?? refusalOfBuckets({ spec }, cluster, group, buckets);
 }
 
 function no(reason: string, message: string): Refusal {

@@ -24,8 +24,11 @@ function ready({ phase, lastEnding, message }: ShardMoveStatus): ConditionInput 
       const text = lastEnding?.message ?? message ?? phase;
       return { type, status: 'False', reason: lastEnding?.reason ?? 'Failed', message: text };
     }
-    default:
-      return { type, status: 'False', reason: 'Moving', message: message ?? 'the bucket is on its way' };
+    default: {
+      // What is waited for is said with its reason.
+      const [, reason = 'Moving', text = message] = /^([A-Z]\w+): (.+)$/s.exec(message ?? '') ?? [];
+      return { type, status: 'False', reason, message: text ?? 'the bucket is on its way' };
+    }
   }
 }
 

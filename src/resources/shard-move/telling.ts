@@ -58,7 +58,7 @@ export function createTelling({
     if (phase === 'failed' || phase === 'cancelled') {
       const note = `the move ended: ${lastEnding?.message ?? phase}`;
       events.record(latest, {
-        type: 'Warning',
+        type: phase === 'failed' ? 'Warning' : 'Normal',
         reason: lastEnding?.reason ?? 'Failed',
         action: 'Move',
         note,
