@@ -32,6 +32,7 @@ import { poolerLabel } from './names.ts';
 import type { PoolerObserver } from './observe.ts';
 import { planPgpool } from './pgpool/plan.ts';
 import { plan } from './plan.ts';
+import { movedTargets } from './served-by-others.ts';
 import { byTarget, type PoolerSources } from './sources.ts';
 import { statusOf, withFailures } from './status.ts';
 import { transitionsOf } from './transitions.ts';
@@ -109,7 +110,7 @@ export function poolerConfigController(dependencies: PoolerConfigDependencies): 
       log.warn({ key: owner, action: action.kind, error: error.message }, 'action failed');
     const afterMs = Math.min(
       delayOf(pooler, withFailures(decided.result, failures)),
-      decided.actions.some(({ kind }) => kind === 'reconnect') ? reconnectingMs : quietMs,
+      movedTargets(input).length > 0 ? reconnectingMs : quietMs,
     );
     if (afterMs > soonMs || pooler.status === undefined) {
       const status = statusOf(input, decided, failures);

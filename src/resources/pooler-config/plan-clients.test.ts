@@ -60,6 +60,36 @@ describe('a new primary', () => {
     expect(moved({ switched: new Set(['s0']) })).not.toContainEqual(reconnect);
   });
 
+  it('is connected to anew also by the names that clients know, when its limits cannot be read', () => {
+    const targets = observedWorld().targets.map((entry) => ({
+      ...entry,
+      limits: { state: 'unknown' as const, error: new Error('it does not answer') },
+    }));
+    const databases = [{ name: 'app', shard: 's0', poolSize: 1, maxConnections: 3 }];
+    const pooler = poolerConfig({}, { primaries: { s0: 'shop-s0-2/1' }, databases });
+    const world = observedWorld({ secrets: all, instances: [instance(0)], targets });
+    expect(plan(planInput(pooler, world)).actions).toContainEqual(reconnect);
+  });
+
+  it('is noted when an instance that did not answer has been told of it, or has been silent for long', () => {
+    const silent = {
+      ...instance(1),
+      facts: { state: 'unknown' as const, error: new Error('it does not answer') },
+    };
+    const notedAfter = (servedMs: number, instances: Observed['instances']) => {
+      const targets = observedWorld().targets.map((entry) => ({ ...entry, servedMs }));
+      const input = planInput(
+        poolerConfig({}, { primaries: { s0: 'shop-s0-2/1' } }),
+        observedWorld({ secrets: all, instances, targets }),
+      );
+      return statusOf(input, plan(input), []).primaries?.s0;
+    };
+    expect(notedAfter(0, [instance(0), silent])).toBe('shop-s0-2/1');
+    expect(notedAfter(14_999, [instance(0), silent])).toBe('shop-s0-2/1');
+    expect(notedAfter(15_000, [instance(0), silent])).toBe('shop-s0-0/1');
+    expect(notedAfter(0, [instance(0), instance(1)])).toBe('shop-s0-0/1');
+  });
+
   it('is noted at once, and a change of members when they were connected to after every node knew', () => {
     const before = { s0: 'shop-s0-2/1' };
     const set = { cluster: 'shop', role: 'ro', readReplicaSet: 'readers' };

@@ -21,7 +21,7 @@ import type {
 } from './model.ts';
 import { parameterProblem } from './parameters.ts';
 import type { Backend } from './pgpool/backends.ts';
-import { isServedByOthers } from './served-by-others.ts';
+import { movedTargets } from './served-by-others.ts';
 import { type DatabaseSize, type Sizing, sizePools } from './sizing.ts';
 import { fail, type Step, stop, wait } from './step.ts';
 
@@ -119,21 +119,22 @@ export function plan(input: PlanInput): Plan {
  * of a set leave and come, pass after pass until every node knows. Not where none is left, as after a switchover behind the gate or
  * a crash: what is told to reconnect while it logs in is an error for a client.
  */
-function reconnects({ pooler, observed }: PlanInput): Action[] {
+function reconnects(input: PlanInput): Action[] {
+  const { pooler, observed } = input;
   if (observed.cluster === undefined) return [];
-  const moved = observed.targets.filter(
-    ({ shard, servedBy }) => isServedByOthers(pooler, shard, servedBy) && !observed.switched.has(shard),
-  );
-  const databases = databasesIn(observed.cluster, pooler, observed);
-  return moved.flatMap(({ shard, sessions }) =>
-    databases
-      .filter((database) => database.shard === shard)
-      .flatMap(({ name }) =>
-        observed.instances
-          .filter(({ facts }) => facts.state === 'present' && mayLeadElsewhere(facts.value, name, sessions))
-          .map(({ pod }): Action => ({ kind: 'reconnect', pod: pod.metadata.name, database: name })),
-      ),
-  );
+  // A shard whose server does not tell its limits has the names that clients have found it by.
+  const databases = [
+    ...databasesIn(observed.cluster, pooler, observed),
+    ...(pooler.status?.databases ?? []),
+  ];
+  return movedTargets(input).flatMap(({ shard, sessions }) => {
+    const names = databases.filter((database) => database.shard === shard).map(({ name }) => name);
+    return [...new Set(names)].flatMap((name) =>
+      observed.instances
+        .filter(({ facts }) => facts.state === 'present' && mayLeadElsewhere(facts.value, name, sessions))
+        .map(({ pod }): Action => ({ kind: 'reconnect', pod: pod.metadata.name, database: name })),
+    );
+  });
 }
 
 /** Whether a connection may not be to the server with these sessions. A crash ends all that were to the one before. */

@@ -115,16 +115,23 @@ function rounded(count: number): number {
   return Number(count.toPrecision(2));
 }
 
+/** How long an instance that does not answer may take to be told who serves; others are told again and again meanwhile. */
+const silentMs = 15_000;
+
 /** Who serves is noted when every instance has been told of it; members of a set, when it was told once more after every node knew. */
 function primariesOf(
   { pooler, observed }: PlanInput,
   failures: readonly PoolerFailure[],
 ): Record<string, string> {
   const untold = failures.some(({ action }) => action.kind === 'reconnect');
+  const isSilent = observed.instances.some(
+    ({ facts, pod }) => facts.state !== 'present' && pod.status?.phase === 'Running',
+  );
   const entries = observed.targets.flatMap(({ shard, servedBy, servedMs }): [string, string][] => {
     const before = pooler.status?.primaries?.[shard];
     const isSettled = servedMs >= everybodyKnowsMs || pooler.spec.target.readReplicaSet === undefined;
-    const isKnown = !untold && isSettled;
+    const isMissed = isSilent && servedMs < silentMs;
+    const isKnown = !untold && !isMissed && isSettled;
     const known = isKnown ? (servedBy ?? before) : (before ?? servedBy);
     return known === undefined ? [] : [[shard, known]];
   });
