@@ -23,17 +23,25 @@ const released: PersistentVolumeClaim = {
   },
 };
 
-/** What one pass over a claim that nobody uses deletes and tells, with a clock of the node and one of the API server. */
-async function pass(now: string, serverTime: string) {
+/**
+ * What one pass over a claim that nobody uses deletes and tells, with a clock of the node and one of the API server, which may
+ * show another time once the pass has asked it something.
+ */
+async function pass(now: string, serverTime: string, laterServerTime = serverTime) {
   const api = memoryApi();
   api.create(persistentVolumeClaimType, released);
   const deleted: string[] = [];
   const told: string[] = [];
+  let lastServerTime = serverTime;
   const index = 'owner';
   const controller = retentionController({
     client: {
       ...api.client,
-      serverTime: () => new Date(serverTime),
+      serverTime: () => new Date(lastServerTime),
+      async read() {
+        lastServerTime = laterServerTime;
+        return { state: 'absent' };
+      },
       async delete(_: ResourceType, key: ObjectKey) {
         deleted.push(keyString(key));
         return 'gone';
@@ -72,6 +80,14 @@ test('a volume is deleted after its hold period when both clocks say so', async 
 
 test("a node's clock that is weeks ahead deletes nothing", async () => {
   expect(await pass('2026-02-09T00:00:00Z', '2026-01-02T00:00:00Z')).toEqual({
+    outcome: 'requeue',
+    deleted: [],
+    told: [],
+  });
+});
+
+test('one API server whose clock is weeks ahead of that of another deletes nothing', async () => {
+  expect(await pass('2026-01-02T00:00:00Z', '2026-02-09T00:00:00Z', '2026-01-02T00:00:00Z')).toEqual({
     outcome: 'requeue',
     deleted: [],
     told: [],

@@ -62,7 +62,11 @@ export function retentionController<T extends VolumeOwner>({
           live.state === 'present' &&
           (live.value.spec.deletionPolicy !== 'delete' || usageOf(claim, live.value) !== 'unused');
         if (isKept) return { requeueAfterMs: 5_000 };
-        const problem = clockProblem(clock.now(), client.serverTime());
+        const serverTime = client.serverTime();
+        // The last answer may be of another API server, whose clock shows another time than that of the first.
+        if (decideRetention(claim, 'unused', serverTime ?? now).kind !== 'delete')
+          return { requeueAfterMs: clockRetryMs };
+        const problem = clockProblem(clock.now(), serverTime);
         if (problem !== undefined) {
           events.record(claim, {
             type: 'Warning',
