@@ -70,7 +70,7 @@ describe('the chart', () => {
     { what: 'its defaults', settings: [] },
     {
       what: 'one instance and no CRDs',
-      settings: ['replicas=1', 'crds.install=false', 'rbac.aggregate=false'],
+      settings: ['replicas=1', 'crds.install=false', 'rbac.aggregate=false', 'podLabels=null'],
     },
     {
       what: 'everything set',
