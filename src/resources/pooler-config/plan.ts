@@ -123,10 +123,7 @@ function reconnects(input: PlanInput): Action[] {
   const { pooler, observed } = input;
   if (observed.cluster === undefined) return [];
   // A shard whose server does not tell its limits has the names that clients have found it by.
-  const databases = [
-    ...databasesIn(observed.cluster, pooler, observed),
-    ...(pooler.status?.databases ?? []),
-  ];
+  const databases = [...databasesIn(observed.cluster, pooler, observed), ...(pooler.status?.databases ?? [])];
   return movedTargets(input).flatMap(({ shard, sessions }) => {
     const names = databases.filter((database) => database.shard === shard).map(({ name }) => name);
     return [...new Set(names)].flatMap((name) =>

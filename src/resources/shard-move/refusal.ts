@@ -47,8 +47,7 @@ export function refusalOf(
   }
   if (spec.operation === 'isolate') return wrongTenant(spec.tenant ?? '', group);
   const buckets = group.buckets.filter(({ id }) => spec.buckets.includes(id));
-  const notReverse =
-    spec.reverseOf === undefined ? undefined : wrongReverse(spec, spec.reverseOf, reversed);
+  const notReverse = spec.reverseOf === undefined ? undefined : wrongReverse(spec, spec.reverseOf, reversed);
   return notReverse ?? refusalOfBuckets({ spec }, cluster, group, buckets);
 }
 
