@@ -47,20 +47,34 @@ export interface PoolerPass {
   readonly signal: AbortSignal;
 }
 
-/** Carries out the actions of a plan one after the other; one that fails does not keep the others from being tried. */
+/**
+ * Carries out the actions of a plan one after the other; one that fails does not keep the others from being tried. Instances connect
+ * anew side by side: the logins of one may take long, and the clients of others wait for a server that has gone.
+ */
 export async function executePooler(
   context: PoolerExecution,
   pass: PoolerPass,
   actions: readonly Action[],
 ): Promise<PoolerFailure[]> {
   const failures: PoolerFailure[] = [];
-  for (const action of actions) {
+  const attempt = async (action: Action): Promise<void> => {
     try {
       await run(context, pass, action);
     } catch (error) {
       failures.push({ action, error: error instanceof Error ? error : new Error(String(error)) });
     }
+  };
+  let reconnecting: Promise<void>[] = [];
+  for (const action of actions) {
+    if (action.kind === 'reconnect') {
+      reconnecting.push(attempt(action));
+      continue;
+    }
+    await Promise.all(reconnecting);
+    reconnecting = [];
+    await attempt(action);
   }
+  await Promise.all(reconnecting);
   return failures;
 }
 
@@ -93,7 +107,8 @@ async function run(context: PoolerExecution, pass: PoolerPass, action: Action): 
       return useConsole(pass.access, podOf(pass, action.pod), (console) => console.reload());
     case 'reconnect':
       return useConsole(pass.access, podOf(pass, action.pod), async (console) => {
-        await untilNoLogin(console, action.database, context.clock, 'reconnect');
+        await untilNoLogin(console, action.database, context.clock, 'reconnect', signal);
+        signal.throwIfAborted();
         await console.reconnect(action.database);
       });
   }

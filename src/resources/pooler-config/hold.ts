@@ -104,6 +104,7 @@ export async function untilNoLogin(
   database: string,
   clock: Clock,
   before: keyof typeof patienceMs,
+  signal?: AbortSignal,
 ): Promise<void> {
   const begunMs = clock.monotonicMs();
   let last: string | undefined;
@@ -115,6 +116,7 @@ export async function untilNoLogin(
     if (underWay === undefined) return;
     if (underWay !== last) [last, sinceMs] = [underWay, now];
     if (now - sinceMs >= login.hangsMs || now - begunMs >= patienceMs[before]) return;
-    await pause(clock, login.everyMs);
+    if (signal?.aborted === true) return;
+    await pause(clock, login.everyMs, signal);
   }
 }
