@@ -1,3 +1,4 @@
+import { isDeepStrictEqual } from 'node:util';
 import type { ShardMoveStatus } from '../../api/v1alpha1/shard-move.ts';
 import { ApiError } from '../../runtime/api-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
@@ -90,7 +91,7 @@ export function createTelling({
       ...(generation === undefined ? {} : { observedGeneration: generation }),
       conditions: conditionsOf(status, object.status?.conditions, clock.now()),
     };
-    if (JSON.stringify(wanted) === JSON.stringify(object.status)) return;
+    if (isDeepStrictEqual(wanted, object.status)) return;
     try {
       await client.updateStatus(shardMoveType, { ...object, status: wanted }, { signal });
     } catch (error) {
