@@ -2,6 +2,7 @@ import { once } from 'node:events';
 import { type AddressInfo, createServer } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
 import { type GatedShards, noGatedShards } from '../../src/resources/pooler-config/gated-shards.ts';
+import type { Server } from '../../src/resources/sharded-cluster/pooler-gate.ts';
 import { gatedShard, never, type PoolerScene, startPoolerScene } from '../support/pooler-scene.ts';
 import { waitUntil } from '../support/wait.ts';
 
@@ -51,7 +52,7 @@ describe('the gate', () => {
     await waitUntil('clients are at work', () => done > 100);
     let serving = false;
     await scene.gate({ gated }).whilePaused(
-      { ...gatedShard, servedBy: async () => (serving ? 'the primary' : undefined) },
+      { ...gatedShard, servedBy: async () => (serving ? { id: 'the primary' } : undefined) },
       async () => {
         const busy = await scene.operator.query({
           text: "SELECT FROM pg_stat_activity WHERE usename = 'app' AND xact_start IS NOT NULL",
@@ -78,15 +79,15 @@ describe('the gate', () => {
   it('lets clients go on when another server serves, though nobody has reported the end of the work yet', async () => {
     const waiting = await scene.client();
     const finish = Promise.withResolvers<void>();
-    let server = 'the old primary';
+    let server: Server = { id: 'the old primary', address: '10.0.0.1' };
     const passing = scene
       .gate({ gated })
       .whilePaused({ ...gatedShard, servedBy: async () => server }, () => finish.promise, never);
     await waitUntil('it is held', () => gated.held.size === 2);
     const answer = waiting.query('SELECT 1');
-    server = 'the new primary';
+    server = { id: 'the new primary', address: '10.0.0.2' };
     await answer;
-    expect([...gated.switched.keys()]).toEqual(['store/web/s0']);
+    await waitUntil('it is noted', () => gated.switched.get('store/web/s0')?.to === '10.0.0.2');
     finish.resolve();
     await passing;
     await waiting.end();

@@ -58,7 +58,7 @@ export const gatedShard: GatedShard = {
   shard: 's0',
   database: 'app',
   role: 'rw',
-  servedBy: async () => 'the primary',
+  servedBy: async () => ({ id: 'the primary' }),
 };
 
 /** Nobody ends what waits for this. */

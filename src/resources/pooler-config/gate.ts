@@ -4,7 +4,7 @@ import { type Clock, pause } from '../../runtime/clock.ts';
 import { keyString } from '../../runtime/kubernetes-object.ts';
 import type { Logger } from '../../runtime/logger.ts';
 import type { Pod } from '../sharded-cluster/kubernetes.ts';
-import type { GatedShard, PoolerGate } from '../sharded-cluster/pooler-gate.ts';
+import type { GatedShard, PoolerGate, Server } from '../sharded-cluster/pooler-gate.ts';
 import type { ConsoleAccess } from './console-access.ts';
 import { type GatedShards, shardKey } from './gated-shards.ts';
 import { type Candidate, holdBack } from './hold.ts';
@@ -97,10 +97,14 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
     return isAnswered;
   }
 
-  function noteSwitched({ namespace, shard, role }: GatedShard, poolers: readonly string[]): void {
+  function noteSwitched(
+    { namespace, shard, role }: GatedShard,
+    poolers: readonly string[],
+    to: string | undefined,
+  ): void {
     if (role === 'ro') return;
     for (const pooler of poolers)
-      gated.switched.set(shardKey({ namespace, pooler, shard }), clock.monotonicMs());
+      gated.switched.set(shardKey({ namespace, pooler, shard }), { atMs: clock.monotonicMs(), to });
   }
 
   return {
@@ -128,6 +132,7 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
         ]);
         atMs.drained = passedMs();
         let state = 'running' as 'running' | 'done' | 'failed';
+        let serving = undefined as Server | undefined;
         const working = work().then(
           () => {
             state = 'done';
@@ -143,7 +148,10 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
           const wasRunning = state === 'running';
           const now = await shard.servedBy(asking.patienceMs);
           // Patroni looks once a second whether a switchover is done: whoever serves instead is noticed sooner.
-          return now !== undefined && (!wasRunning || (before !== undefined && now !== before));
+          if (now === undefined || (wasRunning && (before === undefined || now.id === before.id)))
+            return false;
+          serving ??= now;
+          return true;
         };
         // One that was not held may have connections to the old primary left, which the controller then ends.
         if (
@@ -151,7 +159,7 @@ export function createPoolerGate({ poolerSources, access, gated, clock, log }: G
           state !== 'failed' &&
           paused.length === candidates.length
         )
-          noteSwitched(shard, poolers);
+          noteSwitched(shard, poolers, serving?.address);
         atMs.served = passedMs();
         await release();
         atMs.released = passedMs();

@@ -3,10 +3,18 @@ export interface GatedShards {
   /** Instances and databases that are held at this moment: `pod uid/database`. Nobody else lets them go. */
   readonly held: Set<string>;
   /**
-   * Shards whose primary has changed behind the gate, by PoolerConfig, `namespace/PoolerConfig/shard`, and when, in monotonic
-   * milliseconds. Every connection was closed for it, so none to the old primary is left.
+   * Shards whose primary has changed behind the gate, by PoolerConfig, `namespace/PoolerConfig/shard`. Every connection was closed
+   * for it, so none to the old primary is left.
    */
-  readonly switched: Map<string, number>;
+  readonly switched: Map<string, Switched>;
+}
+
+/** What was seen behind the gate. */
+export interface Switched {
+  /** When, in monotonic milliseconds. */
+  readonly atMs: number;
+  /** Address of the server that clients were let to, as far as it was told. */
+  readonly to: string | undefined;
 }
 
 /** Nothing is held yet. */
@@ -25,8 +33,14 @@ export function shardKey(shard: { namespace: string; pooler: string; shard: stri
  */
 const switchedMs = 60_000;
 
-/** Whether the primary has just changed behind the gate. */
-export function hasSwitched({ switched }: GatedShards, key: string, monotonicMs: number): boolean {
-  const atMs = switched.get(key);
-  return atMs !== undefined && monotonicMs - atMs < switchedMs;
+/** Whether the primary with the address is the one that clients were just let to behind the gate, and no later one. */
+export function hasSwitched(
+  { switched }: GatedShards,
+  key: string,
+  address: string | undefined,
+  monotonicMs: number,
+): boolean {
+  const seen = switched.get(key);
+  if (seen === undefined || monotonicMs - seen.atMs >= switchedMs) return false;
+  return seen.to === undefined || seen.to === address;
 }

@@ -135,15 +135,16 @@ it('counts PoolerConfigs that were deleted for as long as pods of theirs are lef
   expect(await takenWith({ present: [named('jobs')] })).toEqual({ names: [], total: 0 });
 });
 
-it('tells of a change behind the gate for a minute: one that was a restart is never seen as another primary', async () => {
-  const now = { ms: 0 };
-  const gated = { ...noGatedShards(), switched: new Map([['store/web/s0', 1_000]]) };
-  const observer = observerWith('', () => now.ms, undefined, { gated });
-  const switchedAt = async (ms: number) => {
-    now.ms = ms;
+it('tells of the primary that clients were let to behind the gate, and of none that follows it within a minute', async () => {
+  const switchedAt = async (ms: number, to: string | undefined) => {
+    const gated = { ...noGatedShards(), switched: new Map([['store/web/s0', { atMs: 1_000, to }]]) };
+    const observer = observerWith('', () => ms, undefined, { gated });
     const { observed } = await observer.observe(poolerConfig(), emptyMemory(), new AbortController().signal);
     return [...observed.switched];
   };
-  expect(await switchedAt(60_999)).toEqual(['s0']);
-  expect(await switchedAt(61_000)).toEqual([]);
+  expect(await switchedAt(2_000, '10.0.0.9')).toEqual(['s0']);
+  expect(await switchedAt(2_000, '10.0.0.8')).toEqual([]);
+  expect(await switchedAt(60_999, undefined)).toEqual(['s0']);
+  // One that was restarted where it is never becomes another primary.
+  expect(await switchedAt(61_000, undefined)).toEqual([]);
 });

@@ -79,6 +79,12 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
     return 0;
   }
 
+  function addressOf(namespace: string, member: string | undefined): string | undefined {
+    return member === undefined
+      ? undefined
+      : sources.pods.cache.get({ namespace, name: member })?.status?.podIP;
+  }
+
   async function readSecrets(
     namespace: string,
     names: readonly string[],
@@ -116,10 +122,7 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
         const remembered = memory.targets.get(key);
         const servedBy =
           readReplicaSet === undefined ? servedByOf(item, role) : readBy(item, replicaSet?.status);
-        const host =
-          primary === undefined
-            ? undefined
-            : sources.pods.cache.get({ namespace, name: primary })?.status?.podIP;
+        const host = addressOf(namespace, primary);
         const ask = <Row extends object>(text: string): Promise<Row[]> => {
           if (access === undefined || host === undefined)
             throw new Error(`shard ${shard} has no primary yet`);
@@ -260,11 +263,16 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
           objects: new Map(objects.map((object) => [objectId(object), object])),
           held: gated.held,
           switched: new Set(
-            targets
-              .map(({ shard }) => shard)
-              .filter((shard) =>
-                hasSwitched(gated, shardKey({ namespace, pooler: name, shard }), monotonicMs()),
-              ),
+            (cluster?.status?.shards?.items ?? [])
+              .filter(({ name: shard, primary }) =>
+                hasSwitched(
+                  gated,
+                  shardKey({ namespace, pooler: name, shard }),
+                  addressOf(namespace, primary),
+                  monotonicMs(),
+                ),
+              )
+              .map(({ name: shard }) => shard),
           ),
         },
       };

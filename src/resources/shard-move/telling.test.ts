@@ -20,7 +20,11 @@ it('writes what a move waits for once', async () => {
       return object;
     },
   } as unknown as KubeClient;
-  const { tell } = createTelling({ client, events: { record: () => undefined } as never, clock: systemClock });
+  const { tell } = createTelling({
+    client,
+    events: { record: () => undefined } as never,
+    clock: systemClock,
+  });
   const signal = new AbortController().signal;
   await tell(stored, 'ShardBusy: another move is under way', 7, signal);
   await tell(stored, 'ShardBusy: another move is under way', 7, signal);

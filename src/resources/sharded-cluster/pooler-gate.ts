@@ -20,5 +20,13 @@ export interface GatedShard {
    * Who serves a client that connects through the shard's Service at this moment; `undefined`: nobody has answered within so
    * many milliseconds.
    */
-  servedBy(patienceMs: number): Promise<string | undefined>;
+  servedBy(patienceMs: number): Promise<Server | undefined>;
+}
+
+/** A server as whoever is connected to it sees it. */
+export interface Server {
+  /** Tells one that was started anew from what it was before. */
+  readonly id: string;
+  /** Where it is, if that was told. */
+  readonly address?: string;
 }

@@ -1,6 +1,7 @@
 import { connect } from '../../postgres/connection.ts';
 import { serviceType } from '../../runtime/kubernetes-types.ts';
 import { readOnlyService, readWriteService } from './names.ts';
+import type { Server } from './pooler-gate.ts';
 import type { ShardAccess } from './shard-access.ts';
 import type { Sources } from './sources.ts';
 
@@ -12,9 +13,9 @@ export interface ShardKey {
 }
 
 /** Those that read are served by any standby. */
-const anyStandby = 'a standby';
+const anyStandby: Server = { id: 'a standby' };
 /** Without a way to ask, nobody is kept waiting for the answer. */
-const unknown = 'unknown';
+const unknown: Server = { id: 'unknown' };
 
 /**
  * Who serves whoever connects by the shard's own Service, as poolers do: the server that takes writes, or any standby;
@@ -26,7 +27,7 @@ export async function servedBy(
   { namespace, cluster, shard }: ShardKey,
   role: 'rw' | 'ro',
   patienceMs: number,
-): Promise<string | undefined> {
+): Promise<Server | undefined> {
   const name = role === 'rw' ? readWriteService(cluster, shard) : readOnlyService(cluster, shard);
   const services = sources.plain.find((informer) => informer.type === serviceType)?.cache;
   const host = (services?.get({ namespace, name })?.spec as { clusterIP?: string } | undefined)?.clusterIP;
@@ -38,10 +39,12 @@ export async function servedBy(
       statementTimeoutMs: 1_000,
     });
     try {
-      const [row] = await connection.query<{ standby: boolean; server: string }>({ text: query });
+      const [row] = await connection.query<{ standby: boolean; address: string; startedAt: string }>({
+        text: query,
+      });
       if (row === undefined) return undefined;
       if (role === 'ro') return anyStandby;
-      return row.standby ? undefined : row.server;
+      return row.standby ? undefined : { id: `${row.address} since ${row.startedAt}`, address: row.address };
     } finally {
       await connection.close();
     }
@@ -52,4 +55,4 @@ export async function servedBy(
 
 const query = `
 SELECT pg_is_in_recovery() AS standby,
-  coalesce(host(inet_server_addr()), '') || ' since ' || pg_postmaster_start_time() AS server`;
+  host(inet_server_addr()) AS address, pg_postmaster_start_time()::text AS "startedAt"`;
