@@ -7,8 +7,11 @@ export interface TargetFacts extends ServerLimits {
 
 /** What is remembered of one PoolerConfig between passes; all of it can be found out again. */
 export interface PoolerMemory {
-  /** By cluster and shard: what its server said last, which holds while it is away. */
-  readonly targets: Map<string, { readonly facts: TargetFacts; readonly atMs: number }>;
+  /** By cluster and shard: what its server said last, which holds while it is away, and which server that was. */
+  readonly targets: Map<
+    string,
+    { readonly facts: TargetFacts; readonly atMs: number; readonly server: string | undefined }
+  >;
   /** By cluster and shard: who serves, and since when it has been seen. */
   readonly served: Map<string, { readonly by: string | undefined; readonly sinceMs: number }>;
 }

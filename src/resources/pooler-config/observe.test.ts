@@ -45,7 +45,11 @@ function observerWith(
   const member = { status: { podIP: '10.0.0.9' } };
   const connection = {
     query: async ({ values }: { values: [readonly string[]] }) => [
-      { maxConnections: 100, reserved: 3, listeners: values[0].includes(listening) ? ['app'] : [] },
+      {
+        maxConnections: primary() === 'shop-s0-0' ? 100 : 50,
+        reserved: 3,
+        listeners: values[0].includes(listening) ? ['app'] : [],
+      },
     ],
   };
   return createPoolerObserver({
@@ -133,6 +137,24 @@ it('counts PoolerConfigs that were deleted for as long as pods of theirs are lef
     total: unknown,
   });
   expect(await takenWith({ present: [named('jobs')] })).toEqual({ names: [], total: 0 });
+});
+
+it('asks another primary for its limits at once', async () => {
+  const now = { primary: 'shop-s0-0' };
+  const memory = emptyMemory();
+  const observer = observerWith(
+    '',
+    () => 0,
+    () => now.primary,
+  );
+  const maxConnections = async (primary: string) => {
+    now.primary = primary;
+    const { observed } = await observer.observe(poolerConfig(), memory, new AbortController().signal);
+    const limits = observed.targets[0]?.limits;
+    return limits?.state === 'present' ? limits.value.maxConnections : undefined;
+  };
+  expect(await maxConnections('shop-s0-0')).toBe(100);
+  expect(await maxConnections('shop-s0-1')).toBe(50);
 });
 
 it('tells of the primary that clients were let to behind the gate, and of none that follows it within a minute', async () => {

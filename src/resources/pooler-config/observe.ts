@@ -136,10 +136,16 @@ export function createPoolerObserver(dependencies: PoolerObserverDependencies): 
           servedMs: servedFor(memory, key, servedBy),
           sessions: hasMoved(pooler, shard, servedBy) ? await readSessions(ask, instances) : undefined,
         };
-        if (remembered !== undefined && monotonicMs() - remembered.atMs < maxAgeMs)
+        const server = servedByOf(item, 'rw');
+        if (
+          remembered !== undefined &&
+          remembered.server === server &&
+          monotonicMs() - remembered.atMs < maxAgeMs
+        )
           return targetOf(target, { state: 'present', value: remembered.facts });
         const facts = await readingOf(async () => (await ask<TargetFacts>(limitsQuery))[0]);
-        if (facts.state === 'present') memory.targets.set(key, { facts: facts.value, atMs: monotonicMs() });
+        if (facts.state === 'present')
+          memory.targets.set(key, { facts: facts.value, atMs: monotonicMs(), server });
         else if (remembered !== undefined)
           return targetOf(target, { state: 'present', value: remembered.facts });
         return targetOf(target, facts);
