@@ -132,6 +132,18 @@ describe('the claim of the second member of a read replica set', () => {
     expect(replicaUsage(ofReplica, { ...nothing, ...traces })).toBe(expected);
   });
 
+  it('is told by its set, too, when it is of a read model', () => {
+    const labels = { ...ofReplica.metadata.labels, 'herdsman.dev/shard': 'model' };
+    const ofModel = {
+      ...ofReplica,
+      metadata: { ...ofReplica.metadata, name: 'data-readers-model-replicas-1', labels },
+    };
+    const usage = (owner?: ReadReplicaSet) => replicaUsage(ofModel, { ...nothing, owner });
+    expect(usage(replicaSet({ mode: 'logical', replicas: 2 }))).toBe('used');
+    expect(usage(replicaSet({ mode: 'logical', replicas: 1 }))).toBe('unused');
+    expect(usage()).toBe('unused');
+  });
+
   it('is left alone when it is no claim of that set', () => {
     const stranger = {
       ...ofReplica,

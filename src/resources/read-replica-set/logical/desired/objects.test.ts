@@ -59,3 +59,11 @@ test('images are pulled with the Secrets of the cluster, unless the set has its 
     expect(found?.spec).toMatchObject({ template: { spec: { imagePullSecrets: [{ name }] } } });
   }
 });
+
+test('volumes are kept for the hold period by whatever policy: Kubernetes deletes none', () => {
+  const deleting = { ...reports, spec: { ...reports.spec, deletionPolicy: 'delete' as const } };
+  const found = modelObjects(deleting, cluster, options).find(({ kind }) => kind === 'StatefulSet');
+  expect(found?.spec).toMatchObject({
+    persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
+  });
+});

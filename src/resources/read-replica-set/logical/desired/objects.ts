@@ -97,7 +97,6 @@ function statefulSet(
 ): StatefulSet {
   const { name } = set.metadata;
   const labels = replicaLabels(set.spec.cluster, name, modelPart);
-  const kept = set.spec.deletionPolicy === 'keep' ? 'Retain' : 'Delete';
   const storage = { ...cluster.spec.storage, ...set.spec.storage };
   return {
     apiVersion: 'apps/v1',
@@ -108,7 +107,7 @@ function statefulSet(
       replicas: members,
       podManagementPolicy: 'Parallel',
       updateStrategy: { type: 'OnDelete' },
-      persistentVolumeClaimRetentionPolicy: { whenDeleted: kept, whenScaled: kept },
+      persistentVolumeClaimRetentionPolicy: { whenDeleted: 'Retain', whenScaled: 'Retain' },
       revisionHistoryLimit: 3,
       selector: { matchLabels: replicaSelector(name, modelPart) },
       template: { metadata: { labels }, spec: podSpec(set, cluster, image) },
