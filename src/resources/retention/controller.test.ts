@@ -32,6 +32,15 @@ async function pass(now: string, serverTime: string, laterServerTime = serverTim
   api.create(persistentVolumeClaimType, released);
   const deleted: string[] = [];
   const told: string[] = [];
+  const delaysMs: number[] = [];
+  const clock = {
+    now: () => new Date(now),
+    monotonicMs: () => 0,
+    after(ms: number) {
+      delaysMs.push(ms);
+      return () => undefined;
+    },
+  };
   let lastServerTime = serverTime;
   const index = 'owner';
   const controller = retentionController({
@@ -62,14 +71,14 @@ async function pass(now: string, serverTime: string, laterServerTime = serverTim
       record: (_: unknown, { reason, note }: EventInput) => void told.push(`${reason}: ${note}`),
       flush: async () => undefined,
     },
-    clock: { now: () => new Date(now), monotonicMs: () => 0, after: () => () => undefined },
+    clock,
   } satisfies RetentionDependencies<ShardedCluster>);
   const stop = new AbortController();
   const outcome = await new Promise((resolve) => {
-    controller.start({ signal: stop.signal, onReconciled: resolve });
+    controller.start({ signal: stop.signal, clock, onReconciled: resolve });
   });
   stop.abort();
-  return { outcome, deleted, told };
+  return { outcome, deleted, told, delaysMs };
 }
 
 test('a volume is deleted after its hold period when both clocks say so', async () => {
@@ -79,7 +88,7 @@ test('a volume is deleted after its hold period when both clocks say so', async 
 });
 
 test("a node's clock that is weeks ahead deletes nothing", async () => {
-  expect(await pass('2026-02-09T00:00:00Z', '2026-01-02T00:00:00Z')).toEqual({
+  expect(await pass('2026-02-09T00:00:00Z', '2026-01-02T00:00:00Z')).toMatchObject({
     outcome: 'requeue',
     deleted: [],
     told: [],
@@ -87,7 +96,7 @@ test("a node's clock that is weeks ahead deletes nothing", async () => {
 });
 
 test('one API server whose clock is weeks ahead of that of another deletes nothing', async () => {
-  expect(await pass('2026-01-02T00:00:00Z', '2026-02-09T00:00:00Z', '2026-01-02T00:00:00Z')).toEqual({
+  expect(await pass('2026-01-02T00:00:00Z', '2026-02-09T00:00:00Z', '2026-01-02T00:00:00Z')).toMatchObject({
     outcome: 'requeue',
     deleted: [],
     told: [],
@@ -98,4 +107,11 @@ test('a volume stays while the clocks differ, and an event says why', async () =
   const { outcome, deleted, told } = await pass('2026-01-02T00:00:00Z', '2026-01-09T00:00:00Z');
   expect({ outcome, deleted }).toEqual({ outcome: 'requeue', deleted: [] });
   expect(told).toEqual([expect.stringMatching(/^VolumeKept: .* 10080 minutes behind/)]);
+});
+
+test('a volume is looked at again at once when the last answer was just before the end of its hold period', async () => {
+  const due = '2026-01-08T00:00:00.400Z';
+  const { outcome, deleted, delaysMs } = await pass(due, due, '2026-01-07T23:59:59.900Z');
+  expect({ outcome, deleted }).toEqual({ outcome: 'requeue', deleted: [] });
+  expect(delaysMs).toContain(1_000);
 });

@@ -8,11 +8,23 @@ import { changed, mapped } from '../../runtime/watches.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
 import { releasedAtAnnotation } from '../sharded-cluster/names.ts';
 import type { VolumeHolder, VolumeOwner } from './holder.ts';
-import { clockProblem, decideRetention, deletionPolicyAnnotation, holdPeriodAnnotation } from './plan.ts';
+import {
+  clockProblem,
+  decideRetention,
+  deletionPolicyAnnotation,
+  holdPeriodAnnotation,
+  type RetentionDecision,
+} from './plan.ts';
 import { podOfClaim, type Usage } from './usage.ts';
 
 /** When to look again whether the clocks have been set. */
 const clockRetryMs = 5 * 60_000;
+
+/** When to look again; answers tell the time by the second, so that one may be a little behind the one before. */
+function untilDue(decision: RetentionDecision, now: Date): number {
+  const dueAt = decision.kind === 'none' ? decision.dueAt : undefined;
+  return dueAt === undefined ? clockRetryMs : Math.max(1_000, dueAt.getTime() - now.getTime());
+}
 
 /** What the controller works with. */
 export interface RetentionDependencies<T extends VolumeOwner> {
@@ -45,9 +57,7 @@ export function retentionController<T extends VolumeOwner>({
     const decision = decideRetention(claim, usageOf(claim, owner), now);
     switch (decision.kind) {
       case 'none':
-        return decision.dueAt === undefined
-          ? undefined
-          : { requeueAfterMs: Math.max(1_000, decision.dueAt.getTime() - now.getTime()) };
+        return decision.dueAt === undefined ? undefined : { requeueAfterMs: untilDue(decision, now) };
       case 'release':
         await annotate(claim, { [releasedAtAnnotation]: decision.releasedAt }, signal);
         return undefined;
@@ -64,8 +74,8 @@ export function retentionController<T extends VolumeOwner>({
         if (isKept) return { requeueAfterMs: 5_000 };
         const serverTime = client.serverTime();
         // The last answer may be of another API server, whose clock shows another time than that of the first.
-        if (decideRetention(claim, 'unused', serverTime ?? now).kind !== 'delete')
-          return { requeueAfterMs: clockRetryMs };
+        const again = decideRetention(claim, 'unused', serverTime ?? now);
+        if (again.kind !== 'delete') return { requeueAfterMs: untilDue(again, serverTime ?? now) };
         const problem = clockProblem(clock.now(), serverTime);
         if (problem !== undefined) {
           events.record(claim, {
