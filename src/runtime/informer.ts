@@ -6,6 +6,7 @@ import { type KubernetesObject, keyOf, keyString, type ResourceType, typeName } 
 import { type ListWatchOptions, runListWatch } from './list-watch.ts';
 import { type Logger, silentLogger } from './logger.ts';
 import { messageOf } from './transport.ts';
+import { until } from './until.ts';
 
 /** One change of a cached object: `old` is absent when it was added, `current` when it was deleted. */
 export type Change<T> =
@@ -91,6 +92,11 @@ export function createInformer<T extends KubernetesObject>(
 
   function progress(): void {
     for (const handler of progressing) handler();
+  }
+
+  function onProgress(handler: () => void): () => void {
+    progressing.add(handler);
+    return () => void progressing.delete(handler);
   }
 
   function notify(handler: (change: Change<T>) => void, change: Change<T>): void {
@@ -189,33 +195,13 @@ export function createInformer<T extends KubernetesObject>(
       const refused = scopes.find((scope) => scope.namespace === namespace)?.refused;
       return refused === undefined ? undefined : refused.lastMs - refused.sinceMs;
     },
-    onProgress(handler) {
-      progressing.add(handler);
-      return () => void progressing.delete(handler);
-    },
+    onProgress,
     start(signal) {
       if (started) return;
       started = true;
       for (const scope of scopes) follow(scope, signal);
     },
-    async waitForSync(signal) {
-      if (hasSynced()) return;
-      signal.throwIfAborted();
-      await new Promise<void>((resolve, reject) => {
-        const settle = (): void => {
-          if (!hasSynced()) return;
-          progressing.delete(settle);
-          signal.removeEventListener('abort', abort);
-          resolve();
-        };
-        const abort = (): void => {
-          progressing.delete(settle);
-          reject(signal.reason);
-        };
-        progressing.add(settle);
-        signal.addEventListener('abort', abort, { once: true });
-      });
-    },
+    waitForSync: (signal) => until(hasSynced, onProgress, signal),
     lastSyncAgeMs: () => clock.monotonicMs() - Math.min(...scopes.map((scope) => scope.aliveMs)),
     onChange(handler) {
       handlers.add(handler);

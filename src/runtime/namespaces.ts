@@ -1,6 +1,7 @@
 import type { Informer } from './informer.ts';
 import type { KubernetesObject } from './kubernetes-object.ts';
 import { type Logger, silentLogger } from './logger.ts';
+import { until } from './until.ts';
 
 /** An informer as far as starting and probing it goes. */
 export type Followed = Pick<
@@ -42,6 +43,8 @@ export function watchNamespaces(
   const leftOut = new Set<string>();
   const handlers = new Set<() => void>();
 
+  const isComplete = (name: string): boolean => informers.every((informer) => informer.hasSynced(name));
+
   const isRefused = (name: string): boolean =>
     informers.every((informer) => (informer.refusedForMs(name) ?? 0) >= refusedAtLeastMs);
 
@@ -51,7 +54,7 @@ export function watchNamespaces(
 
   function look(name: string): boolean {
     if (complete.has(name)) return false;
-    if (informers.every((informer) => informer.hasSynced(name))) {
+    if (isComplete(name)) {
       complete.add(name);
       if (!leftOut.delete(name)) return true;
       log.info({ namespace: name }, 'namespace can be listed again and is no longer left out');
@@ -74,33 +77,18 @@ export function watchNamespaces(
     if (news.length > 0) for (const handler of handlers) handler();
   }
 
+  function onChange(handler: () => void): () => void {
+    handlers.add(handler);
+    return () => void handlers.delete(handler);
+  }
+
   for (const informer of informers) informer.onProgress(progress);
   progress();
 
   return {
-    isComplete: (namespace) => informers.every((informer) => informer.hasSynced(namespace)),
-    onChange(handler) {
-      handlers.add(handler);
-      return () => void handlers.delete(handler);
-    },
-    async settled(signal) {
-      if (isSettled()) return;
-      signal.throwIfAborted();
-      await new Promise<void>((resolve, reject) => {
-        const settle = (): void => {
-          if (!isSettled()) return;
-          handlers.delete(settle);
-          signal.removeEventListener('abort', abort);
-          resolve();
-        };
-        const abort = (): void => {
-          handlers.delete(settle);
-          reject(signal.reason);
-        };
-        handlers.add(settle);
-        signal.addEventListener('abort', abort, { once: true });
-      });
-    },
+    isComplete,
+    onChange,
+    settled: (signal) => until(isSettled, onChange, signal),
     problem() {
       if (isSettled()) return undefined;
       const unsynced = informers.filter((informer) => awaited().some((name) => !informer.hasSynced(name)));

@@ -138,9 +138,8 @@ test('the lease is not given back while a reconcile does not heed its signal', a
   expect(server.find(leases, 'herdsman-system', 'herdsman')?.spec).toMatchObject({ holderIdentity: 'a' });
 });
 
-test('losing the lease ends the run as lost, and waits for no events', async () => {
-  const server = await startServer();
-  server.put(configMaps, configMap('settings'));
+/** Events that are recorded, and how often all of them were sent. */
+function recorder() {
   const flushed: string[] = [];
   const events = {
     record() {},
@@ -148,6 +147,13 @@ test('losing the lease ends the run as lost, and waits for no events', async () 
       flushed.push('all');
     },
   };
+  return { events, flushed };
+}
+
+test('losing the lease ends the run as lost, and waits for no events', async () => {
+  const server = await startServer();
+  server.put(configMaps, configMap('settings'));
+  const { events, flushed } = recorder();
   const { reconciled, ended } = await run(server, { events });
   await until('it reconciled', () => reconciled.length === 1);
   const lease = server.find(leases, 'herdsman-system', 'herdsman');
@@ -159,13 +165,7 @@ test('losing the lease ends the run as lost, and waits for no events', async () 
 
 test('the stop waits until events are sent', async () => {
   const server = await startServer();
-  const flushed: string[] = [];
-  const events = {
-    record() {},
-    async flush() {
-      flushed.push('all');
-    },
-  };
+  const { events, flushed } = recorder();
   const { stop, ended } = await run(server, { events });
   stop.abort();
   expect(await ended).toBe('stopped');
