@@ -151,7 +151,8 @@ describe('a large bucket', () => {
     const second = test.operator();
     const running: Promise<unknown>[] = [];
     await whileCustomers('kept', test.move.to, async () => {
-      running.push(first.run().catch(() => undefined));
+      // It finds out that it was replaced; two that went on for ever would take each other's copies away.
+      running.push(first.run(() => test.record.current.value.copy > 1).catch(() => undefined));
       await waitUntil('the servers copy', async () =>
         (await copied(test.move.to)).some(({ table }) => table.includes('customers')),
       );
@@ -161,7 +162,7 @@ describe('a large bucket', () => {
     await Promise.all(running);
     await Promise.all([first, second].map((operator) => operator.close()));
     await finishBeside(test);
-    expect(test.record.current.value.phase).toBe('done');
+    expect(test.record.current.value).toMatchObject({ phase: 'done' });
     expect(test.record.current.value.copy).toBeGreaterThan(1);
     expect(await digest()).toEqual(before);
   });
