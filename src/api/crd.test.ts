@@ -81,7 +81,7 @@ describe.each(kinds)('the CRD of $kind', (kind) => {
   test('has columns that read fields which exist', () => {
     const paths = new Set(fields(schema).map(({ path }) => path));
     for (const { jsonPath } of kind.columns) {
-      const path = jsonPath.replace(/\[\?\(.*?\)\]/, '[]');
+      const path = jsonPath.replaceAll(/\[(\*|\?\(.*?\))\]/g, '[]');
       expect(paths.has(path) || path === '.metadata.creationTimestamp', path).toBe(true);
     }
   });

@@ -101,6 +101,12 @@ const shardMapKind: Kind = {
       jsonPath: '.spec.epoch',
       description: 'Each change of an owner raises it.',
     },
+    {
+      name: 'Moving',
+      // The API server shows the first value that a path finds.
+      jsonPath: '.spec.groups[*].buckets[*].pending.move',
+      description: 'The first of the moves that may change an owner now: its ShardMove, a dot, and its id.',
+    },
     age,
   ],
 };

@@ -243,6 +243,21 @@ describe('a ShardMap', () => {
     }));
     await apply(shardMap({ cluster: 'big', epoch: 1, groups }, 'big'), { dryRun: true });
   });
+
+  test('kubectl get shows which move may change an owner of a ShardMap', async () => {
+    const moving = { pending: { move: 'orders-1-to-s1.a1b2c3d4', attempt: 1 } };
+    const groups = [
+      { name: 'still', strategy: 'hash', buckets: [bucket({})] },
+      { name: 'moving', strategy: 'hash', buckets: [bucket({}), bucket({ id: 1, ...moving })] },
+    ];
+    await apply(shardMap({ cluster: 'shop', epoch: 7, groups }, 'moving'));
+    await apply(shardMap({ cluster: 'shop', epoch: 7, groups: groups.slice(0, 1) }, 'still'));
+    const maps = ['get', `shardmaps.${group}`, 'moving', 'still', '--namespace', namespace];
+    const [head, ...rows] = (await kubectl(maps)).trimEnd().split('\n');
+    expect(head?.split(/\s+/)).toEqual(['NAME', 'CLUSTER', 'EPOCH', 'MOVING', 'AGE']);
+    expect(rows[0]).toMatch(/^moving +shop +7 +orders-1-to-s1\.a1b2c3d4 +\w+$/);
+    expect(rows[1]).toMatch(/^still +shop +7 +\w+$/);
+  });
 });
 
 describe('for people', () => {
