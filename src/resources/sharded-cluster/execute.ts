@@ -1,4 +1,5 @@
 import type { Connections } from '../../postgres/connections.ts';
+import { isConflict } from '../../runtime/api-error.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { Expectations } from '../../runtime/expectations.ts';
 import type { Informer } from '../../runtime/informer.ts';
@@ -15,7 +16,7 @@ import type { ActionFailure } from './failure.ts';
 import { shardMapType } from './kinds.ts';
 import type { LongWork } from './long-work.ts';
 import { requireMapVersion } from './map-version.ts';
-import type { Action, Observed, ShardedCluster } from './model.ts';
+import type { Action, Observed, ShardedCluster, ShardMapObject } from './model.ts';
 import type { NamedReader } from './named-reader.ts';
 import { fieldManager, roleLabel } from './names.ts';
 import type { SecretObject } from './observe.ts';
@@ -108,15 +109,8 @@ async function run(context: ExecutionContext, pass: Pass, action: Action): Promi
       });
       return expectWritten(context, pass, shardMapType, map);
     }
-    case 'update-map': {
-      // With its resourceVersion this is a compare-and-swap: whoever changed the map meanwhile wins.
-      const map = await context.client.update(
-        shardMapType,
-        { ...action.map, spec: action.spec },
-        { signal: pass.signal },
-      );
-      return expectWritten(context, pass, shardMapType, map);
-    }
+    case 'update-map':
+      return updateMap(context, pass, action);
     case 'event':
       return context.events.record(pass.cluster, {
         type: action.type,
@@ -124,6 +118,27 @@ async function run(context: ExecutionContext, pass: Pass, action: Action): Promi
         action: 'Reconcile',
         note: action.note,
       });
+  }
+}
+
+/** With its resourceVersion each change is a compare-and-swap: whoever changed the map meanwhile wins. */
+async function updateMap(
+  context: ExecutionContext,
+  pass: Pass,
+  { map, spec, next }: Extract<Action, { kind: 'update-map' }>,
+): Promise<void> {
+  const write = async (changed: ShardMapObject) => {
+    const written = await context.client.update(shardMapType, changed, { signal: pass.signal });
+    expectWritten(context, pass, shardMapType, written);
+    return written;
+  };
+  const first = await write({ ...map, spec });
+  if (next === undefined) return;
+  try {
+    await write({ ...first, spec: next });
+  } catch (error) {
+    // The next pass sees what is left to be done.
+    if (!isConflict(error)) throw error;
   }
 }
 

@@ -198,7 +198,13 @@ export type Action =
       readonly isFirst?: boolean;
     }
   | { readonly kind: 'create-map'; readonly spec: ShardMapSpec }
-  | { readonly kind: 'update-map'; readonly map: ShardMapObject; readonly spec: ShardMapSpec }
+  | {
+      readonly kind: 'update-map';
+      readonly map: ShardMapObject;
+      readonly spec: ShardMapSpec;
+      /** What comes right after it, where the map's rules need two changes. */
+      readonly next?: ShardMapSpec;
+    }
   | {
       readonly kind: 'patch-config';
       readonly shard: string;

@@ -53,15 +53,19 @@ function editedMap(
   const answers = new Map(
     shards.map((shard): [string, Testimony] => [shard.name, catalogOf(shard) ?? 'unknown']),
   );
-  const verdict = repairMap({ map: map.spec, layout, answers, moving: switching });
+  const repair = (spec: ShardMapSpec) => repairMap({ map: spec, layout, answers, moving: switching });
+  const verdict = repair(map.spec);
   if (verdict.kind === 'sound') return undefined;
   if (isMapNewer) return wait('MapPending', 'the ShardMap has changed: the shards are asked again', 200);
   if (verdict.kind === 'waiting') return wait('MapUnknown', verdict.message, 2_000);
   if (verdict.kind === 'contradicted') return fail('MapConflict', messagesOf(verdict.problems));
   const { changes } = verdict;
+  // A bucket that was given back has its marker's epoch only then: one edit is told of once.
+  const second = repair(verdict.map);
+  const next = second.kind === 'repaired' ? { next: second.map } : {};
   const more = changes.length > mostTold ? `; and ${changes.length - mostTold} more` : '';
   return wait('MapPending', 'the ShardMap was edited, and is put right by what the shards hold', 0, [
-    { kind: 'update-map', map, spec: verdict.map },
+    { kind: 'update-map', map, spec: verdict.map, ...next },
     {
       kind: 'event',
       type: 'Warning',

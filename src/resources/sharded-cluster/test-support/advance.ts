@@ -61,7 +61,9 @@ export async function advanced(input: PlanInput, action: Action): Promise<PlanIn
         map: { state: 'present', value: shardMapObject(input.cluster, action.spec) },
       });
     case 'update-map':
-      return observing(input, { map: { state: 'present', value: { ...action.map, spec: action.spec } } });
+      return observing(input, {
+        map: { state: 'present', value: { ...action.map, spec: action.next ?? action.spec } },
+      });
     case 'set-up-database':
       return withFacts(input, action.shard, { isSetUp: true, catalog: emptyCatalog });
     case 'migrate':
