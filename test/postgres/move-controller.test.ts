@@ -274,9 +274,12 @@ it('a bucket that is on its way already is waited for, and that is told', async 
   await moves.until('second', 'waits', ({ message }) =>
     /being moved|takes part in ShardMove/.test(message ?? ''),
   );
+  expect(moves.reasonsOf('second')).toEqual([]);
   moves.change('first', { cancel: true });
   await moves.until('first', 'is cancelled', ({ phase }) => phase === 'cancelled');
   await moves.until('second', 'has ended', ({ phase }) => phase === 'done');
+  expect(moves.reasonsOf('first')).toEqual(['MoveStarted', 'Cancelled']);
+  expect(moves.reasonsOf('second')).toEqual(['MoveStarted', 'Moved']);
 });
 
 it.each([

@@ -33,6 +33,8 @@ export interface MemoryCluster {
   readonly dependencies: Omit<ShardMoveDependencies, 'sources'> & { readonly sources: Sources };
   /** What was told of so far. */
   readonly events: readonly EventInput[];
+  /** Reasons of what was told of an object so far. */
+  reasonsOf(name: string): readonly string[];
   bucketsOf(group: string): Buckets;
   start(controller: Controller): void;
   /** Ends what was started; the servers stay. */
@@ -81,6 +83,7 @@ export function memoryCluster(
   ]);
   const connections = createConnections();
   const events: EventInput[] = [];
+  const reasons: (readonly [name: string, reason: string])[] = [];
   const abort = new AbortController();
   const running: RunningController[] = [];
   return {
@@ -90,7 +93,13 @@ export function memoryCluster(
       client: api.client,
       sources,
       connections,
-      events: { record: (_, event) => void events.push(event), flush: async () => undefined },
+      events: {
+        record({ metadata }, event) {
+          events.push(event);
+          reasons.push([metadata.name, event.reason]);
+        },
+        flush: async () => undefined,
+      },
       clock: systemClock,
       findPrimaries: async () => new Map(primaries),
       addressOf: (_, shard) => {
@@ -98,6 +107,7 @@ export function memoryCluster(
         return { host: server?.host ?? '', port: String(server?.port), dbname: 'app', sslmode: 'disable' };
       },
     },
+    reasonsOf: (name) => reasons.flatMap(([about, reason]) => (about === name ? [reason] : [])),
     bucketsOf: (group) =>
       api.get<ShardMapObject>(shardMapType, clusterKey).spec.groups.find(({ name }) => name === group)
         ?.buckets ?? [],

@@ -11,7 +11,7 @@ import { waitFor } from './wait.ts';
 type Status = NonNullable<ShardMove['status']>;
 
 /** The controller of ShardMoves before two real servers, `s0` and `s1`, and an API in memory. */
-export interface MoveController extends Pick<MemoryCluster, 'bucketsOf'> {
+export interface MoveController extends Pick<MemoryCluster, 'bucketsOf' | 'reasonsOf'> {
   readonly shards: MoveShards;
   /** Makes a ShardMove of the cluster; nothing is retained unless the spec says so. */
   ask(name: string, spec: object, annotations?: Readonly<Record<string, string>>): void;
@@ -45,6 +45,7 @@ export async function startMoveController(
   const controller: MoveController = {
     shards,
     bucketsOf: cluster.bucketsOf,
+    reasonsOf: cluster.reasonsOf,
     ask(name, spec, annotations = {}) {
       api.create(shardMoveType, {
         apiVersion: 'herdsman.dev/v1alpha1',

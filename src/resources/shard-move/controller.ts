@@ -16,7 +16,6 @@ import { hold, isHeldBy, letGo } from '../../runtime/finalizers.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { keyOf, keyString, type ObjectKey } from '../../runtime/kubernetes-object.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
-import { bucketsText } from '../../sharding/move/buckets.ts';
 import { drive, type PassReport } from '../../sharding/move/drive.ts';
 import { firstRecord, type Move } from '../../sharding/move/model.ts';
 import { shardedClusterType, shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
@@ -33,7 +32,7 @@ import { readModelThatCopies } from './read-model-copies.ts';
 import { isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
-import { createTelling } from './telling.ts';
+import { createTelling, isStart } from './telling.ts';
 import { closedWindow } from './window.ts';
 import { createMoveWorld, type memberAddress, type ShardMoveWorld } from './world.ts';
 
@@ -63,7 +62,7 @@ const recentMs = 3_600_000;
 /** Moves buckets: one bounded step a pass, but for the switch, while which writers wait. */
 export function shardMoveController(dependencies: ShardMoveDependencies): Controller {
   const { client, sources, connections, events, clock, findPrimaries, addressOf } = dependencies;
-  const { say, tell, tellProgress, writeStatus } = createTelling({ client, events, clock });
+  const { say, tell, tellProgress, tellStart, writeStatus } = createTelling({ client, events, clock });
   const stopwatches = new Map<string, Stopwatch>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
@@ -158,6 +157,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
         stopwatch.note(step, result, tookMs, view);
         const outcome = result === 'unknown' ? result : result.kind;
         log.info({ key, step: step.kind, outcome, tookMs, result }, 'step of a move');
+        if (isStart(step) && outcome === 'done') tellStart(shardMove, move);
       },
     });
     const report = await driveFor(world, move, signal).finally(world.release);
@@ -205,7 +205,6 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
     if (isRefusal(beginning)) return refuse(shardMove, beginning, signal);
     const { from, parents, children, bytes } = beginning;
-    const { group, to, operation } = shardMove.spec;
     const status: ShardMoveStatus = {
       ...shardMove.status,
       from,
@@ -216,10 +215,6 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     };
     await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
     warnOfPauses(shardMove);
-    const becomes =
-      operation === 'move' ? '' : ` and become${parents.length === 1 ? 's' : ''} ${bucketsText(children)}`;
-    const note = `${bucketsText(parents)} of group ${group} from shard ${from} to ${to}${becomes}`;
-    events.record(shardMove, { type: 'Normal', reason: 'MoveStarted', action: 'Move', note });
     return { requeueAfterMs: soonMs };
   }
 

@@ -2,7 +2,7 @@ import { expect, it } from 'vitest';
 import { systemClock } from '../../runtime/clock.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import type { ShardMove } from './model.ts';
-import { createTelling } from './telling.ts';
+import { createTelling, isStart } from './telling.ts';
 
 it('writes what a move waits for once', async () => {
   let stored = {
@@ -31,6 +31,12 @@ it('writes what a move waits for once', async () => {
   expect(writes).toBe(1);
   await tell(stored, 'ShardBusy: another move is under way', 8, signal);
   expect(writes).toBe(2);
+});
+
+it('a move starts with its first tables, and once', () => {
+  expect(isStart({ kind: 'stage', copy: 1 })).toBe(true);
+  expect(isStart({ kind: 'stage', copy: 2 })).toBe(false);
+  expect(isStart({ kind: 'publish', copy: 1 })).toBe(false);
 });
 
 function ordered(_: string, value: unknown): unknown {

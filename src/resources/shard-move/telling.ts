@@ -5,6 +5,8 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { ReconcileResult } from '../../runtime/controller.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
+import { bucketsText } from '../../sharding/move/buckets.ts';
+import { firstRecord, type Move, type Step } from '../../sharding/move/model.ts';
 import { shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardMove } from './model.ts';
 import { withProgress } from './progress.ts';
@@ -100,5 +102,18 @@ export function createTelling({
     }
   }
 
-  return { say, tell, tellProgress, writeStatus };
+  /** Of a move that has waited for others, too: it begins with its first tables. */
+  function tellStart(shardMove: ShardMove, { group, from, to, parents, children }: Move): void {
+    const parts = `${parents.length === 1 ? 'becomes' : 'become'} ${bucketsText(children)}`;
+    const becomes = shardMove.spec.operation === 'move' ? '' : ` and ${parts}`;
+    const note = `${bucketsText(parents)} of group ${group} from shard ${from} to ${to}${becomes}`;
+    events.record(shardMove, { type: 'Normal', reason: 'MoveStarted', action: 'Move', note });
+  }
+
+  return { say, tell, tellProgress, tellStart, writeStatus };
+}
+
+/** Whether a step is the first that a move makes something by; a copy that is made anew begins no move. */
+export function isStart(step: Step): boolean {
+  return step.kind === 'stage' && step.copy === firstRecord.copy;
 }
