@@ -53,6 +53,8 @@ export interface MoveFacts {
   /** None of a tenant's isolation that has not begun: which bucket it is of is not known yet. */
   readonly buckets: readonly Move[];
   readonly isRunning: boolean;
+  /** The window that it waits for, if that is closed. */
+  readonly closedWindow?: string;
   /** When its bucket was on its new shard. */
   readonly movedAtMs?: number;
   /** How long it took until then. */

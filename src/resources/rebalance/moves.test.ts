@@ -29,6 +29,11 @@ describe('a ShardMove, as the rebalancer sees it', () => {
     });
   });
 
+  it('tells of the window that it waits for', () => {
+    expect(moveFacts(shardMove(), 'it is closed')).toMatchObject({ closedWindow: 'it is closed' });
+    expect(moveFacts(shardMove({ phase: 'done' }), 'it is closed')).not.toHaveProperty('closedWindow');
+  });
+
   it('runs before its controller has seen it', () => {
     expect(moveFacts(shardMove())).toMatchObject({ isRunning: true });
   });

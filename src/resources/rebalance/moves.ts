@@ -11,8 +11,8 @@ import type { NewMove } from './plan.ts';
 /** Smaller buckets tell the time of the steps around a copy, not its rate. */
 const tellingBytes = 8 * 1024 ** 2;
 
-/** What a plan needs to know of a ShardMove. */
-export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
+/** What a plan needs to know of a ShardMove, and of the window that it waits for. */
+export function moveFacts({ metadata, spec, status }: ShardMove, closedWindow?: string): MoveFacts {
   const { phase, from = spec.from, finishedAt, bytes } = status ?? {};
   const ids = status?.parents?.map(({ id }) => id) ?? spec.buckets;
   const buckets = ids.map((id): Move => {
@@ -52,7 +52,7 @@ export function moveFacts({ metadata, spec, status }: ShardMove): MoveFacts {
     case 'cancelled':
       return { ...facts, failedAtMs: endedMs, isCancelled: true };
     default:
-      return { ...facts, isRunning: true };
+      return { ...facts, isRunning: true, ...(closedWindow === undefined ? {} : { closedWindow }) };
   }
 }
 

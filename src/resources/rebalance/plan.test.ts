@@ -67,6 +67,18 @@ describe('the rebalancer', () => {
     expect(later.create[0]?.name).toBe('shop-customer-b0000-e1-2');
   });
 
+  it('waits, and does not move, while all moves wait for a window', () => {
+    const move = { group: 'customer', id: 0, from: 's0', to: 's3' };
+    const running = { name: 'a', group: 'customer', buckets: [move], isRunning: true };
+    const waiting = { ...running, closedWindow: 'spec.window lets it start from 22:00 to 04:00 UTC' };
+    expect(decide(sketchView(wider, { moves: [waiting] }))).toMatchObject({
+      phase: 'Waiting',
+      message: '1 move waits: spec.window lets it start from 22:00 to 04:00 UTC; 7 to come',
+    });
+    const other = { ...running, name: 'b', buckets: [{ ...move, id: 1, from: 's1', to: 's2' }] };
+    expect(decide(sketchView(wider, { moves: [waiting, other] }))).toMatchObject({ phase: 'Moving' });
+  });
+
   it('never names an attempt like one that is there, whichever are gone', () => {
     const move = { group: 'customer', id: 0, from: 's0', to: 's3' };
     const failedAtMs = start.getTime() - 3_600_000;

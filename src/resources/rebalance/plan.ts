@@ -150,6 +150,12 @@ function phaseOf(
   const { cluster } = view;
   const { threshold, improvementThreshold } = cluster.spec.rebalance;
   if (running.length > 0) {
+    const closed = closedWindowOf(view);
+    if (closed !== undefined) {
+      const wait = running.length === 1 ? 'waits' : 'wait';
+      const message = `${count(running.length, 'move')} ${wait}: ${closed}; ${plan.moves.length} to come`;
+      return { phase: 'Waiting', message };
+    }
     return {
       phase: 'Moving',
       message: `${count(running.length, 'move')} under way, ${plan.moves.length} to come`,
@@ -181,6 +187,14 @@ function phaseOf(
     ? `every shard is within ${threshold} % of its fair share`
     : `no move helps by ${improvementThreshold} % of what the bucket costs`;
   return { phase: 'Balanced', message };
+}
+
+/** The window that all moves wait for which have not ended; `undefined` when one of them is under way. */
+function closedWindowOf({ moves }: RebalanceView): string | undefined {
+  const running = moves.filter(({ isRunning }) => isRunning);
+  return running.every(({ closedWindow }) => closedWindow !== undefined)
+    ? running[0]?.closedWindow
+    : undefined;
 }
 
 /** Its name tells bucket and epoch, so that no bucket gets two moves from two passes that both saw the same map. */
