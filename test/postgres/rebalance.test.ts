@@ -197,11 +197,35 @@ describe('a cluster that is rebalanced', () => {
   });
 });
 
-function ask(name: string, spec: object): void {
+describe('a rebalancer that may move nothing any more', () => {
+  it.each(['manual', 'off'] as const)('takes back what it wrote and has not begun: mode %s', async (mode) => {
+    const bucket = cluster.bucketsOf('customer').find(({ shard }) => shard === 's1')?.id;
+    const rebalance = shardedClusterSpec.shape.rebalance.parse({ mode, interval: '300ms' });
+    const names = [`own-${mode}`, `mine-${mode}`] as const;
+    const isThere = async (name: string) =>
+      (await cluster.api.client.get(shardMoveType, { namespace, name })) !== undefined;
+    const hour = (hours: number) => new Date(Date.now() + hours * 3_600_000).toISOString().slice(11, 16);
+    const waits = { buckets: [bucket], to: 's2', window: { start: hour(2), end: hour(3) } };
+    ask(names[0], waits, { 'app.kubernetes.io/managed-by': 'herdsman' });
+    ask(names[1], waits);
+    cluster.api.change(shardedClusterType, clusterKey, { rebalance });
+    await waitFor('its own is gone', async () => {
+      return (await isThere(names[0])) ? { state: statusOf().rebalance } : { done: true };
+    });
+    expect(await isThere(names[1])).toBe(true);
+    const told = cluster.events.filter(({ reason }) => reason === 'MoveWithdrawn').map(({ note }) => note);
+    expect(told).toContain(
+      `ShardMove ${names[0]}, which had not begun, was taken back: spec.rebalance.mode is ${mode}`,
+    );
+    cluster.api.delete(shardMoveType, { namespace, name: names[1] });
+  });
+});
+
+function ask(name: string, spec: object, labels: Readonly<Record<string, string>> = {}): void {
   cluster.api.create(shardMoveType, {
     apiVersion: 'herdsman.dev/v1alpha1',
     kind: 'ShardMove',
-    metadata: { namespace, name },
+    metadata: { namespace, name, labels },
     spec: { cluster: 'shop', group: 'customer', ...spec },
   });
 }

@@ -131,6 +131,12 @@ export function memoryApi(): MemoryApi {
       const old = current(type, key);
       return store(type, { ...old, metadata: { ...old.metadata, ...patch.metadata } });
     },
+    delete: async (type: ResourceType, key: ObjectKey, { resourceVersion }: { resourceVersion?: string }) => {
+      const { metadata } = current(type, key);
+      if (resourceVersion !== undefined && resourceVersion !== metadata.resourceVersion)
+        refuse(type, 409, 'Conflict');
+      api.delete(type, key);
+    },
   };
 
   const api: MemoryApi = {

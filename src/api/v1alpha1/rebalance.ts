@@ -29,7 +29,8 @@ export const rebalance = z
       .enum(['auto', 'manual', 'off'])
       .default('auto')
       .describe(
-        'auto moves buckets as planned; manual only plans, and you write the ShardMoves; off neither measures nor plans.',
+        'auto moves buckets as planned; manual only plans, and you write the ShardMoves; off neither measures nor plans. ' +
+          'With manual and off, ShardMoves of the rebalancer that have not begun are deleted.',
       ),
     strategy: z
       .enum(['byLoad', 'bySize', 'byCount'])
@@ -72,7 +73,10 @@ export const rebalance = z
     dryRun: z
       .boolean()
       .default(false)
-      .describe('Whether the plan is only shown in status.rebalance, and nothing is moved.'),
+      .describe(
+        'Whether the plan is only shown in status.rebalance, and nothing is moved. ShardMoves that the rebalancer wrote before ' +
+          'and that have not begun are deleted; those under way go on.',
+      ),
   })
   .describe('How buckets are spread over the shards, by what is measured.');
 

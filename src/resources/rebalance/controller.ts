@@ -1,6 +1,6 @@
 import { shardedClusterSpec } from '../../api/v1alpha1/sharded-cluster.ts';
 import type { Connections } from '../../postgres/connections.ts';
-import { ApiError } from '../../runtime/api-error.ts';
+import { ApiError, isConflict } from '../../runtime/api-error.ts';
 import type { Clock } from '../../runtime/clock.ts';
 import {
   type Controller,
@@ -17,6 +17,8 @@ import { writeStatus } from '../../runtime/status-writer.ts';
 import { delayed, labelled, mapped } from '../../runtime/watches.ts';
 import { readRates } from '../../sharding/rebalance/load-text.ts';
 import { bucketText } from '../../sharding/rebalance/model.ts';
+import type { ShardMove } from '../shard-move/model.ts';
+import { closedWindow } from '../shard-move/window.ts';
 import { shardedClusterType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import { isMapChanged, mapDelayMs } from '../sharded-cluster/map-watch.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -30,6 +32,7 @@ import { moveFacts, shardMoveFor } from './moves.ts';
 import { createLoadObserver } from './observe.ts';
 import { decideRebalance, type NewMove, type RebalanceDecision } from './plan.ts';
 import { hotText, type OwnStatus, statusOf, unmeasuredStatus } from './status.ts';
+import { withdrawalOf } from './withdraw.ts';
 import { coresOf, intervalOf, isSettling, restingShards, runningMoves, shardsOf } from './world.ts';
 
 /** What the controller works with. */
@@ -73,12 +76,15 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
     if (expectations.pending(owner).length > 0) return { requeueAfterMs: soonMs };
     const spec = shardedClusterSpec.parse(found.spec);
     if (spec.suspend) return undefined;
+    const cluster: ShardedCluster = { ...found, spec };
+    const ofCluster = clusterIndexValue(key.namespace, key.name);
+    const shardMoves = sources.moves.cache.byIndex(byCluster, ofCluster);
     if (spec.tables.length === 0 || spec.rebalance.mode === 'off') {
       memories.forget(key);
-      await write(found, unmeasuredStatus({ ...found, spec }), context.signal);
-      return undefined;
+      await write(found, unmeasuredStatus(cluster), context.signal);
+      const isDone = await withdraw(cluster, shardMoves, context.signal);
+      return isDone ? undefined : { requeueAfterMs: soonMs };
     }
-    const cluster: ShardedCluster = { ...found, spec };
     const map = sources.maps.cache.get({ ...key, name: shardMapName(key.name) })?.spec;
     if (map === undefined || cluster.status?.shards === undefined) return { requeueAfterMs: startingMs };
     const { load } = cluster.status;
@@ -87,8 +93,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       askedAtMs: Number.NEGATIVE_INFINITY,
     }));
     const intervalMs = intervalOf(cluster);
-    const ofCluster = clusterIndexValue(key.namespace, key.name);
-    const moves = sources.moves.cache.byIndex(byCluster, ofCluster).map(moveFacts);
+    const moves = shardMoves.map((move) => moveFacts(move, closedWindow(move, cluster, clock.now())));
     if (monotonicMs() - memory.askedAtMs >= intervalMs) await measure(cluster, memory, map, moves, context);
     const { measurements } = memory;
     const view: RebalanceView = {
@@ -112,6 +117,7 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       const patch = { spec: { retention: '0s' } };
       await client.patch(shardMoveType, { ...key, name }, patch, { type: 'merge', signal: context.signal });
     }
+    if (!(await withdraw(cluster, shardMoves, context.signal))) return { requeueAfterMs: soonMs };
     const rests = restingShards(moves, clock.now()).values();
     const nextMs = Math.min(memory.askedAtMs + intervalMs - monotonicMs(), ...rests);
     return { requeueAfterMs: Math.max(soonMs, nextMs) };
@@ -166,6 +172,30 @@ export function rebalanceController(dependencies: RebalanceDependencies): Contro
       const note = `${what} from ${move.from} to ${move.to} (${move.reason}): ShardMove ${move.name}`;
       events.record(cluster, { type: 'Normal', reason: 'Rebalancing', action: 'Move', note });
     }
+  }
+
+  /** Takes back what has not begun and shall not; `false` when one has changed meanwhile, and is to be looked at again. */
+  async function withdraw(
+    cluster: ShardedCluster,
+    shardMoves: readonly ShardMove[],
+    signal: AbortSignal,
+  ): Promise<boolean> {
+    const { moves = [], why } = withdrawalOf(cluster, shardMoves) ?? {};
+    let isDone = true;
+    for (const { metadata } of moves) {
+      const { name, uid, resourceVersion } = metadata;
+      try {
+        // Whoever begins it meanwhile changes it.
+        await client.delete(shardMoveType, keyOf({ metadata }), { uid, resourceVersion, signal });
+      } catch (error) {
+        if (!isConflict(error)) throw error;
+        isDone = false;
+        continue;
+      }
+      const note = `ShardMove ${name}, which had not begun, was taken back: ${why}`;
+      events.record(cluster, { type: 'Normal', reason: 'MoveWithdrawn', action: 'Rebalance', note });
+    }
+    return isDone;
   }
 
   /** What somebody should hear of once: heat that is new, and another number of shards. */

@@ -27,6 +27,12 @@ export function isCancelled({ metadata, spec }: Pick<ShardMove, 'metadata' | 'sp
   return spec.cancel === true || metadata.deletionTimestamp !== undefined;
 }
 
+/** Whether nothing of a move is on any shard: it has not begun, or begins again after an attempt that was taken back. */
+export function isYetToBegin({ status }: Pick<ShardMove, 'status'>): boolean {
+  const { phase = 'preflight', ending } = status ?? {};
+  return phase === 'preflight' && ending === undefined;
+}
+
 /** What the status remembers of a move. */
 export function recordOf(status: ShardMoveStatus | undefined): MoveRecord {
   if (status?.phase === undefined) return firstRecord;

@@ -2,7 +2,7 @@ import { isOpen } from '../../sharding/rebalance/move-window.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { managedByLabel } from '../sharded-cluster/names.ts';
 import type { ShardMove } from './model.ts';
-import { isCancelled } from './record.ts';
+import { isCancelled, isYetToBegin } from './record.ts';
 
 /**
  * Why a move that has not begun, or begins again, may not do so now. What the rebalancer wrote keeps to the window that the cluster has
@@ -13,8 +13,7 @@ export function closedWindow(
   { spec: { rebalance } }: Pick<ShardedCluster, 'spec'>,
   now: Date,
 ): string | undefined {
-  const { phase = 'preflight', ending } = shardMove.status ?? {};
-  if (phase !== 'preflight' || ending !== undefined || isCancelled(shardMove)) return undefined;
+  if (!isYetToBegin(shardMove) || isCancelled(shardMove)) return undefined;
   const isOurs = shardMove.metadata.labels?.[managedByLabel] === 'herdsman';
   const own = shardMove.spec.window;
   const window = own ?? (isOurs ? rebalance.window : undefined);
