@@ -364,13 +364,24 @@ it('a suspended cluster moves nothing, but brings a switch to its end, since wri
   const { id, from, to } = bucketAt(3);
   moves.ask('held', { group: 'orders', buckets: [id], to }, { [pauseAnnotation]: 'drain' });
   await moves.until('held', 'is fenced', ({ message }) => message?.includes('drain') === true);
+  for (const name of ['unbegun', 'unwanted']) moves.ask(name, { group: 'orders', buckets: [id], to });
+  for (const name of ['unbegun', 'unwanted'])
+    await moves.until(name, 'waits', ({ message }) => message?.startsWith('ShardBusy') === true);
   moves.changeCluster({ suspend: true });
+  // Nothing of it is on any shard.
+  moves.change('unbegun', { cancel: true });
+  await moves.until('unbegun', 'is cancelled', ({ phase }) => phase === 'cancelled');
+  moves.delete('unwanted');
+  await waitUntil('what has not begun is gone', async () => !(await moves.isThere('unwanted')));
   // The hold is beyond its budget: the attempt is taken back though nobody unsuspends.
   await moves.until('held', 'gives writers their bucket back', ({ lastEnding }) => lastEnding !== undefined);
   expect(await moves.shards.rows(from, 'SELECT gid FROM pg_prepared_xacts')).toEqual([]);
   await moves.until('held', 'rests', ({ message }) => message?.startsWith('Suspended') === true);
   expect(bucketAt(3)).toEqual({ id, from, to });
-  moves.changeCluster({ suspend: false });
   moves.change('held', { cancel: true });
+  await moves.until('held', 'says when it is cancelled', ({ message }) =>
+    /^Suspended: .*taken back when it is false again/.test(message ?? ''),
+  );
+  moves.changeCluster({ suspend: false });
   await moves.until('held', 'is cancelled', ({ phase }) => phase === 'cancelled');
 });

@@ -19,6 +19,8 @@ export interface MoveController extends Pick<MemoryCluster, 'bucketsOf' | 'reaso
   release(name: string): Promise<void>;
   /** Changes what a ShardMove asks for. */
   change(name: string, spec: Partial<ShardMoveSpec>): void;
+  delete(name: string): void;
+  isThere(name: string): Promise<boolean>;
   /** Changes what the status remembers, as if that had come to pass: waiting for it would take long. */
   remember(name: string, status: Partial<Status>): Promise<void>;
   /** Has the controller hear of no change of any object until the answer is called. */
@@ -59,6 +61,8 @@ export async function startMoveController(
       await api.client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge' });
     },
     change: (name, spec) => api.change(shardMoveType, { namespace, name }, spec),
+    delete: (name) => api.delete(shardMoveType, { namespace, name }),
+    isThere: async (name) => (await api.client.get(shardMoveType, { namespace, name })) !== undefined,
     async remember(name, status) {
       const move = api.get<ShardMove>(shardMoveType, { namespace, name });
       try {

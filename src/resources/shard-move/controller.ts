@@ -32,6 +32,7 @@ import { readModelThatCopies } from './read-model-copies.ts';
 import { isOver, moveOf, withRecord } from './record.ts';
 import { isRefusal, type Refusal, refusalOf } from './refusal.ts';
 import { createStopwatch, type Stopwatch } from './stopwatch.ts';
+import { suspendedText } from './suspended.ts';
 import { createTelling, isStart } from './telling.ts';
 import { closedWindow } from './window.ts';
 import { createMoveWorld, type memberAddress, type ShardMoveWorld } from './world.ts';
@@ -77,7 +78,9 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     if (found === undefined) return undefined;
     const shardMove: ShardMove = { ...found, spec: shardMoveSpec.parse(found.spec) };
     // Whatever it waits for: nothing has been made.
-    if (shardMove.spec.cancel && shardMove.status?.from === undefined && !isOver(shardMove.status))
+    const isUnbegun = shardMove.status?.from === undefined && !isOver(shardMove.status);
+    if (isUnbegun && shardMove.metadata.deletionTimestamp !== undefined) return release(shardMove, signal);
+    if (isUnbegun && shardMove.spec.cancel)
       return endUnbegun(
         shardMove,
         'cancelled',
@@ -92,9 +95,12 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       { signal },
     );
     if (map === undefined) return say(shardMove, 'MapUnknown', 'the ShardMap is not there yet', signal);
-    // In the switch writers wait: it is brought to its end.
-    if (cluster.spec.suspend && shardMove.status?.phase !== 'switch')
-      return say(shardMove, 'Suspended', 'the cluster is suspended', signal);
+    const suspended = suspendedText(shardMove, cluster);
+    if (suspended !== undefined) {
+      // What has ended keeps saying how.
+      if (isOver(shardMove.status)) return { requeueAfterMs: lateMs };
+      return say(shardMove, 'Suspended', suspended, signal);
+    }
     if (shardMove.status?.phase === undefined) {
       const refusal = refusalOf(shardMove, cluster, map.spec, await reversedBy(shardMove, signal));
       if (refusal !== undefined) return refuse(shardMove, refusal, signal);
