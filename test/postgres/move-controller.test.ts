@@ -126,12 +126,21 @@ it.each(delays)('"cancel: true" ends the step $step at its work', async ({ step,
   const waits = () =>
     moves.shards.rows(where, `SELECT FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND ${waiting}`);
   moves.ask(name, { group: 'slow', buckets: [bucket?.id], to }, { [pauseAnnotation]: step });
-  await moves.until(name, 'is held', ({ message }) => message?.includes(step) === true);
+  const { lagBytes: before } = await moves.until(
+    name,
+    'is held',
+    ({ message }) => message?.includes(step) === true,
+  );
   const session = await moves.shards.connectApplication(where);
   try {
     await begin(session, 'public.slow_b0000');
     await moves.release(name);
     await waitUntil('it works', async () => (await waits()).length > 0);
+    if (step !== 'copy-rows') {
+      await moves.shards.rows(from, 'UPDATE public.slow_b0000 SET id = id');
+      const isBehind = ({ lagBytes = 0 }) => lagBytes > 100_000 && lagBytes !== before;
+      await moves.until(name, 'tells how far the stream is behind', isBehind);
+    }
     moves.change(name, { cancel: true });
     await waitUntil('it is ended', async () => (await waits()).length === 0);
   } finally {

@@ -66,6 +66,34 @@ it('is told by the status, which tells of older transactions only while the copy
   expect(withProgress(paused, undefined)).toBe(paused);
 });
 
+it('of a step without a copy is how far the stream is behind, where one goes on', async () => {
+  const clock = createManualClock();
+  const told: unknown[] = [];
+  const watch = watchSteps(clock, async (progress) => {
+    told.push(progress);
+    return true;
+  });
+  const lags = [7, undefined];
+  const ask = async () => {
+    if (lags.length === 0) throw new Error('the source does not answer');
+    return lags.shift();
+  };
+  await watch.during(async () => {
+    for (const timers of [2, 3, 4]) {
+      clock.advance(3_000);
+      await expect.poll(() => clock.timersSet).toBe(timers);
+    }
+  }, ask);
+  await watch.during(async () => {
+    clock.advance(3_000);
+    await expect.poll(() => told).toHaveLength(4);
+  });
+  expect(told).toEqual([{ lagBytes: 7 }, undefined, undefined, undefined]);
+  const status = { phase: 'index' as const, from: 's1', lagBytes: 5 };
+  expect(withProgress(status, { lagBytes: 7 })).toEqual({ ...status, lagBytes: 7 });
+  expect(withProgress(status, { lagBytes: 5 })).toBe(status);
+});
+
 it('that nobody wants any more is aborted', async () => {
   const clock = createManualClock();
   const watch = watchSteps(clock, async () => false);

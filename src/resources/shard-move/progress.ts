@@ -6,6 +6,10 @@ import type { Clock } from '../../runtime/clock.ts';
 const olderTransactions = 'OlderTransactions';
 
 type Progress = NonNullable<ShardMoveStatus['progress']>;
+type Lag = Required<Pick<ShardMoveStatus, 'lagBytes'>>;
+
+/** What is told of a step that takes long: how far a copy is or that it waits, or how far the stream is behind, where one goes on. */
+export type Told = Progress | Lag | 'older-transactions' | undefined;
 
 /** Follows the steps that take long: tells now and then how far a copy is, and asks whether the move is still wanted. */
 export interface StepWatch {
@@ -15,25 +19,28 @@ export interface StepWatch {
   noteWait(isWaiting: boolean): void;
   /** Aborts the step: whoever asked for the move wants it no more. */
   readonly signal: AbortSignal;
-  /** Does the work of a step; asks and tells meanwhile, and tells at its end. */
-  during<T>(work: () => Promise<T>): Promise<T>;
+  /** Does the work of a step; asks and tells meanwhile, and tells at its end. `lag` asks for the bytes that the stream is behind. */
+  during<T>(work: () => Promise<T>, lag?: () => Promise<number | undefined>): Promise<T>;
 }
 
 /** How often it asks and tells. */
 const everyMs = 3_000;
 
 /** A watch that tells by `tell`, which answers whether the move is still wanted; of a step that copies nothing there is no progress. */
-export function watchSteps(
-  clock: Clock,
-  tell: (progress: Progress | 'older-transactions' | undefined) => Promise<boolean>,
-): StepWatch {
+export function watchSteps(clock: Clock, tell: (told: Told) => Promise<boolean>): StepWatch {
   const abort = new AbortController();
   let beganMs = clock.monotonicMs();
   let latest: CopyProgress | undefined;
   let isWaiting = false;
+  let readLag: (() => Promise<number | undefined>) | undefined;
+  const found = async (): Promise<Told> => {
+    if (isWaiting) return 'older-transactions';
+    if (latest !== undefined) return progressOf(latest, clock.monotonicMs() - beganMs);
+    const lagBytes = await readLag?.().catch(() => undefined);
+    return lagBytes === undefined ? undefined : { lagBytes };
+  };
   const say = async () => {
-    const progress = latest && progressOf(latest, clock.monotonicMs() - beganMs);
-    const isWanted = await tell(isWaiting ? 'older-transactions' : progress).catch(() => true);
+    const isWanted = await tell(await found()).catch(() => true);
     if (!isWanted) abort.abort(new Error('the move is wanted no more'));
   };
   return {
@@ -44,7 +51,7 @@ export function watchSteps(
       isWaiting = waits;
     },
     signal: abort.signal,
-    async during(work) {
+    async during(work, lag) {
       let telling: Promise<void> = Promise.resolve();
       let cancel = () => {};
       const next = () => {
@@ -55,6 +62,7 @@ export function watchSteps(
       beganMs = clock.monotonicMs();
       latest = undefined;
       isWaiting = false;
+      readLag = lag;
       next();
       try {
         return await work();
@@ -69,15 +77,14 @@ export function watchSteps(
 }
 
 /** The status with what is told during a step that takes long: the same one when that is nothing new. */
-export function withProgress(
-  status: ShardMoveStatus,
-  told: Progress | 'older-transactions' | undefined,
-): ShardMoveStatus {
+export function withProgress(status: ShardMoveStatus, told: Told): ShardMoveStatus {
   const { message, ...rest } = status;
   if (told === 'older-transactions') {
     const waits = `${olderTransactions}: the copy begins when the transactions that were open on shard ${status.from} have ended`;
     return message === waits ? status : { ...status, message: waits };
   }
+  if (told !== undefined && 'lagBytes' in told)
+    return status.lagBytes === told.lagBytes ? status : { ...status, ...told };
   if (told !== undefined) return { ...rest, progress: told };
   return message?.startsWith(olderTransactions) === true ? rest : status;
 }

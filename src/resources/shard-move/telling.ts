@@ -9,7 +9,7 @@ import { bucketsText } from '../../sharding/move/buckets.ts';
 import { firstRecord, type Move, type Step } from '../../sharding/move/model.ts';
 import { shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardMove } from './model.ts';
-import { withProgress } from './progress.ts';
+import { type Told, withProgress } from './progress.ts';
 import { isCancelled } from './record.ts';
 import { conditionsOf, messageOf } from './status.ts';
 
@@ -72,10 +72,10 @@ export function createTelling({
     }
   }
 
-  /** During a step that takes long: how far a copy is, or what its slot waits for; `false` when the move is not wanted any more. */
+  /** During a step that takes long: how far a copy or the stream is, or what a slot waits for; `false` when the move is not wanted any more. */
   async function tellProgress(
     { metadata: { namespace, name } }: ShardMove,
-    progress: ShardMoveStatus['progress'] | 'older-transactions',
+    progress: Told,
     signal: AbortSignal,
   ): Promise<boolean> {
     const latest = await client.get<ShardMove>(shardMoveType, { namespace, name }, { signal });

@@ -3,6 +3,7 @@ import { type ConnectOptions, connect } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import type { MoveContext, SessionKind, Side } from '../../postgres/move/context.ts';
 import { readFacts } from '../../postgres/move/facts.ts';
+import { readLag } from '../../postgres/move/lag.ts';
 import { performStep } from '../../postgres/move/perform.ts';
 import { findObstacles } from '../../postgres/move/preflight.ts';
 import { UnreachableError } from '../../postgres/postgres-error.ts';
@@ -17,6 +18,7 @@ import {
 import { layoutOf } from '../../sharding/layout.ts';
 import type { MoveWorld, Store } from '../../sharding/move/drive.ts';
 import type { Move, MoveRecord, Step } from '../../sharding/move/model.ts';
+import { copyName } from '../../sharding/move/names.ts';
 import { shardMapType, shardMoveType } from '../sharded-cluster/kinds.ts';
 import type { ShardedCluster, ShardMapObject } from '../sharded-cluster/model.ts';
 import { postgresPort, primaryHost, shardMapName } from '../sharded-cluster/names.ts';
@@ -126,7 +128,10 @@ export function createMoveWorld(options: WorldOptions): ShardMoveWorld {
     },
     perform: (_, step, view) => {
       const perform = () => performStep(switchSteps.has(step.kind) ? quick : context, step, view);
-      return longSteps.has(step.kind) ? watch.during(perform) : perform();
+      if (!longSteps.has(step.kind)) return perform();
+      if (step.kind !== 'index' && step.kind !== 'verify') return watch.during(perform);
+      const slot = copyName(move.id, step.copy);
+      return watch.during(perform, () => context.use('source', (connection) => readLag(connection, slot)));
     },
     now: () => now().getTime(),
     hold,
