@@ -26,7 +26,7 @@ import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/s
 import { volumeOf } from '../sharded-cluster/volume.ts';
 import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts';
 import type { ShardMove } from './model.ts';
-import { createHold, pauseAnnotation, pausesOf } from './pause.ts';
+import { createHold, type Held, nothingHeld, pauseAnnotation, pausesOf } from './pause.ts';
 import { watchSteps } from './progress.ts';
 import { readModelThatCopies } from './read-model-copies.ts';
 import { isOver, moveOf, withRecord } from './record.ts';
@@ -64,12 +64,13 @@ const recentMs = 3_600_000;
 export function shardMoveController(dependencies: ShardMoveDependencies): Controller {
   const { client, sources, connections, events, clock, findPrimaries, addressOf } = dependencies;
   const { say, tell, tellProgress, tellStart, writeStatus } = createTelling({ client, events, clock });
-  const stopwatches = new Map<string, Stopwatch>();
+  /** What this process knows of moves under way that is not written down. */
+  const memories = new Map<string, { readonly stopwatch: Stopwatch; readonly held: Held }>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const cached = sources.moves.cache.get(key);
     if (cached === undefined) {
-      stopwatches.delete(keyString(key));
+      memories.delete(keyString(key));
       return undefined;
     }
     if (isOver(cached.status) && !isHeldBy(cached, finalizer) && !isRecent(cached.status)) return undefined;
@@ -133,8 +134,12 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     }
     const move = moveOf(shardMove, from);
     const key = keyString({ namespace: cluster.metadata.namespace, name: shardMove.metadata.name });
-    const stopwatch = stopwatches.get(key) ?? createStopwatch(clock, move.verify);
-    stopwatches.set(key, stopwatch);
+    const memory = memories.get(key) ?? {
+      stopwatch: createStopwatch(clock, move.verify),
+      held: nothingHeld(),
+    };
+    memories.set(key, memory);
+    const { stopwatch, held } = memory;
     const ofCluster = clusterIndexValue(cluster.metadata.namespace, cluster.metadata.name);
     const claims = sources.claims.cache.byIndex(byCluster, ofCluster);
     const watch = watchSteps(clock, (progress) => tellProgress(shardMove, progress, signal));
@@ -152,6 +157,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       hold: createHold(shardMove, {
         clock,
         signal,
+        held,
         read: () => client.get<ShardMove>(shardMoveType, keyOf(shardMove), { timeoutMs: 5_000 }),
         tell: (latest, reason, message) => say(latest, reason, message, signal),
       }),
@@ -171,7 +177,7 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     const lagBytes = lagOf(report.view);
     await tell(shardMove, message, lagBytes, signal);
     if (report.ended) {
-      stopwatches.delete(key);
+      memories.delete(key);
       await release(shardMove, signal);
       // A leader that was paused may make something yet: it is looked for once more.
       const { status } = shardMove;

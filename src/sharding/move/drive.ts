@@ -46,7 +46,7 @@ export interface MoveWorld {
   perform(move: Move, step: ShardStep, view: MoveView): Promise<StepResult>;
   now(): number;
   /** Keeps a step waiting that was decided on, as long as somebody wants it to; `look-again` when it shall be decided anew. */
-  hold?(step: Step): Promise<'go-on' | 'look-again'>;
+  hold?(step: Step, view: MoveView): Promise<'go-on' | 'look-again'>;
   /** Told of every step that was tried, and of what was seen before it. */
   onStep?(step: Step, result: StepResult | 'unknown', tookMs: number, view: MoveView): void;
 }
@@ -161,7 +161,8 @@ async function act(
   let message = '';
   try {
     const isStale = step.kind === 'fence' && !(await isStillAnnounced(pass));
-    if ((await world.hold?.(step)) === 'look-again') return again(pass, 'Paused', `before ${step.kind}`);
+    if ((await world.hold?.(step, view)) === 'look-again')
+      return again(pass, 'Paused', `before ${step.kind}`);
     began = world.now();
     if (isMapStep(step)) result = await swap(pass, step);
     else if (isStale) result = mapChanged;
