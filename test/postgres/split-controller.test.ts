@@ -121,3 +121,21 @@ it('of two people who move the same bucket, one does, and the other is told', as
   );
   expect(moves.bucketsOf('orders')).toContainEqual(expect.objectContaining({ id: 1, shard: 's1' }));
 });
+
+it('numbers of buckets that were taken are found again when that could not be written down', async () => {
+  const [bucket] = moves.bucketsOf('orders');
+  const { id = -1, shard = '' } = bucket ?? {};
+  const split = { operation: 'split', group: 'orders', buckets: [id], to: other(shard) };
+  const newest = Math.max(...moves.bucketsOf('orders').map((known) => known.id));
+  moves.loseBeginning('lost');
+  expect(await moves.end('lost', split)).toMatchObject({
+    phase: 'done',
+    children: [{ id: newest + 1 }, { id: newest + 2 }],
+  });
+  const buckets = [newest + 1, newest + 2];
+  const merge = { operation: 'merge', group: 'orders', buckets, to: shard };
+  expect(await moves.end('lost-and-merged', merge)).toMatchObject({
+    phase: 'done',
+    children: [{ id: newest + 3 }],
+  });
+});

@@ -19,6 +19,8 @@ export interface MoveController extends Pick<MemoryCluster, 'bucketsOf' | 'reaso
   release(name: string): Promise<void>;
   /** Changes what a ShardMove asks for. */
   change(name: string, spec: Partial<ShardMoveSpec>): void;
+  /** Has the next status that says where the buckets of a move come from be lost on its way. */
+  loseBeginning(name: string): void;
   delete(name: string): void;
   isThere(name: string): Promise<boolean>;
   /** Changes what the status remembers, as if that had come to pass: waiting for it would take long. */
@@ -61,6 +63,17 @@ export async function startMoveController(
       await api.client.patch(shardMoveType, { namespace, name }, patch, { type: 'merge' });
     },
     change: (name, spec) => api.change(shardMoveType, { namespace, name }, spec),
+    loseBeginning(name) {
+      const { client } = api;
+      const { updateStatus } = client;
+      client.updateStatus = async (type, object, options) => {
+        const status = 'status' in object ? (object.status as Status | undefined) : undefined;
+        if (object.metadata.name !== name || status?.from === undefined)
+          return updateStatus(type, object, options);
+        client.updateStatus = updateStatus;
+        throw new Error('the connection was lost');
+      };
+    },
     delete: (name) => api.delete(shardMoveType, { namespace, name }),
     isThere: async (name) => (await api.client.get(shardMoveType, { namespace, name })) !== undefined,
     async remember(name, status) {

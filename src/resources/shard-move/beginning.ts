@@ -1,4 +1,4 @@
-import type { Bucket, BucketBound, BucketGroup } from '../../api/v1alpha1/shard-map.ts';
+import type { Bucket, BucketBound, BucketGroup, ShardMapSpec } from '../../api/v1alpha1/shard-map.ts';
 import type { Connection, ConnectOptions } from '../../postgres/connection.ts';
 import type { Connections } from '../../postgres/connections.ts';
 import { bucketOfKey, hasTenant, keyInside, medianKey } from '../../postgres/move/key.ts';
@@ -74,6 +74,12 @@ export async function beginningOf(
   }
   const { parents, children } = outcome;
   return { from, parents, children, ...size };
+}
+
+/** Whether a beginning that could not be written down is still right: its numbers are used up, and no other is to take more. */
+export function isStillSo({ from, parents }: Beginning, group: string, map: ShardMapSpec): boolean {
+  const { buckets = [] } = map.groups.find(({ name }) => name === group) ?? {};
+  return parents.every(({ id }) => buckets.some((bucket) => bucket.id === id && bucket.shard === from));
 }
 
 /**

@@ -24,7 +24,7 @@ import { shardMapName } from '../sharded-cluster/names.ts';
 import type { FindPrimaries } from '../sharded-cluster/primaries.ts';
 import { byCluster, clusterIndexValue, type Sources } from '../sharded-cluster/sources.ts';
 import { volumeOf } from '../sharded-cluster/volume.ts';
-import { afterPostgresError, type Beginning, beginningOf } from './beginning.ts';
+import { afterPostgresError, type Beginning, beginningOf, isStillSo } from './beginning.ts';
 import type { ShardMove } from './model.ts';
 import { createHold, type Held, nothingHeld, pauseAnnotation, pausesOf } from './pause.ts';
 import { watchSteps } from './progress.ts';
@@ -66,11 +66,14 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
   const { say, tell, tellProgress, tellStart, writeStatus } = createTelling({ client, events, clock });
   /** What this process knows of moves under way that is not written down. */
   const memories = new Map<string, { readonly stopwatch: Stopwatch; readonly held: Held }>();
+  /** What is to be written down before anything is made, and could not be yet. */
+  const unwritten = new Map<string, { readonly uid: string; readonly beginning: Beginning }>();
 
   async function reconcile(key: ObjectKey, context: ReconcileContext): Promise<ReconcileResult | undefined> {
     const cached = sources.moves.cache.get(key);
     if (cached === undefined) {
       memories.delete(keyString(key));
+      unwritten.delete(keyString(key));
       return undefined;
     }
     if (isOver(cached.status) && !isHeldBy(cached, finalizer) && !isRecent(cached.status)) return undefined;
@@ -203,9 +206,15 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
     primaries: ReadonlyMap<string, ConnectOptions>,
     signal: AbortSignal,
   ): Promise<ReconcileResult | undefined> {
+    const { uid } = shardMove.metadata;
+    const key = keyString(keyOf(shardMove));
+    const known = unwritten.get(key);
+    const isKnown = known?.uid === uid && isStillSo(known.beginning, shardMove.spec.group, map.spec);
     let beginning: Beginning | Refusal;
     try {
-      beginning = await beginningOf(shardMove, { client, connections, cluster, map, primaries, signal });
+      beginning = isKnown
+        ? known.beginning
+        : await beginningOf(shardMove, { client, connections, cluster, map, primaries, signal });
     } catch (error) {
       if (error instanceof ApiError && error.status === 409) return { requeueAfterMs: soonMs };
       if (error instanceof UnreachableError) return say(shardMove, 'ShardUnknown', error.message, signal);
@@ -225,7 +234,9 @@ export function shardMoveController(dependencies: ShardMoveDependencies): Contro
       phases: [{ name: 'preflight', startedAt: clock.now().toISOString() }],
       ...(bytes === undefined ? {} : { bytes }),
     };
+    unwritten.set(key, { uid, beginning });
     await client.updateStatus(shardMoveType, { ...shardMove, status }, { signal });
+    unwritten.delete(key);
     warnOfPauses(shardMove);
     return { requeueAfterMs: soonMs };
   }
