@@ -79,6 +79,15 @@ describe('automatic sizes', () => {
     expect(sizePools(input(spec(41)))).toMatchObject({ message: expect.stringMatching(/ x 1 database$/) });
   });
 
+  it('say how many connections are kept open, where that is less than asked for', () => {
+    expect(sizePools(input({ minPoolSize: 50 }))).toMatchObject({
+      message: expect.stringMatching(/ x 1 database; app keeps 41 of minPoolSize 50 open$/),
+    });
+    expect(sizePools(input({ minPoolSize: 41 }))).toMatchObject({
+      message: expect.stringMatching(/ x 1 database$/),
+    });
+  });
+
   it('say the numbers when nothing fits', () => {
     const limits = new Map([['s0', { maxConnections: 20, reserved: 3 }]]);
     const sizing = sizePools(input({ replicas: 4 }, { limits, instances: 4 }));

@@ -188,12 +188,17 @@ function remediesOf(spec: SizingInput['spec'], sizes: readonly DatabaseSize[], i
   return `lower ${listed}, or raise max_connections`;
 }
 
-/** Sizes of databases that the servers have no room for: with sizing "auto" they are the most, not what there is. */
+/** What the spec asks of databases that the servers have no room for: with sizing "auto" it is the most, not what there is. */
 function cutsOf(spec: SizingInput['spec'], sizes: readonly DatabaseSize[]): string {
   return sizes
     .flatMap(({ name, poolSize }) => {
       const asked = spec.databases.find((database) => database.name === name)?.poolSize ?? poolSize;
-      return asked > poolSize ? [`; ${name} gets ${poolSize} of its poolSize ${asked}`] : [];
+      return [
+        ...(asked > poolSize ? [`; ${name} gets ${poolSize} of its poolSize ${asked}`] : []),
+        ...(spec.minPoolSize > poolSize
+          ? [`; ${name} keeps ${poolSize} of minPoolSize ${spec.minPoolSize} open`]
+          : []),
+      ];
     })
     .join('');
 }

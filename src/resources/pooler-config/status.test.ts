@@ -37,6 +37,12 @@ describe('sessions that use LISTEN', () => {
     expect(fits(spec, listeners, [...names])).toMatchObject({ status });
   });
 
+  it('are not known of as long as there is nobody to ask', () => {
+    const input = planInput(poolerConfig(), { ...observedWorld(), cluster: undefined, targets: [] });
+    const { conditions = [] } = statusOf(input, plan(input), []);
+    expect(conditions.find(({ type }) => type === 'PoolModeFits')).toMatchObject({ status: 'Unknown' });
+  });
+
   it('are counted, and told what to do', () => {
     expect(fits(own, ['app', 'jobs', 'jobs'])?.message).toMatch(
       /^2 sessions .* use LISTEN.*poolMode "session"/,

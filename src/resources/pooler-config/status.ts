@@ -139,7 +139,7 @@ function primariesOf(
 }
 
 function conditionsOf(
-  { pooler }: PlanInput,
+  { pooler, observed }: PlanInput,
   result: Result,
   {
     ready,
@@ -168,7 +168,10 @@ function conditionsOf(
     // A session of Pgpool-II has its server connections for itself.
     ...(pooler.spec.engine === 'pgpool'
       ? []
-      : [(listeners === 0 ? seenListening(pooler) : undefined) ?? listening(listeners)]),
+      : [
+          (listeners === 0 ? seenListening(pooler) : undefined) ??
+            (observed.targets.length === 0 ? nobodyAsked : listening(listeners)),
+        ]),
   ];
 }
 
@@ -209,6 +212,13 @@ function unfitListeners(
   });
   return unfit.length;
 }
+
+const nobodyAsked: ConditionInput = {
+  type: 'PoolModeFits',
+  status: 'Unknown',
+  reason: 'TargetUnknown',
+  message: 'there is no server yet that could tell who uses LISTEN',
+};
 
 /** LISTEN belongs to a session, and with any other pool mode notifications go to whoever has the connection next. */
 function listening(listeners: number): ConditionInput {
