@@ -1,7 +1,7 @@
 import { beforeAll, describe, expect, it } from 'vitest';
 import { secretType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
-import { kubectl, refusal } from '../support/kubectl.ts';
+import { apply, kubectl, refusal } from '../support/kubectl.ts';
 import {
   applyPooler,
   connectPooler,
@@ -91,6 +91,27 @@ describe('the API server refuses', () => {
       { target, autoscaling: { minReplicas: 4, maxReplicas: 3 } },
       'minReplicas is more',
     ],
+    [
+      'who may come to a load balancer that is not there',
+      { target, service: { loadBalancerSourceRanges: ['10.0.0.0/8'] } },
+      'belong to type "LoadBalancer"',
+    ],
+    [
+      'an address where a range is wanted',
+      { target, service: { type: 'LoadBalancer', loadBalancerSourceRanges: ['10.0.0.1'] } },
+      'write an address range, such as 10.0.0.0/8',
+    ],
+    [
+      'traffic from outside for a Service that has none',
+      { target, service: { externalTrafficPolicy: 'Local' } },
+      'belongs to type "NodePort" or "LoadBalancer"',
+    ],
+    [
+      "annotations of the operator's",
+      { target, service: { annotations: { 'herdsman.dev/applied': 'x' } } },
+      'use other ones',
+    ],
+    ['a URL in the place of a name', { target, service: { names: ['https://db'] } }, 'spec.service.names[0]'],
     ['a target with a long name', { target: { cluster: long } }, 'Too long'],
   ])('%s', async (_, spec, says) => {
     const object = {
@@ -113,6 +134,19 @@ describe('the API server refuses', () => {
     expect(await refusal(object('1st', { target }), { namespace })).toContain('starts with a letter');
     expect(await refusal(object(key.name, { target: { cluster: 'other' } }), { namespace })).toContain(
       'a PoolerConfig keeps its target',
+    );
+  });
+
+  it('another class of a load balancer', async () => {
+    const balanced = (name: string) => ({
+      apiVersion: 'herdsman.dev/v1alpha1',
+      kind: 'PoolerConfig',
+      metadata: { name: 'balanced' },
+      spec: { target: { cluster: 'nobody' }, service: { type: 'LoadBalancer', loadBalancerClass: name } },
+    });
+    await apply(balanced('example.com/one'), { namespace });
+    expect(await refusal(balanced('example.com/two'), { namespace })).toContain(
+      'write type "ClusterIP" first',
     );
   });
 });

@@ -1,12 +1,18 @@
+import type { ConnectionOptions } from 'node:tls';
+import type { V1NodeStatus, V1ServiceSpec } from '@kubernetes/client-node';
 import pg from 'pg';
 import { beforeAll, expect, it } from 'vitest';
-import { secretType } from '../../src/runtime/kubernetes-types.ts';
+import { poolerName } from '../../src/resources/pooler-config/names.ts';
+import type { KubernetesObject } from '../../src/runtime/kubernetes-object.ts';
+import { nodeType, secretType, serviceType } from '../../src/runtime/kubernetes-types.ts';
 import { kube } from '../support/cluster.ts';
 import {
   applyPooler,
   atWork,
+  connectPooler,
   type PoolerKey,
   poolerClientConfig,
+  poolerPods,
   readPooler,
   startPoolerLoad,
   waitForPooler,
@@ -17,6 +23,9 @@ import { applyCluster, type ClusterKey, waitUntilReady } from '../support/sharde
 import { waitFor } from '../support/wait.ts';
 
 // Passwords and shards change under clients. Instances are in test/chaos/pooler-fleet.test.ts, a primary in pooler.test.ts.
+
+type Service = KubernetesObject & { readonly spec?: V1ServiceSpec };
+type Node = KubernetesObject & { readonly status?: V1NodeStatus };
 
 const namespace = namespaceForFile('pooler-changes');
 const cluster: ClusterKey = { namespace, name: 'shop' };
@@ -52,6 +61,50 @@ it('another password is taken at once, and clients with the old one stay', async
   await atWork(load, 20);
   await load.stop();
   expect(load.errors.map(({ message }) => message)).toEqual([]);
+});
+
+it('clients from outside come by a port of the nodes and a name of their own, as long as the spec says so', async () => {
+  const load = await startPoolerLoad(key, { clients: 5 });
+  await atWork(load, 20);
+  const before = (await poolerPods(key)).map(({ metadata }) => metadata.uid);
+  const name = { namespace, name: poolerName(key.name) };
+  const readService = async () => await (await kube()).get<Service>(serviceType, name);
+  const [node] = (await (await kube()).list<Node>(nodeType)).items;
+  const host = node?.status?.addresses?.find(({ type }) => type === 'InternalIP')?.address;
+  const config = await poolerClientConfig(key);
+  const outside = async (port: number | undefined) => {
+    if (port === undefined) throw new Error('the Service has no port of the nodes');
+    const ssl = { ...(config.ssl as ConnectionOptions), servername: 'db.example.com' };
+    const client = await connectPooler({ ...config, host, port, ssl });
+    await client.query('SELECT 1').finally(() => client.end());
+  };
+  const annotation = 'external-dns.alpha.kubernetes.io/hostname';
+  const annotations = { [annotation]: 'db.example.com' };
+  await applyPooler(key, { service: { type: 'NodePort', annotations, names: ['db.example.com'] } });
+  const port = await waitFor('they are served', async () => {
+    const service = await readService();
+    await outside(service?.spec?.ports?.[0]?.nodePort);
+    return service?.metadata.annotations?.[annotation] === 'db.example.com'
+      ? { done: service.spec?.ports?.[0]?.nodePort }
+      : { state: service };
+  });
+  await applyPooler(key);
+  await waitFor('the Service is as it was', async () => {
+    const service = await readService();
+    const { type, ports } = service?.spec ?? {};
+    const isBack = type === 'ClusterIP' && ports?.[0]?.nodePort === undefined;
+    return isBack && service?.metadata.annotations?.[annotation] === undefined
+      ? { done: true }
+      : { state: service };
+  });
+  await waitUntilPooling(key);
+  await expect(outside(port)).rejects.toThrow();
+  const inside = { ...config, ssl: { ...(config.ssl as ConnectionOptions), servername: 'db.example.com' } };
+  await expect(connectPooler(inside)).rejects.toThrow(/altnames/);
+  await atWork(load, 20);
+  await load.stop();
+  expect(load.errors.map(({ message }) => message)).toEqual([]);
+  expect((await poolerPods(key)).map(({ metadata }) => metadata.uid)).toEqual(before);
 });
 
 it('databases come and go with shards, and no client of the others is dropped', async () => {

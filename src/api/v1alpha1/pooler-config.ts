@@ -13,6 +13,7 @@ import {
 import { engineRules, pgpool } from './pgpool.ts';
 import { nodeSelector, tolerations } from './placement.ts';
 import { poolerParameters } from './pooler-parameters.ts';
+import { poolerService } from './pooler-service.ts';
 
 const poolMode = z.enum(['transaction', 'session', 'statement']);
 const poolSize = z.int().min(1).max(10_000);
@@ -197,7 +198,9 @@ export const poolerConfigSpec = z
       .min(0)
       .max(10_000)
       .default(0)
-      .describe('Server connections of each pool in use that are kept open though idle (min_pool_size).'),
+      .describe(
+        'Server connections of each pool in use that are kept open though idle (min_pool_size); no more than the size of the pool.',
+      ),
     reservePoolSize: z
       .int()
       .min(0)
@@ -247,6 +250,7 @@ export const poolerConfigSpec = z
       .object({ required: z.boolean().default(true).describe('Whether clients must use TLS.') })
       .prefault({})
       .describe('Transport security of clients. Connections to servers always use it, verified in full.'),
+    service: poolerService.prefault({ type: 'ClusterIP' }),
     maxPause: duration
       .default('10s')
       .describe(

@@ -40,7 +40,7 @@ export function serverCertificate(
   if (server === undefined) return certificatesPending('absent');
   const reason = needsRenewal(server, {
     commonName: poolerName(name),
-    dnsNames: poolerServerNames(name, namespace),
+    dnsNames: poolerServerNames(name, namespace, pooler.spec.service.names),
     authority: acceptedAuthority(authority, server.certificate, now),
     now,
   });

@@ -150,7 +150,7 @@ async function issue(context: PoolerExecution, pass: PoolerPass): Promise<void> 
   const [server, client] = await Promise.all([
     issueCertificate(authority.current, {
       commonName: poolerName(name),
-      dnsNames: poolerServerNames(name, namespace),
+      dnsNames: poolerServerNames(name, namespace, pooler.spec.service.names),
       usage: 'server',
       ...validity,
     }),

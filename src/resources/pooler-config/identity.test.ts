@@ -43,6 +43,16 @@ describe('Secrets', () => {
   });
 });
 
+it('another name that clients may use takes another certificate, once', () => {
+  const input = planInput(poolerConfig(), observedWorld({ secrets: all }));
+  const named = (names: readonly string[]) =>
+    plan({ ...input, pooler: poolerConfig({ service: { names } }) }).actions;
+  const issued = [{ kind: 'issue', reason: 'other-names' }];
+  expect(named(['db.example.com'])).toEqual(issued);
+  // Those that it has anyway are no others.
+  expect(named(['localhost'])).not.toContainEqual(expect.objectContaining({ kind: 'issue' }));
+});
+
 describe('an authority whose key was lost', () => {
   /** The cluster has another one since `now`, and peers trust both. */
   async function replaced(): Promise<Map<string, SecretReading>> {

@@ -48,11 +48,15 @@ export function instanceHost(pooler: string, ordinal: number, namespace: string)
   return `${instanceName(pooler, ordinal)}.${serviceHost(peersService(pooler), namespace)}`;
 }
 
-/** Every name that the certificate of the instances is valid for. */
-export function poolerServerNames(pooler: string, namespace: string): string[] {
+/** Every name that the certificate of the instances is valid for, with those that the spec adds. */
+export function poolerServerNames(
+  pooler: string,
+  namespace: string,
+  others: readonly string[] = [],
+): string[] {
   const service = poolerName(pooler);
   const instances = `*.${serviceHost(peersService(pooler), namespace)}`;
-  return [
+  const own = [
     service,
     `${service}.${namespace}`,
     serviceHost(service, namespace),
@@ -61,6 +65,7 @@ export function poolerServerNames(pooler: string, namespace: string): string[] {
     `${instances}.cluster.local`,
     'localhost',
   ];
+  return [...new Set([...own, ...others])];
 }
 
 /** Labels of everything that belongs to a PoolerConfig. */

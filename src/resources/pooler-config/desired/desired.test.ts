@@ -110,3 +110,26 @@ it('replaces pods only for settings that PgBouncer reads at its start', () => {
   expect(template({ parameters: { verbose: '1' }, poolMode: 'session' })).toEqual(template({}));
   expect(template({ parameters: { listen_backlog: '512' } })).not.toEqual(template({}));
 });
+
+it('a Service has what the spec says, and nothing that the cluster allots', () => {
+  const service = (spec: Record<string, unknown>) =>
+    poolerObjects(poolerConfig({ service: spec }), {
+      image: 'herdsman/postgres:17',
+      imagePullSecrets: undefined,
+      replicas: 2,
+    }).find(({ kind, metadata }) => kind === 'Service' && metadata.name === 'web-pooler');
+  const ports = [{ name: 'postgres', port: 5432, targetPort: 'postgres', protocol: 'TCP' }];
+  const selector = expect.any(Object);
+  expect(service({})).toMatchObject({ spec: { type: 'ClusterIP', ports, selector } });
+  expect(Object.keys(service({})?.metadata ?? {})).not.toContain('annotations');
+  const balanced = {
+    type: 'LoadBalancer',
+    annotations: { 'cloud.example/internal': 'true' },
+    loadBalancerClass: 'cloud.example/nlb',
+    loadBalancerSourceRanges: ['10.0.0.0/8'],
+    externalTrafficPolicy: 'Local',
+  };
+  const { annotations, ...rest } = balanced;
+  expect(service(balanced)).toMatchObject({ metadata: { annotations } });
+  expect(service(balanced)).toHaveProperty('spec', { ...rest, ports, selector });
+});

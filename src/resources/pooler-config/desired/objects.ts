@@ -4,12 +4,11 @@ import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts
 import { definedResources } from '../../sharded-cluster/desired/resources.ts';
 import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import { hashOf } from '../../sharded-cluster/hash.ts';
-import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
 import { adminSecret, metricsPort, peersService, poolerName, poolerPort } from '../names.ts';
 import { restartParameters } from '../parameters.ts';
 import { guard, localConsole, localSocket } from './guard.ts';
-import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
+import { clientService, ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
 import { drainSeconds, farewellSeconds, type PodOptions, poolerPod } from './pod.ts';
 import { resolver } from './resolver.ts';
 import { consoleUsers, settingsDirectory, socketDirectory } from './settings.ts';
@@ -27,7 +26,7 @@ export interface ObjectsOptions extends PodOptions {
 
 /** The objects of a PoolerConfig, in order of creation; Secrets come before them. */
 export function poolerObjects(pooler: PoolerConfig, options: ObjectsOptions): KubernetesObject[] {
-  return [peers(pooler), clients(pooler), podDisruptionBudget(pooler), instances(pooler, options)];
+  return [peers(pooler), clientService(pooler), podDisruptionBudget(pooler), instances(pooler, options)];
 }
 
 /** Secret with everything that an instance reads: one volume, so that all of it changes at once. */
@@ -59,13 +58,6 @@ function peers(pooler: PoolerConfig): KubernetesObject {
       { name: 'postgres', port: poolerPort, targetPort: 'postgres', protocol: 'TCP' },
       { name: 'metrics', port: metricsPort, targetPort: 'metrics', protocol: 'TCP' },
     ],
-  });
-}
-
-function clients(pooler: PoolerConfig): KubernetesObject {
-  return ownedService(pooler, poolerName(pooler.metadata.name), {
-    type: 'ClusterIP',
-    ports: [{ name: 'postgres', port: postgresPort, targetPort: 'postgres', protocol: 'TCP' }],
   });
 }
 

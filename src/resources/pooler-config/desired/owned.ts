@@ -10,6 +10,7 @@ import {
   type ObjectMeta,
 } from '../../../runtime/kubernetes-object.ts';
 import { encoded, type Secret } from '../../sharded-cluster/desired/secrets.ts';
+import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
 import { peersService, poolerLabels, poolerName, poolerSelector } from '../names.ts';
 import { farewellSeconds } from './pod.ts';
@@ -46,6 +47,21 @@ export function ownedSecret(
 export function ownedService(pooler: PoolerConfig, name: string, spec: V1ServiceSpec): KubernetesObject {
   const selector = poolerSelector(pooler.metadata.name);
   return { apiVersion: 'v1', kind: 'Service', metadata: metadata(pooler, name), spec: { ...spec, selector } };
+}
+
+/** The Service that clients connect to. What the cluster allots (addresses, ports of nodes) is left to it. */
+export function clientService(pooler: PoolerConfig): KubernetesObject {
+  const { type, annotations, loadBalancerClass, loadBalancerSourceRanges, externalTrafficPolicy } =
+    pooler.spec.service;
+  const service = ownedService(pooler, poolerName(pooler.metadata.name), {
+    type,
+    ports: [{ name: 'postgres', port: postgresPort, targetPort: 'postgres', protocol: 'TCP' }],
+    ...(loadBalancerClass === undefined ? {} : { loadBalancerClass }),
+    ...(loadBalancerSourceRanges === undefined ? {} : { loadBalancerSourceRanges }),
+    ...(externalTrafficPolicy === undefined ? {} : { externalTrafficPolicy }),
+  });
+  if (annotations === undefined) return service;
+  return { ...service, metadata: { ...service.metadata, annotations } };
 }
 
 /** Nodes are drained of one instance at a time. */

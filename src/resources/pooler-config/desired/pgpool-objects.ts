@@ -4,10 +4,9 @@ import { containerSecurity } from '../../sharded-cluster/desired/pod-security.ts
 import { definedResources } from '../../sharded-cluster/desired/resources.ts';
 import type { Secret } from '../../sharded-cluster/desired/secrets.ts';
 import type { StatefulSet } from '../../sharded-cluster/kubernetes.ts';
-import { postgresPort } from '../../sharded-cluster/names.ts';
 import type { PoolerConfig } from '../model.ts';
 import { peersService, pgpoolKeySecret, poolerName, poolerPort } from '../names.ts';
-import { ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
+import { clientService, ownedSecret, ownedService, podDisruptionBudget, statefulSet } from './owned.ts';
 import { pgpoolDirectory, pgpoolKeyDirectory } from './pgpool-settings.ts';
 import { drainSeconds, farewellSeconds, type PodOptions, poolerPod } from './pod.ts';
 import { settingsDirectory } from './settings.ts';
@@ -33,10 +32,10 @@ export interface PgpoolObjectsOptions extends PodOptions {
 export function pgpoolObjects(pooler: PoolerConfig, options: PgpoolObjectsOptions): KubernetesObject[] {
   const { name } = pooler.metadata;
   const { replicas, start, slots } = options;
-  const port = { name: 'postgres', targetPort: 'postgres', protocol: 'TCP' };
+  const port = { name: 'postgres', port: poolerPort, targetPort: 'postgres', protocol: 'TCP' };
   return [
-    ownedService(pooler, peersService(name), { clusterIP: 'None', ports: [{ ...port, port: poolerPort }] }),
-    ownedService(pooler, poolerName(name), { type: 'ClusterIP', ports: [{ ...port, port: postgresPort }] }),
+    ownedService(pooler, peersService(name), { clusterIP: 'None', ports: [port] }),
+    clientService(pooler),
     podDisruptionBudget(pooler),
     statefulSet(pooler, {
       replicas,
