@@ -13,7 +13,7 @@ import { readableNames } from './readable-shards.ts';
 import { decideRotation, type RotationDecision } from './rotation.ts';
 import { type EffectiveSettings, effectiveSettings } from './settings.ts';
 import { decideLosses } from './steps/losses.ts';
-import { problemOf, unwell } from './steps/problem.ts';
+import { problemOf, stuckBy, unwell } from './steps/problem.ts';
 import { decideRenewal } from './steps/renewal.ts';
 import { decideSizes, type SizeDecision } from './steps/size.ts';
 import { unsettled } from './steps/unsettled.ts';
@@ -247,7 +247,7 @@ function refusedParameters(problems: readonly string[] | undefined): Finding[] {
 function starting({ observed, now }: SetInput): Finding[] {
   const unready = observed.shards.flatMap(({ members, statefulSet }) =>
     members
-      .filter((member) => !member.ready && problemOf(member, now) === undefined)
+      .filter((member) => !member.ready && (stuckBy(member, now) ?? problemOf(member, now)) === undefined)
       .map(({ name, ordinal }) => ({ name, isMeant: ordinal < (statefulSet?.spec?.replicas ?? 0) })),
   );
   const named = (isMeant: boolean) =>

@@ -16,6 +16,7 @@ export interface ContainerStatus {
   readonly restartCount?: number;
   readonly state?: {
     readonly waiting?: { readonly reason?: string; readonly message?: string };
+    readonly running?: { readonly startedAt?: string };
     readonly terminated?: { readonly reason?: string; readonly exitCode?: number };
   };
 }

@@ -2,7 +2,7 @@ import type { ObservedReplica, ObservedReplicaShard, SetInput } from '../model.t
 import { effectiveSettings, type LagLimits } from '../settings.ts';
 import { capacityOf } from './capacity.ts';
 import { problemOf } from './problem.ts';
-import { copiesUnderWay, sizeOf } from './size.ts';
+import { copiesOf, sizeOf } from './size.ts';
 
 /** Why the number of members may not go up or down now; `undefined` where nothing forbids it. */
 export interface Brake {
@@ -60,7 +60,7 @@ function whyNot(
     const problem = member.ready ? undefined : problemOf(member, now);
     if (problem !== undefined) return `member ${member.name} cannot run: ${problem.message}`;
   }
-  if (copiesUnderWay(shards) > 0) return 'members are being copied';
+  if (copiesOf(shards).length > 0) return 'members are being copied';
   if (members.some(({ rotation }) => rotation === 'draining')) return 'members are about to be stopped';
   if (unmade.length > 0) return 'members are still missing, or too many';
   // Also the one that serves because all are late.

@@ -15,7 +15,7 @@ export interface LossDecision {
  * serve when none is fresh, one of them does until another is copied.
  */
 export function decideLosses(
-  { set, observed: { shards } }: SetInput,
+  { set, observed: { shards }, now }: SetInput,
   sizes: ReadonlyMap<string, SizeDecision>,
   applyDelayMs: number,
 ): LossDecision {
@@ -27,17 +27,18 @@ export function decideLosses(
   const { maxConcurrentClones, whenNoneFresh } = set.spec;
   const kept = new Set(whenNoneFresh === 'keepFreshest' ? shards.flatMap(lastToServe) : []);
   const added = shards.map((shard) => Math.max(0, (sizes.get(shard.name)?.members ?? 0) - sizeOf(shard)));
-  const budget = maxConcurrentClones - copiesUnderWay(shards) - added.reduce((sum, count) => sum + count, 0);
+  const budget =
+    maxConcurrentClones - copiesUnderWay(shards, now) - added.reduce((sum, count) => sum + count, 0);
   const lost = shards
     .flatMap(({ name: shard, members }) => members.filter(isForsaken).map((member) => ({ shard, member })))
     .toSorted((a, b) => a.member.ordinal - b.member.ordinal);
-  const now = lost.filter(({ member }) => !kept.has(member)).slice(0, Math.max(0, budget));
-  const later = lost.filter((one) => !now.includes(one)).map(({ member }) => member.name);
+  const first = lost.filter(({ member }) => !kept.has(member)).slice(0, Math.max(0, budget));
+  const later = lost.filter((one) => !first.includes(one)).map(({ member }) => member.name);
   const message =
     `members wait to be copied anew, since ${maxConcurrentClones} may be copied at a time, and the last one that serves ` +
     `a shard waits for another: ${later.join(', ')}`;
   return {
-    actions: now.map(({ shard, member }) => ({
+    actions: first.map(({ shard, member }) => ({
       kind: 'reinitialize',
       shard,
       member: member.name,

@@ -1,13 +1,14 @@
 import { describe, expect, test } from 'vitest';
 import type { KubernetesObject } from '../../../runtime/kubernetes-object.ts';
-import type { StatefulSet } from '../../sharded-cluster/kubernetes.ts';
+import type { ContainerStatus, ObjectCondition, StatefulSet } from '../../sharded-cluster/kubernetes.ts';
 import { objectId } from '../../sharded-cluster/steps/objects.ts';
-import type { ObservedReplicaShard } from '../model.ts';
+import type { ObservedReplicaShard, SetPlan } from '../model.ts';
 import { plan } from '../plan.ts';
 import {
   input,
   member,
   membersApplied,
+  now,
   primary,
   readers,
   settled,
@@ -39,6 +40,81 @@ describe('members are added', () => {
     });
     expect(membersApplied(plan(input(set, [shard([copying])])).actions)).toBe(1);
     expect(membersApplied(plan(input(set, [shard([member(set, 0)])])).actions)).toBe(2);
+  });
+
+  describe('beside one that is not ready', () => {
+    const set = readers({ replicas: 4 });
+    const unready = (
+      ordinal: number,
+      minutes: number,
+      containerStatuses: readonly ContainerStatus[],
+      conditions: readonly ObjectCondition[] = [],
+    ) => {
+      const { pod } = member(set, ordinal);
+      if (pod === undefined) throw new Error('it has a pod');
+      const creationTimestamp = new Date(now.getTime() - minutes * 60_000).toISOString();
+      return member(set, ordinal, {
+        ready: false,
+        rotation: undefined,
+        lag: undefined,
+        stats: { state: 'absent' },
+        pod: {
+          ...pod,
+          metadata: { ...pod.metadata, creationTimestamp },
+          status: { ...pod.status, conditions, containerStatuses },
+        },
+      });
+    };
+    const after = (...seen: [number, readonly ContainerStatus[], (readonly ObjectCondition[])?]) =>
+      plan(input(set, [shard([unready(0, ...seen)])]));
+    const container = (state: ContainerStatus['state'], restartCount = 0): ContainerStatus[] => [
+      { name: 'postgres', ready: false, restartCount, ...(state === undefined ? {} : { state }) },
+    ];
+    const running = (minutes: number) => ({
+      running: { startedAt: new Date(now.getTime() - minutes * 60_000).toISOString() },
+    });
+    const waiting = (reason: string) => ({ waiting: { reason } });
+
+    test.each<{ what: string; decided: SetPlan; reason: string }>([
+      {
+        what: 'an image',
+        decided: after(10, container(waiting('ImagePullBackOff'))),
+        reason: 'ImagePullBackOff',
+      },
+      {
+        what: 'a node',
+        decided: after(10, [], [{ type: 'PodScheduled', status: 'False', reason: 'Unschedulable' }]),
+        reason: 'Unschedulable',
+      },
+      {
+        what: 'a start that succeeds',
+        decided: after(10, container(waiting('CrashLoopBackOff'), 3)),
+        reason: 'CrashLoopBackOff',
+      },
+      { what: 'one, between two starts', decided: after(10, container(running(1), 3)), reason: 'Restarting' },
+    ])('the next is copied when that one has lacked $what for long', ({ decided, reason }) => {
+      expect(membersApplied(decided.actions)).toBe(2);
+      const message = expect.stringMatching(
+        /^member readers-s0-replicas-0: .* do not wait for it to be copied$/,
+      );
+      expect(decided.failures).toEqual([{ reason, message }]);
+      expect(decided.progress).not.toContainEqual(expect.objectContaining({ reason: 'MembersStarting' }));
+    });
+
+    test.each<{ what: string; decided: SetPlan }>([
+      { what: 'has only just been made', decided: after(9, container(waiting('ImagePullBackOff'))) },
+      { what: 'is a large copy', decided: after(600, container(running(600))) },
+      { what: 'began a large copy after many failures', decided: after(600, container(running(10), 9)) },
+      { what: 'has failed once', decided: after(600, container(waiting('CrashLoopBackOff'), 1)) },
+    ])('none is while that one $what', ({ decided }) => {
+      expect(membersApplied(decided.actions)).toBe(1);
+    });
+
+    test('there are never more than are wanted', () => {
+      const two = readers({ replicas: 2 });
+      const all = [0, 1].map((ordinal) => unready(ordinal, 10, container(waiting('ImagePullBackOff'))));
+      expect(membersApplied(plan(input(two, [shard(all)])).actions)).toBe(2);
+    });
   });
 
   test.each<{ what: string; fields: Partial<ObservedReplicaShard>; reason: string }>([

@@ -1,6 +1,7 @@
 import type { Finding, ObservedReplica, ObservedReplicaShard, SetInput } from '../model.ts';
 import { type Capacity, capacityOf } from './capacity.ts';
 import { roomAmongClaims } from './claims.ts';
+import { stuckBy } from './problem.ts';
 
 /** After a member left the Service, connections that were on their way to it arrive for so long. */
 const settleMs = 2_000;
@@ -29,12 +30,18 @@ export function sizeOf({ statefulSet }: ObservedReplicaShard): number {
 }
 
 /**
- * Members that are being copied now, over all shards: those that shall be there and are not ready, or have been told to copy
+ * Members that are not whole yet, over all shards: those that shall be there and are not ready, or have been told to copy
  * themselves anew.
  */
-export function copiesUnderWay(shards: readonly ObservedReplicaShard[]): number {
-  return shards.flatMap((shard) => shard.members.filter((member) => isMeant(shard, member) && isCopy(member)))
-    .length;
+export function copiesOf(shards: readonly ObservedReplicaShard[]): readonly ObservedReplica[] {
+  return shards.flatMap((shard) =>
+    shard.members.filter((member) => isMeant(shard, member) && isCopy(member)),
+  );
+}
+
+/** How many of them are being copied now: one that cannot start would keep all others away for ever. */
+export function copiesUnderWay(shards: readonly ObservedReplicaShard[], now: Date): number {
+  return copiesOf(shards).filter((member) => stuckBy(member, now) === undefined).length;
 }
 
 /** Whether it is being copied, or about to be. */
@@ -49,8 +56,8 @@ export function decideSizes(
   renewed: ReadonlyMap<string, string>,
   capacityIn: (shard: ObservedReplicaShard) => Capacity = (shard) => capacityOf(input, shard),
 ): ReadonlyMap<string, SizeDecision> {
-  const { set, observed } = input;
-  let budget = set.spec.maxConcurrentClones - copiesUnderWay(observed.shards);
+  const { set, observed, now } = input;
+  let budget = set.spec.maxConcurrentClones - copiesUnderWay(observed.shards, now);
   const decisions = new Map<string, SizeDecision>();
   for (const shard of observed.shards) {
     const capacity = least(capacityIn(shard), roomAmongClaims(input, shard));
