@@ -298,9 +298,10 @@ describe('what a shard publishes', () => {
       const session = await shards.connectOperator(shard);
       await withdraw(session, () => true);
       const facts = await readSource(session, []);
-      expect({ publications: facts.publications, slots: facts.slots }).toEqual({
+      expect({ publications: facts.publications, slots: facts.slots, roles: facts.roles }).toEqual({
         publications: [],
         slots: [],
+        roles: [],
       });
       expect(await shards.rows(shard, "SELECT rolname FROM pg_roles WHERE rolname LIKE 'hr%'")).toEqual([]);
       await session.close();

@@ -43,6 +43,8 @@ export interface SourceFacts {
   readonly tables: readonly SourceTable[];
   readonly publications: readonly string[];
   readonly slots: readonly SourceSlot[];
+  /** Roles of copies. */
+  readonly roles: readonly string[];
 }
 
 interface Row extends SourceFacts {
@@ -72,7 +74,8 @@ SELECT pg_is_in_recovery() AS "inRecovery",
   coalesce((SELECT jsonb_agg(p.pubname) FROM pg_publication p WHERE starts_with(p.pubname, 'hr_')), '[]') AS publications,
   coalesce((SELECT jsonb_agg(jsonb_build_object('name', s.slot_name,
       'lost', s.wal_status = 'lost' OR s.invalidation_reason IS NOT NULL))
-    FROM pg_replication_slots s WHERE s.database = current_database() AND starts_with(s.slot_name, 'hr_')), '[]') AS slots`;
+    FROM pg_replication_slots s WHERE s.database = current_database() AND starts_with(s.slot_name, 'hr_')), '[]') AS slots,
+  coalesce((SELECT jsonb_agg(r.rolname) FROM pg_roles r WHERE starts_with(r.rolname, 'hr_')), '[]') AS roles`;
 
 /** Asks a primary, in its application database, as the operator; a server in recovery is none. */
 export async function readSource(connection: Connection, tables: readonly string[]): Promise<SourceFacts> {

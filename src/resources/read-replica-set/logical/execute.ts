@@ -33,7 +33,7 @@ import {
   sourceOf,
   tell,
 } from './context.ts';
-import { isGarbage, littered } from './garbage.ts';
+import { garbageOn, isGarbage } from './garbage.ts';
 import { isUntold, parseHistory, whyNoWayOn } from './history.ts';
 import type { ModelMember, ModelSource, ModelStep } from './model.ts';
 import { epochsOf, hasChanged } from './next-step.ts';
@@ -228,8 +228,14 @@ export async function tidy(
 ): Promise<void> {
   const { observation, set, tables } = pass;
   const isOver = isGarbage(set.metadata.name, tables, observation.members);
-  for (const source of littered(observation.sources, isOver))
-    await onSource(context, pass, source, (connection) => withdraw(connection, isOver));
+  for (const source of observation.sources) {
+    const garbage = garbageOn(source, isOver);
+    // The next copy of a member may have begun meanwhile.
+    if (garbage.size > 0)
+      await onSource(context, pass, source, (connection) =>
+        withdraw(connection, (name) => garbage.has(name)),
+      );
+  }
   const { shards } = observation;
   if (shards === undefined) return;
   for (const { shard, address } of standbys)

@@ -24,11 +24,9 @@ export function isGarbage(
   };
 }
 
-/** Shards on which something is left of the set that it needs no longer. */
-export function littered(sources: readonly ModelSource[], isOver: (name: string) => boolean): ModelSource[] {
-  return sources.filter(
-    ({ facts }) =>
-      facts.state === 'present' &&
-      [...facts.value.publications, ...facts.value.slots.map(({ name }) => name)].some(isOver),
-  );
+/** What was seen on a shard that the set needs no longer, by name; what has come since then nobody has judged. */
+export function garbageOn({ facts }: ModelSource, isOver: (name: string) => boolean): ReadonlySet<string> {
+  if (facts.state !== 'present') return new Set();
+  const { publications, slots, roles } = facts.value;
+  return new Set([...publications, ...slots.map(({ name }) => name), ...roles].filter(isOver));
 }

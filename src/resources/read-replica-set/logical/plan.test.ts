@@ -46,6 +46,7 @@ function steps(members: readonly ModelMember[], slots: readonly number[]): (stri
     tables: [{ name: 'orders', owner: 'app', partitioned: true, columns: ['id'], identity: ['id'] }],
     publications: [publicationName('readers', definition)],
     slots: slots.map((ordinal) => ({ name: copyOf(ordinal), lost: false })),
+    roles: slots.map(copyOf),
   };
   const source: ModelSource = {
     shard: 's0',

@@ -66,6 +66,7 @@ export function source(shard: string, facts: Partial<SourceFacts> = {}): ModelSo
         tables: [{ name: 'orders', owner: 'app', partitioned: true, columns: ['id'], identity: ['id'] }],
         publications: [publicationName('reports', definition)],
         slots: [{ name: copy, lost: false }],
+        roles: [copy],
         ...facts,
       },
     },
