@@ -94,6 +94,24 @@ export function autoscale(input: AutoscaleInput): AutoscalingStatus {
   return { ...change(current - 1, asks), ...(quietSince === undefined ? {} : { quietSince }) };
 }
 
+/** Two clocks of one machine may be apart by less. */
+const driftMs = 1_000;
+
+/** The times of a decision as a clock has them that was set by so much since, forward or back: no window is over sooner by that. */
+export function withClockSet<T extends Partial<Pick<AutoscalingStatus, 'lastScaleTime' | 'quietSince'>>>(
+  decision: T,
+  byMs: number,
+): T {
+  if (Math.abs(byMs) < driftMs) return decision;
+  const { lastScaleTime, quietSince } = decision;
+  const moved = (time: string) => seconds(new Date(Date.parse(time) + byMs));
+  return {
+    ...decision,
+    ...(lastScaleTime === undefined ? {} : { lastScaleTime: moved(lastScaleTime) }),
+    ...(quietSince === undefined ? {} : { quietSince: moved(quietSince) }),
+  };
+}
+
 /** What a clock that was set back since says to come is taken to be only just: it would hold everything until then. */
 function notAfter(last: AutoscaleInput['last'], now: Date): AutoscaleInput['last'] {
   const past = (time: string | undefined) =>

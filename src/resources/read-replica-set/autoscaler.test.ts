@@ -155,6 +155,42 @@ test.each<{
   expect(wantedReplicas(set, shards, decision)).toBe(wanted);
 });
 
+test.each([
+  { what: 'forward', ms: 3_600_000 },
+  { what: 'back', ms: -3_600_000 },
+])('no window is over sooner or later when the clock is set $what', ({ ms }) => {
+  const behavior = { scaleUpWindow: '0s', scaleDownWindow: '120s', quietBeforeScaleDown: '60s' };
+  const set = readers({ autoscaling: { minReplicas: 1, maxReplicas: 2, metrics, behavior } });
+  const world = (connections: number, count: number) =>
+    input(set, [
+      shard(
+        [...Array(count).keys()].map((ordinal) =>
+          member(set, ordinal, { stats: { state: 'present', value: stats(set, { connections }) } }),
+        ),
+      ),
+    ]).observed;
+  const decideWith = (setByMs: number) => {
+    const clock = createManualClock();
+    let offMs = 0;
+    const autoscaler = createAutoscaler({
+      client: { request: () => Promise.reject(new Error('nobody')) },
+      events: { record: () => undefined as never, flush: async () => undefined },
+      clock: { ...clock, now: () => new Date(clock.now().getTime() + offMs) },
+    });
+    const memory = emptyMemory(clock.monotonicMs());
+    return [...Array(16).keys()].map((round) => {
+      clock.advance(15_000);
+      // Twice within both windows.
+      if (round === 3 || round === 6) offMs += setByMs;
+      const { signal } = new AbortController();
+      return autoscaler.decide(set, round < 1 ? world(200, 1) : world(1, 2), memory, signal)?.desired;
+    });
+  };
+  const steady = decideWith(0);
+  expect(steady).toEqual([2, 2, 2, 2, 2, 2, 2, 2, 1, 1, 1, 1, 1, 1, 1, 1]);
+  expect(decideWith(ms)).toEqual(steady);
+});
+
 describe('a quiet time', () => {
   const behavior = { scaleUpWindow: '0s', scaleDownWindow: '0s', quietBeforeScaleDown: '300s' };
   const set = readers({ autoscaling: { maxReplicas: 5, metrics, behavior } });

@@ -2,7 +2,7 @@ import type { Clock } from '../../runtime/clock.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
 import { replicaSetLabel, selectorText } from '../sharded-cluster/names.ts';
-import { type AutoscalingStatus, autoscale, describeMetrics } from './autoscale.ts';
+import { type AutoscalingStatus, autoscale, describeMetrics, withClockSet } from './autoscale.ts';
 import { readCpuUse } from './cpu.ts';
 import { askBeside } from './inquiry.ts';
 import { addSample, type CpuUse, measure } from './load.ts';
@@ -71,6 +71,12 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
           });
         }
       }
+      const now = clock.now();
+      const { clocks } = memory;
+      memory.clocks = { nowMs: now.getTime(), atMs };
+      // A clock that is set forward makes nothing of what was low only just a long quiet time.
+      const setByMs = clocks === undefined ? 0 : now.getTime() - clocks.nowMs - (atMs - clocks.atMs);
+      if (memory.autoscaling !== undefined) memory.autoscaling = withClockSet(memory.autoscaling, setByMs);
       const last = memory.autoscaling ?? set.status?.autoscaling;
       // A dry run looks at what there is, and never acts on itself.
       const current = wantedReplicas(set, seen.shards, last);
@@ -87,7 +93,6 @@ export function createAutoscaler({ client, events, clock }: AutoscalerDependenci
       const ready = Math.min(
         ...shards.map(({ members }) => members.filter(({ rotation }) => rotation === 'in').length),
       );
-      const now = clock.now();
       // A set that was suspended, or had no operator, may have been busy all the while.
       const isWatched = memory.autoscaling !== undefined && atMs - memory.window.sinceMs < unwatchedMs;
       const decided = autoscale({

@@ -43,6 +43,8 @@ export interface SetMemory {
   parameterProblems: (Remembered<readonly string[]> & { readonly hash: string }) | undefined;
   window: { load: LoadWindow; sinceMs: number };
   autoscaling: AutoscalingStatus | undefined;
+  /** Wall clock and monotonic clock at the last pass, which shows whether somebody sets the first. */
+  clocks: { readonly nowMs: number; readonly atMs: number } | undefined;
 }
 
 /** An empty memory. */
@@ -62,5 +64,6 @@ export function emptyMemory(nowMs: number): SetMemory {
     parameterProblems: undefined,
     window: { load: new Map(), sinceMs: nowMs },
     autoscaling: undefined,
+    clocks: undefined,
   };
 }
