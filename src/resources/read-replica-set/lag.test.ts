@@ -43,6 +43,19 @@ test.each<{ what: string; received: number; replayed: number; delayMs?: number; 
   expect(lagOf({ received, replayed }, history, delayMs, 30_000)).toEqual(lag);
 });
 
+test('a delayed member is not late by what nobody has seen', () => {
+  // It shows at 40 s what was committed at 10 s; the primary was not looked at before 20 s.
+  const unwatched = [
+    { atMs: 0, untilMs: 0, position: 0 },
+    { atMs: 20_000, untilMs: 40_000, position: 300 },
+  ];
+  const position = { received: 300, replayed: 100, commitAgeMs: 30_000 };
+  expect(lagOf(position, unwatched, 30_000, 40_000)).toEqual({ bytes: 0, seconds: 0, exact: true });
+  expect(lagOf(position, unwatched, 0, 40_000)?.seconds).toBe(30);
+  const late = { received: 300, replayed: 100, commitAgeMs: 60_000 };
+  expect(lagOf(late, unwatched, 30_000, 70_000)?.seconds).toBe(20);
+});
+
 test('lag is not known without a position of the member, or a history of the primary', () => {
   const position = { received: 300, replayed: 300 };
   expect(lagOf(undefined, history, 0, 30_000)).toBeUndefined();

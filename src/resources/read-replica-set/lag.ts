@@ -24,7 +24,8 @@ export function lagOf(
   const last = history?.at(-1);
   if (position === undefined || history === undefined || last === undefined) return undefined;
   const { received, replayed, commitAgeMs } = position;
-  const shown = stalenessOf(history, replayed, nowMs, commitAgeMs);
+  // Of a delayed one what it is late for sure: it always stands where the history may be thinned.
+  const shown = stalenessOf(history, replayed, nowMs, applyDelayMs === 0 ? commitAgeMs : 0);
   const sent = stalenessOf(history, received, nowMs);
   if (shown === undefined || sent === undefined) return undefined;
   if (applyDelayMs === 0) {

@@ -36,7 +36,7 @@ async function historyWith(pods: readonly Pod[], answer = silence) {
     connections: { use: async () => 0 },
   } as unknown as Inquiry;
   const sources = { pods: { cache: { byIndex: () => pods } } } as unknown as Sources;
-  const { facts, history } = await readPrimary(inquiry, sources, 60_000);
+  const { facts, history } = await readPrimary(inquiry, sources, { keepMs: 60_000, fineMs: 60_000 });
   expect(facts.state).toBe(answer === silence ? 'unknown' : 'present');
   return history;
 }

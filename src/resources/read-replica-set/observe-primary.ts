@@ -12,6 +12,12 @@ import { type Sample, withLook } from './staleness.ts';
 const bytesMs = 60_000;
 const countLimits = { connectTimeoutMs: 1_500, statementTimeoutMs: 30_000 };
 
+/** How far back the history of a primary reaches, and how far with every look. */
+export interface HistorySpan {
+  readonly keepMs: number;
+  readonly fineMs: number;
+}
+
 /** What a primary says, and where it has been. */
 export interface PrimaryReading {
   readonly facts: Reading<PrimaryFacts>;
@@ -20,13 +26,13 @@ export interface PrimaryReading {
 }
 
 /**
- * Asks the primary of a shard where it is, and adds that to its history, which reaches back for `keepMs`. The history goes on over
- * a failover, as the WAL does: a member that stood still before it is no fresher after it.
+ * Asks the primary of a shard where it is, and adds that to its history. The history goes on over a failover, as the WAL does: a
+ * member that stood still before it is no fresher after it.
  */
 export async function readPrimary(
   inquiry: Inquiry,
   sources: Sources,
-  keepMs: number,
+  { keepMs, fineMs }: HistorySpan,
 ): Promise<PrimaryReading> {
   const { set, shard, access, memory, poll, monotonicMs } = inquiry;
   const [pod, ...others] = primariesOf(inquiry, sources);
@@ -46,7 +52,7 @@ export async function readPrimary(
   if (reading.state !== 'present') return { facts: reading, history: before };
   const { value } = reading;
   if (value.inRecovery) return silent(`${pod.metadata.name} is not the primary any more`);
-  const history = withLook(before ?? [], value, keepMs);
+  const history = withLook(before ?? [], value, keepMs, fineMs);
   memory.histories.set(shard, history);
   const { name } = pod.metadata;
   const bytes = bytesOf(inquiry, address);

@@ -101,10 +101,11 @@ export function createSetObserver(dependencies: SetObserverDependencies): SetObs
   ): Promise<ObservedReplicaShard> {
     const { set, cluster, shard } = inquiry;
     const { limits, applyDelayMs } = effectiveSettings(set.spec, cluster);
-    const keepMs = (limits.maxSeconds * 1_000 + applyDelayMs) * 1.5 + 60_000;
+    const fineMs = limits.maxSeconds * 1_500 + 60_000;
+    const span = { keepMs: fineMs + applyDelayMs * 1.5, fineMs };
     const pods = cached.members.flatMap(({ pod }) => pod ?? []);
     const [{ facts: primary, history }, certificate, ...readings] = await Promise.all([
-      readPrimary(inquiry, sources, keepMs),
+      readPrimary(inquiry, sources, span),
       certificateOf(set, shard, signal),
       ...cached.members.map(({ pod }) => readMember(inquiry, pod)),
     ]);

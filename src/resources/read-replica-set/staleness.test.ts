@@ -92,8 +92,8 @@ function watched(
   return { looks, moves };
 }
 
-const historyOf = (looks: readonly Look[], keepMs: number) =>
-  looks.reduce<readonly Sample[]>((kept, look) => withLook(kept, look, keepMs), []);
+const historyOf = (looks: readonly Look[], keepMs: number, fineMs?: number) =>
+  looks.reduce<readonly Sample[]>((kept, look) => withLook(kept, look, keepMs, fineMs), []);
 
 test('is never less than the truth once a second look has seen it, and at most one look more', () => {
   fc.assert(
@@ -131,4 +131,37 @@ test('is the same when old looks are forgotten, as long as it matters, and says 
       if (full.ms <= keepMs || short.exact) expect(short.ms).toBe(full.ms);
     }),
   );
+});
+
+test('is nearly the same when old looks are thinned, never less, and the same where they are not', () => {
+  fc.assert(
+    fc.property(steps, fc.integer({ min: 1, max: 3_000 }), (taken, replayed) => {
+      const [keepMs, fineMs, resolutionMs] = [8_000_000, 10_000, 4_000];
+      const { looks } = watched(taken);
+      const nowMs = looks.at(-1)?.answeredMs ?? 0;
+      const histories = [historyOf(looks, keepMs), historyOf(looks, keepMs, fineMs)] as const;
+      const [full, thin] = histories.map((kept) => stalenessOf(kept, replayed, nowMs));
+      const [sure, thinSure] = histories.map((kept) => stalenessOf(kept, replayed, nowMs, 0));
+      if (full === undefined || thin === undefined) throw new Error('there were looks');
+      if (sure === undefined || thinSure === undefined) throw new Error('there were looks');
+      expect(thin.exact).toBe(full.exact);
+      expect(thin.ms).toBeGreaterThanOrEqual(full.ms);
+      expect(thin.ms).toBeLessThanOrEqual(full.ms + resolutionMs);
+      expect(thinSure.ms).toBeLessThanOrEqual(sure.ms);
+      expect(thinSure.ms).toBeGreaterThanOrEqual(sure.ms - resolutionMs);
+      if (full.ms <= fineMs) expect(thin).toEqual(full);
+    }),
+  );
+});
+
+test('needs some thousand samples, however long the time that is kept is', () => {
+  const looks = Array.from({ length: 12_000 }, (_, at) => ({
+    askedMs: at * 10,
+    answeredMs: at * 10 + 5,
+    position: at,
+  }));
+  const kept = historyOf(looks, 100_000, 1_000);
+  // Of what is old, at most two for each part that is told apart.
+  expect(kept.length).toBeLessThanOrEqual(2 * 2_000 + 100 + 2);
+  expect(stalenessOf(kept, 7_000, 119_995)?.ms).toBeCloseTo(50_000, -2);
 });

@@ -22,11 +22,20 @@ export interface Staleness {
   readonly exact: boolean;
 }
 
+/** What is older than `fineMs` may be off by this part of the time that is kept. */
+const coarsest = 1 / 2_000;
+
 /**
  * The places where the primary was, with one more; oldest first. Where it did not move it only stayed longer. A position that
- * goes back is another timeline: what was known before says nothing about it.
+ * goes back is another timeline: what was known before says nothing about it. What is older than `fineMs` is thinned, so that
+ * days need no more memory than minutes.
  */
-export function withLook(history: readonly Sample[], look: Look, keepMs: number): readonly Sample[] {
+export function withLook(
+  history: readonly Sample[],
+  look: Look,
+  keepMs: number,
+  fineMs = keepMs,
+): readonly Sample[] {
   const { askedMs, answeredMs, position } = look;
   const last = history.at(-1);
   const sample = { atMs: answeredMs, untilMs: askedMs, position };
@@ -34,7 +43,26 @@ export function withLook(history: readonly Sample[], look: Look, keepMs: number)
   if (position === last.position) return [...history.slice(0, -1), { ...last, untilMs: askedMs }];
   // The last one before the time that is kept stays: what was there then is known to be no older.
   const old = history.findLastIndex(({ atMs }) => atMs < answeredMs - keepMs);
-  return [...(old > 0 ? history.slice(old) : history), sample];
+  const kept = old > 0 ? history.slice(old) : history;
+  return [...thinned(kept, answeredMs - fineMs, keepMs * coarsest), sample];
+}
+
+/**
+ * Without places between two that the primary passed within `resolutionMs`: who stands there is taken to be as far back as the
+ * place before.
+ */
+function thinned(history: readonly Sample[], untilMs: number, resolutionMs: number): readonly Sample[] {
+  const kept: Sample[] = [];
+  for (const [index, sample] of history.entries()) {
+    const [before, next] = [kept.at(-1), history[index + 1]];
+    const isDetail =
+      before !== undefined &&
+      next !== undefined &&
+      next.atMs < untilMs &&
+      next.atMs - before.untilMs <= resolutionMs;
+    if (!isDetail) kept.push(sample);
+  }
+  return kept;
 }
 
 /**
