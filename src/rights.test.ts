@@ -117,7 +117,7 @@ const unnamed: Readonly<Record<string, readonly ResourceType[]>> = {
   'resources/read-replica-set/execute.ts apply(type)': typesOf(ofSet),
   'resources/read-replica-set/execute.ts delete(type)': removable(replicas),
   'resources/read-replica-set/name-taken.ts read(type)': typesOf(ofSet),
-  'resources/retention/controller.ts read(owners.type)': [
+  'resources/retention/controller.ts read(type)': [
     clusterKinds.shardedClusterType,
     clusterKinds.readReplicaSetType,
   ],

@@ -62,6 +62,7 @@ async function pass(now: string, serverTime: string, laterServerTime = serverTim
       claims: api.informer<PersistentVolumeClaim>(persistentVolumeClaimType, { [index]: () => [] }),
       statefulSets: api.informer<StatefulSet>(statefulSetType, {}),
       pods: api.informer<Pod>(podType, {}),
+      followed: undefined,
       ownerLabel: 'herdsman.dev/cluster',
       index,
       statefulSetOf: () => undefined,

@@ -2,10 +2,16 @@ import type { Clock } from '../../runtime/clock.ts';
 import { type Controller, defineController, type ReconcileResult } from '../../runtime/controller.ts';
 import type { EventRecorder } from '../../runtime/events.ts';
 import type { KubeClient } from '../../runtime/kube-client.ts';
-import { keyOf, type ObjectKey } from '../../runtime/kubernetes-object.ts';
+import {
+  type KubernetesObject,
+  keyOf,
+  type ObjectKey,
+  type ResourceType,
+} from '../../runtime/kubernetes-object.ts';
 import { persistentVolumeClaimType } from '../../runtime/kubernetes-types.ts';
 import { changed, mapped } from '../../runtime/watches.ts';
 import type { PersistentVolumeClaim } from '../sharded-cluster/kubernetes.ts';
+import type { ShardedCluster } from '../sharded-cluster/model.ts';
 import { releasedAtAnnotation } from '../sharded-cluster/names.ts';
 import type { VolumeHolder, VolumeOwner } from './holder.ts';
 import {
@@ -26,6 +32,23 @@ function untilDue(decision: RetentionDecision, now: Date): number {
   return dueAt === undefined ? clockRetryMs : Math.max(1_000, dueAt.getTime() - now.getTime());
 }
 
+/** One that is about to go decides nothing any more. */
+function present(cluster: ShardedCluster | undefined): ShardedCluster | undefined {
+  return cluster?.metadata.deletionTimestamp === undefined ? cluster : undefined;
+}
+
+/** What a cluster says of its shards, as one text. */
+function shardsTold(cluster: ShardedCluster | undefined): string {
+  const { items = [], names } = cluster?.status?.shards ?? {};
+  const { generation, deletionTimestamp } = cluster?.metadata ?? {};
+  return JSON.stringify([
+    generation,
+    deletionTimestamp,
+    names,
+    items.map(({ name, buckets = {} }) => [name, Object.values(buckets).some((count) => count > 0)]),
+  ]);
+}
+
 /** What the controller works with. */
 export interface RetentionDependencies<T extends VolumeOwner> {
   readonly client: Pick<KubeClient, 'delete' | 'patch' | 'read' | 'serverTime'>;
@@ -41,7 +64,7 @@ export function retentionController<T extends VolumeOwner>({
   events,
   clock,
 }: RetentionDependencies<T>): Controller {
-  const { claims, owners } = holder;
+  const { claims, owners, followed } = holder;
 
   async function reconcile(
     key: ObjectKey,
@@ -54,7 +77,7 @@ export function retentionController<T extends VolumeOwner>({
     const owner = owners.cache.get(ownerKey);
     if (owner !== undefined) await keepPolicy(claim, owner, signal);
     const now = client.serverTime() ?? clock.now();
-    const decision = decideRetention(claim, usageOf(claim, owner), now);
+    const decision = decideRetention(claim, usageOf(claim, owner, cachedCluster(owner)), now);
     switch (decision.kind) {
       case 'none':
         return decision.dueAt === undefined ? undefined : { requeueAfterMs: untilDue(decision, now) };
@@ -66,11 +89,11 @@ export function retentionController<T extends VolumeOwner>({
         return undefined;
       case 'delete': {
         // The cache may be behind: that nobody wants the volume, the API server must say itself.
-        const live = await client.read<T>(owners.type, ownerKey, { signal });
-        if (live.state === 'unknown') throw live.error;
+        const live = await readNow<T>(owners.type, ownerKey, signal);
         const isKept =
-          live.state === 'present' &&
-          (live.value.spec.deletionPolicy !== 'delete' || usageOf(claim, live.value) !== 'unused');
+          live !== undefined &&
+          (live.spec.deletionPolicy !== 'delete' ||
+            usageOf(claim, live, await clusterNow(live, signal)) !== 'unused');
         if (isKept) return { requeueAfterMs: 5_000 };
         const serverTime = client.serverTime();
         // The last answer may be of another API server, whose clock shows another time than that of the first.
@@ -104,6 +127,26 @@ export function retentionController<T extends VolumeOwner>({
     }
   }
 
+  async function readNow<Of extends KubernetesObject>(
+    type: ResourceType,
+    key: ObjectKey,
+    signal: AbortSignal,
+  ): Promise<Of | undefined> {
+    const reading = await client.read<Of>(type, key, { signal });
+    if (reading.state === 'unknown') throw reading.error;
+    return reading.state === 'present' ? reading.value : undefined;
+  }
+
+  async function clusterNow(owner: T, signal: AbortSignal): Promise<ShardedCluster | undefined> {
+    if (followed === undefined) return undefined;
+    return present(await readNow(followed.clusters.type, followed.clusterOf(owner), signal));
+  }
+
+  function cachedCluster(owner: T | undefined): ShardedCluster | undefined {
+    if (followed === undefined || owner === undefined) return undefined;
+    return present(followed.clusters.cache.get(followed.clusterOf(owner)));
+  }
+
   /** The claim outlives its owner, so it carries the policy itself. The default needs no word. */
   async function keepPolicy(claim: PersistentVolumeClaim, owner: T, signal: AbortSignal): Promise<void> {
     const { deletionPolicy = 'keep', holdPeriod = '7d' } = owner.spec;
@@ -128,11 +171,16 @@ export function retentionController<T extends VolumeOwner>({
     await client.patch(persistentVolumeClaimType, keyOf(claim), patch, { type: 'merge', signal });
   }
 
-  function usageOf(claim: PersistentVolumeClaim, owner: T | undefined): Usage {
+  function usageOf(
+    claim: PersistentVolumeClaim,
+    owner: T | undefined,
+    cluster: ShardedCluster | undefined,
+  ): Usage {
     const { namespace = '' } = claim.metadata;
     const statefulSet = holder.statefulSetOf(claim);
     return holder.usageOf(claim, {
       owner,
+      cluster,
       statefulSet:
         statefulSet === undefined
           ? undefined
@@ -149,6 +197,15 @@ export function retentionController<T extends VolumeOwner>({
     name: holder.name,
     source: claims,
     watches: [
+      ...(followed === undefined
+        ? []
+        : [
+            mapped(
+              followed.clusters,
+              (cluster) => followed.ownersIn(cluster).flatMap(({ metadata }) => claimsOf(metadata)),
+              ({ old, current }) => shardsTold(old) !== shardsTold(current),
+            ),
+          ]),
       mapped(owners, ({ metadata }) => claimsOf(metadata), changed('generation', 'deletion')),
       mapped(
         holder.statefulSets,

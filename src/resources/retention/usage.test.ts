@@ -24,7 +24,12 @@ const replicas = (count: number): StatefulSet => ({
   metadata: { name: 'shop-s1' },
   spec: { replicas: count },
 });
-const nothing: MemberTraces<never> = { owner: undefined, statefulSet: undefined, hasPod: false };
+const nothing: MemberTraces<never> = {
+  owner: undefined,
+  cluster: undefined,
+  statefulSet: undefined,
+  hasPod: false,
+};
 const usage = (traces: Partial<MemberTraces<ShardedCluster>>, of = claim) =>
   usageOf(of, { ...nothing, ...traces });
 
@@ -132,13 +137,61 @@ describe('the claim of the second member of a read replica set', () => {
     expect(replicaUsage(ofReplica, { ...nothing, ...traces })).toBe(expected);
   });
 
+  describe('in a shard of which the cluster', () => {
+    const status = (names: string[] | undefined, items: Record<string, number>) =>
+      shardedClusterStatus.parse({
+        shards: {
+          desired: 1,
+          ...(names === undefined ? {} : { names }),
+          current: 1,
+          ready: 1,
+          summary: '1/1',
+          items: Object.entries(items).map(([name, orders]) => ({
+            name,
+            ready: true,
+            readyMembers: 0,
+            members: [],
+            buckets: { orders },
+          })),
+        },
+      });
+    const spec = { shards: { count: 1 } };
+    const s1 = { s0: 9, s1: 0 };
+
+    it.each<[string, Partial<ShardedCluster>, string]>([
+      ['says that it is wanted', { ...cluster({}), status: status(['s0', 's1'], s1) }, 'used'],
+      ['says that it owns rows', { ...cluster(spec), status: status(['s0'], { s0: 5, s1: 4 }) }, 'used'],
+      ['has not got rid yet', { ...cluster(spec), status: status(['s0'], s1) }, 'unknown'],
+      ['says nothing yet', cluster(spec), 'unknown'],
+      ['tells of no shard yet', { ...cluster(spec), status: status(['s0'], {}) }, 'unknown'],
+      ['may be about to choose it', { ...cluster({}), status: status(['s0'], { s0: 9 }) }, 'unknown'],
+      [
+        'is suspended',
+        { ...cluster({ ...spec, suspend: true }), status: status(['s0'], { s0: 9 }) },
+        'unknown',
+      ],
+      ['says that it is given up', { ...cluster(spec), status: status(['s0'], { s0: 9 }) }, 'unused'],
+    ])('%s', (_, found, expected) => {
+      const traces = { ...nothing, owner: replicaSet({ replicas: 2 }), cluster: found as ShardedCluster };
+      expect(replicaUsage(ofReplica, traces)).toBe(expected);
+    });
+
+    it('says that it is given up, while a pod or its StatefulSet is still there', () => {
+      const found = { ...cluster(spec), status: status(['s0'], { s0: 9 }) };
+      const traces = { ...nothing, owner: replicaSet({ replicas: 2 }), cluster: found };
+      expect(replicaUsage(ofReplica, { ...traces, hasPod: true })).toBe('used');
+      expect(replicaUsage(ofReplica, { ...traces, statefulSet: replicas(2) })).toBe('used');
+    });
+  });
+
   it('is told by its set, too, when it is of a read model', () => {
     const labels = { ...ofReplica.metadata.labels, 'herdsman.dev/shard': 'model' };
     const ofModel = {
       ...ofReplica,
       metadata: { ...ofReplica.metadata, name: 'data-readers-model-replicas-1', labels },
     };
-    const usage = (owner?: ReadReplicaSet) => replicaUsage(ofModel, { ...nothing, owner });
+    const usage = (owner?: ReadReplicaSet) =>
+      replicaUsage(ofModel, { ...nothing, owner, cluster: cluster({}) });
     expect(usage(replicaSet({ mode: 'logical', replicas: 2 }))).toBe('used');
     expect(usage(replicaSet({ mode: 'logical', replicas: 1 }))).toBe('unused');
     expect(usage()).toBe('unused');

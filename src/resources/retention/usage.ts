@@ -1,5 +1,6 @@
 import type { ReadReplicaSet } from '../read-replica-set/model.ts';
 import { replicaOrdinal } from '../read-replica-set/names.ts';
+import { readableNames } from '../read-replica-set/readable-shards.ts';
 import { desiredShards } from '../sharded-cluster/desired-shards.ts';
 import type { PersistentVolumeClaim, StatefulSet } from '../sharded-cluster/kubernetes.ts';
 import type { ShardedCluster } from '../sharded-cluster/model.ts';
@@ -19,6 +20,8 @@ export type Usage = 'used' | 'unused' | 'unknown';
 export interface MemberTraces<T> {
   /** Whose member it is, if that is there, as its user wrote it. */
   readonly owner: T | undefined;
+  /** The cluster that its owner follows, if it is one that does and the cluster is there. */
+  readonly cluster: ShardedCluster | undefined;
   /** Of the claim's member. */
   readonly statefulSet: StatefulSet | undefined;
   /** Whether the pod is there that mounts the claim. */
@@ -67,6 +70,20 @@ export function replicaUsage(claim: PersistentVolumeClaim, traces: MemberTraces<
     if (shards !== undefined && !shards.includes(shard)) return 'unused';
     // The autoscaler goes between what it is bound to and what it has decided; either may be about to come true.
     const least = autoscaling === undefined || autoscaling.dryRun ? replicas : (autoscaling.minReplicas ?? 1);
-    return ordinal < Math.max(least, status?.replicas?.desired ?? 0) ? 'used' : 'unused';
+    return ordinal < Math.max(least, status?.replicas?.desired ?? 0)
+      ? usageIn(traces.cluster, shard)
+      : 'unused';
   });
+}
+
+/** Whether a set that shall be in every shard of a cluster uses what it has in this one. */
+function usageIn(cluster: ShardedCluster | undefined, shard: string): Usage {
+  // Without its cluster a set stays as it is, and a read model is in no shard.
+  if (cluster === undefined || shardIndex(shard) === undefined) return 'used';
+  const { spec, status } = cluster;
+  if (readableNames(cluster).includes(shard)) return 'used';
+  const present = status?.shards?.items.map(({ name }) => name) ?? [];
+  // One that was deleted and has come back tells of its shards when it has looked.
+  const isChosen = present.length > 0 && wantedNames(cluster).length >= desiredShards(spec, status);
+  return spec.suspend === true || !isChosen || present.includes(shard) ? 'unknown' : 'unused';
 }
