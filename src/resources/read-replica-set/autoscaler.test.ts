@@ -4,6 +4,8 @@ import { createAutoscaler, wantedReplicas } from './autoscaler.ts';
 import { askBeside } from './inquiry.ts';
 import { emptyMemory, type SetMemory } from './memory.ts';
 import type { ReadReplicaSet } from './model.ts';
+import { plan } from './plan.ts';
+import { statusOf, withDecision } from './status.ts';
 import { input, member, readers, shard, statefulSet, stats } from './test-support/world.ts';
 
 const name = 'readers-s0-replicas-0';
@@ -153,6 +155,44 @@ test.each<{
     shard([], { name: 's2', isWanted: false, statefulSet: statefulSet(8) }),
   ];
   expect(wantedReplicas(set, shards, decision)).toBe(wanted);
+});
+
+test('the next operator goes on from a decision of which only the StatefulSet tells, and its status', () => {
+  const clock = createManualClock();
+  const autoscaler = createAutoscaler({
+    client: { request: () => Promise.reject(new Error('nobody')) },
+    events: { record: () => undefined as never, flush: async () => undefined },
+    clock,
+  });
+  const { signal } = new AbortController();
+  const set = readers({ autoscaling: { maxReplicas: 5, metrics } });
+  const world = (connections: number, size: number) =>
+    input(set, [
+      shard([member(set, 0, { stats: { state: 'present', value: stats(set, { connections }) } })], {
+        statefulSet: statefulSet(size),
+      }),
+    ]);
+  const decide = (present: ReadReplicaSet, memory: SetMemory, connections: number, size: number) => {
+    clock.advance(15_000);
+    return autoscaler.decide(present, world(connections, size).observed, memory, signal);
+  };
+  const memory = emptyMemory(clock.monotonicMs());
+  const first = decide(set, memory, 100, 1);
+  const before = statusOf(world(100, 1), plan(world(100, 1)), first);
+  const second = decide({ ...set, status: before }, memory, 250, 1);
+  expect(second).toMatchObject({ desired: 2, lastScaleTime: '2026-01-01T00:00:30Z' });
+  const written = withDecision({ ...set, status: before }, second);
+  if (written === undefined) throw new Error('it is written before the StatefulSet changes');
+  const next = decide({ ...set, status: written }, emptyMemory(clock.monotonicMs()), 250, 2);
+  expect(next).toMatchObject({ desired: 2, lastScaleTime: '2026-01-01T00:00:30Z' });
+  expect(withDecision({ ...set, status: written }, next)).toBeUndefined();
+});
+
+test('a decision of a dry run, from which nothing follows, is written with all else', () => {
+  const set = readers({ autoscaling: { maxReplicas: 5, metrics, dryRun: true } });
+  const decision = { desired: 1, metrics: [], message: '' };
+  const status = statusOf(input(set, []), plan(input(set, [])), decision);
+  expect(withDecision({ ...set, status }, { ...decision, desired: 2 })).toBeUndefined();
 });
 
 test.each([

@@ -32,7 +32,7 @@ import { createSetObserver, setsOf } from './observe.ts';
 import { plan } from './plan.ts';
 import { effectiveSettings } from './settings.ts';
 import type { ReplicaSources } from './sources.ts';
-import { statusOf } from './status.ts';
+import { statusOf, withDecision } from './status.ts';
 
 /** What the controller works with. */
 export interface ReadReplicaSetDependencies {
@@ -138,6 +138,8 @@ export function readReplicaSetController(dependencies: ReadReplicaSetDependencie
     const { observed: seen, access } = await observer.observe(set, cluster, memory, signal);
     const seenMs = clock.monotonicMs();
     const autoscaling = autoscaler.decide(set, seen, memory, signal);
+    const first = withDecision(set, autoscaling);
+    if (first !== undefined) await write(set, first, context);
     const observed: ObservedSet = { ...seen, replicas: wantedReplicas(set, seen.shards, autoscaling) };
     const input: SetInput = { set, observed, settings, now: clock.now() };
     const decided = plan(input);

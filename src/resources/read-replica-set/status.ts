@@ -4,7 +4,7 @@ import { selectorText } from '../sharded-cluster/names.ts';
 import { conditionsBefore, merged } from '../sharded-cluster/status.ts';
 import { ofGeneration } from '../sharded-cluster/status-conditions.ts';
 import type { AutoscalingStatus } from './autoscale.ts';
-import type { Finding, ObservedReplicaShard, SetInput, SetPlan } from './model.ts';
+import type { Finding, ObservedReplicaShard, ReadReplicaSet, SetInput, SetPlan } from './model.ts';
 import { readService, replicaSelector } from './names.ts';
 import type { RotationDecision } from './rotation.ts';
 import { effectiveSettings } from './settings.ts';
@@ -43,6 +43,21 @@ export function statusOf(
     ...effective(input),
     ...(autoscaling === undefined ? {} : { autoscaling }),
   };
+}
+
+/**
+ * The status as it is, with a decision that it has not got; `undefined` when it has. It is written before anything follows from
+ * that: the next operator would take back what this one had begun when it ended.
+ */
+export function withDecision(
+  { spec, status }: Pick<ReadReplicaSet, 'spec' | 'status'>,
+  autoscaling: AutoscalingStatus | undefined,
+): ReadReplicaSetStatus | undefined {
+  // Without one before, the next operator starts from the members that are there.
+  if (autoscaling === undefined || status?.autoscaling === undefined) return undefined;
+  if (spec.autoscaling?.dryRun === true || autoscaling.desired === status.autoscaling.desired)
+    return undefined;
+  return { ...status, autoscaling };
 }
 
 function effective({ set, observed }: SetInput): Pick<ReadReplicaSetStatus, 'effective'> {
