@@ -52,7 +52,12 @@ test('nothing is known before the first look', () => {
 
 test('another timeline starts anew', () => {
   const look = { askedMs: 10_000, answeredMs: 10_010, position: 250 };
-  expect(withLook(history, look, 60_000)).toEqual([{ atMs: 10_010, untilMs: 10_000, position: 250 }]);
+  const anew = withLook(history, look, 60_000);
+  expect(anew).toEqual([{ atMs: 10_010, untilMs: 10_000, position: 250 }]);
+  // Whether it is older nobody has seen, neither now nor when the primary has moved on.
+  expect(stalenessOf(anew, 240, 11_010)).toEqual({ ms: 1_000, exact: false });
+  const later = withLook(anew, { askedMs: 12_000, answeredMs: 12_010, position: 350 }, 60_000);
+  expect(stalenessOf(later, 240, 12_010)).toEqual({ ms: 2_000, exact: false });
 });
 
 /** What a primary writes, and when it is looked at: each step takes some time, writes or not, and ends with a look or not. */

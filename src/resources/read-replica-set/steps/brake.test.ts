@@ -1,8 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import type { Pod } from '../../sharded-cluster/kubernetes.ts';
 import type { ObservedReplicaShard } from '../model.ts';
-import { input, member, primary, readers, shard, statefulSet } from '../test-support/world.ts';
+import { input, member, now, primary, readers, shard, statefulSet } from '../test-support/world.ts';
 import { brakeOf } from './brake.ts';
+import { copiesUnderWay } from './size.ts';
 
 describe('the number of members is left alone', () => {
   const set = readers({ replicas: 2 });
@@ -94,6 +95,20 @@ describe('a step down takes away', () => {
     const full = shard([member(set, 0)], { primary: { state: 'present', value: small } });
     expect(brakes(full)).toEqual({ up: 'shard s0 has room for 1 members', down: undefined });
   });
+});
+
+test('nobody is added while one starts again and again, though others do not wait for it to be copied', () => {
+  const set = readers({ replicas: 2 });
+  const { pod } = member(set, 1);
+  const containerStatuses = [{ name: 'postgres', ready: false, restartCount: 5, state: { running: {} } }];
+  const restarting = member(set, 1, {
+    ready: false,
+    rotation: undefined,
+    pod: { ...pod, status: { ...pod?.status, containerStatuses } } as Pod,
+  });
+  const shards = [shard([member(set, 0), restarting])];
+  expect(copiesUnderWay(shards, now)).toBe(0);
+  expect(brakeOf(input(set, shards)).up).toMatch(/copied/);
 });
 
 test('nobody is added for whom a shard has no room', () => {
